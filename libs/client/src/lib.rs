@@ -1,0 +1,117 @@
+//! The one seam between services: a generated tonic client over [`Channel`].
+//!
+//! A channel is remote ([`remote`]) or the peer's routes in the same process ([`in_process`]), and a caller
+//! cannot tell which: deadlines, metadata, errors and cancel-on-drop are the same. It never retries:
+//! retrying is the gateway's attempt machine's, and nobody else's.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use pointsman_client::{Config, remote};
+//! use pointsman_proto::inference::v1::DescribeRequest;
+//! use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
+//!
+//! let channel = remote("http://127.0.0.1:8080", &Config::default())?;
+//! let described = InferenceServiceClient::new(channel).describe(DescribeRequest {}).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod deadline;
+mod in_flight;
+mod trace;
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use pointsman_types::Origin;
+use thiserror::Error;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::transport::Endpoint;
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceBuilder, ServiceExt};
+
+/// What a generated client speaks through. Cheap to clone; clones share their connection and its limit.
+pub type Channel = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
+
+/// How a peer is called.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How long a connection may take to come up. Default 2 s.
+    pub connect_timeout: Duration,
+    /// Calls that run at the same time; a further one fails at once with `QUEUE_FULL`. A stream counts until
+    /// its end. Default 4,096.
+    pub max_in_flight: usize,
+    /// How often an HTTP/2 ping asks whether the peer is still there. Default 10 s.
+    pub keepalive_interval: Duration,
+    /// How long its answer may take. Default 5 s.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(2),
+            max_in_flight: 4096,
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The address of a peer is no URI that can be called.
+#[derive(Debug, Error)]
+#[error("`{address}` is no address of a service: write http://HOST:PORT")]
+pub struct InvalidAddress {
+    address: String,
+    source: Option<tonic::transport::Error>,
+}
+
+/// Opens a channel to another process. It connects at the first call, and again after a loss.
+pub fn remote(address: &str, config: &Config) -> Result<Channel, InvalidAddress> {
+    let invalid = |source| InvalidAddress { address: address.to_owned(), source };
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|source| invalid(Some(source)))?;
+    if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
+        return Err(invalid(None));
+    }
+    let channel = endpoint
+        .connect_timeout(config.connect_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(config.keepalive_interval)
+        .keep_alive_timeout(config.keepalive_timeout)
+        .keep_alive_while_idle(true)
+        // Windows that a long prompt fits into: the default of 64 KiB costs a round trip each time.
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .connect_lazy();
+    Ok(layered(channel.map_err(|error| Status::from_error(error.into())), config))
+}
+
+/// Opens a channel to a service of the same process.
+pub fn in_process(routes: Routes, config: &Config) -> Channel {
+    let peer = routes.prepare().map_request(|mut request: Request<Body>| {
+        request.extensions_mut().insert(Origin::InProcess);
+        request
+    });
+    layered(peer.map_err(|never| match never {}), config)
+}
+
+/// Puts the layers around a peer, from the caller inwards.
+fn layered<S>(peer: S, config: &Config) -> Channel
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Status> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    let stack = ServiceBuilder::new()
+        // Bodies of their own type below; one box for all of them here.
+        .map_response(|response: Response<_>| response.map(Body::new))
+        // First, so that the peer's spans join the span of the call, not of a layer.
+        .layer_fn(trace::Propagate::new)
+        // Above the limit: a call that waits for nothing but time ends here, and gives its place back.
+        .layer_fn(deadline::Deadline::new)
+        // Next to the wire: its permit lives in the body, so the limit covers streams to their end.
+        .layer(in_flight::InFlightLayer::new(config.max_in_flight))
+        .service(peer);
+    BoxCloneSyncService::new(stack)
+}

@@ -1,0 +1,45 @@
+//! OpenAI Chat Completions (`POST /v1/chat/completions`) and the model list (`GET /v1/models`).
+//!
+//! - [`parse_chat`]: a body to a `Valid<GenerateRequest>`.
+//! - [`render_chat`]: a response to a `chat.completion`.
+//! - [`ChatStream`]: frames to server-sent events.
+//! - [`render_error`], [`render_error_event`]: errors, before the first byte and after it.
+//! - [`render_models`], [`render_model`]: what may be asked.
+//! - [`parameter`]: a field of the contract in OpenAI's words.
+//!
+//! What is done with each field stands in `docs/reference/openai.md`.
+
+mod chat;
+mod completion;
+mod error;
+mod logprobs;
+mod models;
+mod parameter;
+mod stream;
+mod usage;
+
+pub use chat::{ChatRequest, parse_chat};
+pub use completion::render_chat;
+pub use error::{render_error, render_error_event};
+pub use models::{ModelEntry, render_model, render_models};
+pub use parameter::parameter;
+pub use stream::{ChatStream, KEEPALIVE};
+
+use pointsman_proto::inference::v1::FinishReason;
+
+/// Returns OpenAI's word for why a model stopped. It has none for a reason that this version does not know,
+/// and a choice that came to its end needs one.
+fn finish_reason(reason: i32) -> &'static str {
+    match FinishReason::try_from(reason) {
+        Ok(FinishReason::Length) => "length",
+        Ok(FinishReason::ToolCalls) => "tool_calls",
+        Ok(FinishReason::ContentFilter) => "content_filter",
+        Ok(FinishReason::Stop | FinishReason::Unspecified) | Err(_) => "stop",
+    }
+}
+
+/// Appends a value as JSON.
+fn append<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    // Neither a vector nor the types of this module can fail here.
+    serde_json::to_writer(out, value).ok();
+}

@@ -1,0 +1,8 @@
+//! What callers of the OpenAI surface see: bodies in, bytes out.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its own functions too")]
+
+mod answers;
+mod errors;
+mod messages;
+mod requests;

@@ -1,0 +1,41 @@
+//! The inference engine of a worker: mistral.rs 0.8.1, behind [`pointsman_engine::Engine`].
+//!
+//! It loads one text model from a local folder in Hugging Face layout and generates with it: greedy or
+//! sampled (temperature, top-k, top-p, min-p), with a seed that repeats an answer, and stop texts found
+//! across token borders. It reaches no network, and has no telemetry.
+//!
+//! On the CPU answers are generated one at a time: there mistral.rs 0.8.1 gives each conversation of a batch
+//! the content of another ([`MistralrsEngine::max_concurrent`]).
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), pointsman_engine_mistralrs::LoadError> {
+//! use pointsman_engine_mistralrs::{Config, MistralrsEngine};
+//!
+//! let engine = MistralrsEngine::load(Config::new("pip", "models/demo/model")).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Features, all off by default: `cuda`, `cudnn`, `flash-attn`, `nccl`, `metal`. Without `cuda` and `metal`
+//! a model runs on the CPU in 32-bit floats.
+//!
+//! No other crate names mistral.rs. What it does not check, bound or survive is written in the comments of
+//! the code that works around it; read these again when its version moves.
+//!
+//! - [`Config`], [`LoadError`]: what is loaded, and what may be missing.
+//! - `folder`, `digest`, `load`: the files, the version that their weights give, the loading.
+//! - `engine`, `request`, `sampling`, `stream`: a generation, from the request to the last event.
+
+mod config;
+mod digest;
+mod engine;
+mod error;
+mod folder;
+mod load;
+mod request;
+mod sampling;
+mod stream;
+
+pub use config::Config;
+pub use engine::MistralrsEngine;
+pub use error::LoadError;

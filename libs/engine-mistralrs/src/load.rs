@@ -1,0 +1,102 @@
+use std::path::PathBuf;
+use std::thread;
+
+use futures::StreamExt;
+use mistralrs::{Model, ModelDType, TextModelBuilder, TokenSource};
+use pointsman_engine::{Engine, EngineError, Job};
+use pointsman_proto::Valid;
+use pointsman_proto::inference::v1::{Ability, GenerateRequest, Message, Part, Role, TargetDescription, part};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::folder::Folder;
+use crate::{Config, LoadError, MistralrsEngine, digest};
+
+const ABILITIES: [Ability; 3] = [Ability::Sampling, Ability::Seed, Ability::Stop];
+
+/// Engine, version, device and number format: with the weights, all that decides a text.
+const FINGERPRINT: &str = if cfg!(feature = "cuda") {
+    "mistralrs-0.8.1-cuda-auto"
+} else if cfg!(feature = "metal") {
+    "mistralrs-0.8.1-metal-auto"
+} else {
+    "mistralrs-0.8.1-cpu-f32"
+};
+
+const ON_CPU: bool = cfg!(not(any(feature = "cuda", feature = "metal")));
+
+/// How many sequences mistral.rs may have at once, of those that are wanted.
+///
+/// On the CPU one: its attention for one new token (`flash_attn_cpu_single_q`) has room for the results of a
+/// single sequence, and gives those of the last one in a batch to all. Two conversations that reach the same
+/// length are continued with each other's content.
+fn max_concurrent(wanted: usize) -> usize {
+    if ON_CPU { 1 } else { wanted.min(Semaphore::MAX_PERMITS) }
+}
+
+impl MistralrsEngine {
+    /// Loads a model, reads its weights' digest, and tries it with one token.
+    ///
+    /// Takes as long as reading the weights twice; needs a tokio runtime. Dropping the future lets the loading
+    /// run to its end unseen. Fails with what is missing, before mistral.rs is asked.
+    pub async fn load(config: Config) -> Result<Self, LoadError> {
+        config.check()?;
+        let folder = config.model.clone();
+        // On a thread of its own: mistral.rs leaves settings of quantisation and adapters behind in
+        // thread-locals, where the next model that is loaded on the same thread would find them.
+        let (done, loaded) = oneshot::channel();
+        let load = move || done.send(load_here(&config)).is_ok();
+        thread::Builder::new().name("pointsman-load".to_owned()).spawn(load).map_err(LoadError::ThreadRefused)?;
+        let engine = loaded.await.map_err(|_| LoadError::Panicked { folder: folder.clone() })??;
+        engine.try_out().await.map_err(|source| LoadError::CannotGenerate { folder, source })?;
+        Ok(engine)
+    }
+
+    /// Generates one token: a model in a number format that the device lacks loads, and fails every request.
+    async fn try_out(&self) -> Result<(), EngineError> {
+        let hello = Part { kind: Some(part::Kind::Text("Hello".to_owned())) };
+        let request = GenerateRequest {
+            model: self.description().target.clone(),
+            messages: vec![Message { role: Role::User.into(), parts: vec![hello], ..Message::default() }],
+            ..GenerateRequest::default()
+        };
+        let request =
+            Valid::new(request).map_err(|violations| EngineError::Failed { detail: format!("{violations:?}") })?;
+        let prompt_tokens = self.count_prompt_tokens(&request).await?;
+        let mut events = self.generate(Job { request, prompt_tokens, max_output_tokens: 1 }).await?;
+        while let Some(event) = events.next().await {
+            event?;
+        }
+        Ok(())
+    }
+}
+
+/// Loads on the current thread, and blocks it.
+fn load_here(config: &Config) -> Result<MistralrsEngine, LoadError> {
+    let folder = Folder::open(&config.model)?;
+    let version = digest::version(&folder.weights).map_err(|(path, source)| LoadError::Unreadable { path, source })?;
+    let refused = |source| LoadError::Refused { folder: PathBuf::from(&folder.path), source };
+    let model = build(config, &folder.path).map_err(refused)?;
+    let limit = model.inner().config(None).ok().and_then(|config| config.max_seq_len);
+    let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
+    let description = TargetDescription {
+        target: format!("models/{}/versions/{version}", config.name),
+        context_tokens: folder.context_tokens.min(limit),
+        abilities: ABILITIES.map(i32::from).to_vec(),
+        engine_fingerprint: FINGERPRINT.to_owned(),
+    };
+    Ok(MistralrsEngine::new(model, description, max_concurrent(config.max_concurrent)))
+}
+
+fn build(config: &Config, folder: &str) -> anyhow::Result<Model> {
+    let mut builder = TextModelBuilder::new(folder)
+        .with_token_source(TokenSource::None)
+        .with_max_num_seqs(max_concurrent(config.max_concurrent))
+        .with_dtype(ModelDType::Auto);
+    if ON_CPU {
+        // The prefix cache counts only sequences on other devices when it evicts: on the CPU it would
+        // keep the keys and values of every sequence that ever finished, and search them all.
+        builder = builder.with_force_cpu().with_dtype(ModelDType::F32).with_prefix_cache_n(None);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(builder.build())
+}

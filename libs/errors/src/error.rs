@@ -1,0 +1,142 @@
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::{DOMAIN, Reason};
+
+/// An error as a caller may see it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{} ({})", .0.message, .0.reason)]
+pub struct Error(Box<Parts>);
+
+// Errors are rare and travel in `Result`s everywhere: one pointer keeps those small.
+#[derive(Clone, Debug)]
+struct Parts {
+    reason: Reason,
+    message: String,
+    retry_after: Option<Duration>,
+    violations: Vec<FieldViolation>,
+}
+
+impl Error {
+    /// Makes an error. The message says what happened and what to do, in a sentence for the caller.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts { reason, message: message.into(), retry_after: None, violations: Vec::new() }))
+    }
+
+    /// Makes the error of a request with these violations, which are named in the message too.
+    pub fn invalid(violations: Vec<FieldViolation>) -> Self {
+        Self::with_violations(Reason::InvalidRequest, violations)
+    }
+
+    /// Makes the error of a request that asks for what the target cannot do.
+    pub fn unsupported(violations: Vec<FieldViolation>) -> Self {
+        Self::with_violations(Reason::UnsupportedField, violations)
+    }
+
+    fn with_violations(reason: Reason, violations: Vec<FieldViolation>) -> Self {
+        let named: Vec<String> =
+            violations.iter().map(|violation| format!("{}: {}", violation.field, violation.description)).collect();
+        let mut error = Self::new(reason, named.join("; "));
+        error.0.violations = violations;
+        error
+    }
+
+    /// Adds how long to wait before the request is worth repeating.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.0.retry_after = Some(delay);
+        self
+    }
+
+    /// Returns what went wrong.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// Returns the sentence for the caller.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Returns how long to wait before the request is worth repeating, if that is known.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Returns the fields that are at fault, if fields are.
+    pub fn violations(&self) -> &[FieldViolation] {
+        &self.0.violations
+    }
+
+    /// Reads an error of ours back from a status. A status that is not ours becomes the reason that is
+    /// nearest to its code; its text is kept only where a caller may see it.
+    pub fn from_status(status: &Status) -> Self {
+        Self::ours(status).unwrap_or_else(|| Self::foreign(status))
+    }
+
+    /// Reads an error of ours back from a status; `None` if the status is a transport's or a stranger's.
+    pub fn ours(status: &Status) -> Option<Self> {
+        let details = status.get_error_details();
+        let info = details.error_info().filter(|info| info.domain == DOMAIN)?;
+        let mut error = Self::new(info.reason.parse().ok()?, status.message());
+        error.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
+        error.0.violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+        Some(error)
+    }
+
+    fn foreign(status: &Status) -> Self {
+        match status.code() {
+            Code::Cancelled => Self::new(Reason::Cancelled, "the call was cancelled"),
+            Code::DeadlineExceeded => Self::new(Reason::DeadlineExceeded, "the deadline passed"),
+            Code::OutOfRange => Self::new(Reason::RequestTooLarge, status.message()),
+            Code::Unavailable => Self::new(Reason::InstanceUnreachable, "the instance cannot be reached; try again"),
+            _ => Self::new(Reason::Internal, "the mesh failed; give its operators the request id"),
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let parts = *error.0;
+        let mut details = ErrorDetails::new();
+        details.set_error_info(parts.reason.name(), DOMAIN, std::collections::HashMap::new());
+        if let Some(delay) = parts.retry_after {
+            details.set_retry_info(Some(delay));
+        }
+        if !parts.violations.is_empty() {
+            details.set_bad_request(parts.violations);
+        }
+        Status::with_error_details(parts.reason.code(), parts.message, details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tonic::{Code, Status};
+    use tonic_types::FieldViolation;
+
+    use super::Error;
+    use crate::Reason;
+
+    #[test]
+    fn errors_survive_the_wire() {
+        for error in [
+            Error::new(Reason::QueueFull, "wait").retry_after(Duration::from_millis(1500)),
+            Error::invalid(vec![FieldViolation::new("model", "is empty"), FieldViolation::new("stop[0]", "is empty")]),
+            Error::new(Reason::EngineLost, "try again"),
+        ] {
+            let back = Error::from_status(&Status::from(error.clone()));
+            assert_eq!(format!("{back:?}"), format!("{error:?}"));
+        }
+    }
+
+    #[test]
+    fn a_foreign_status_keeps_its_text_to_itself() {
+        let error = Error::from_status(&Status::new(Code::Unknown, "at /srv/x.rs:3"));
+        assert_eq!((error.reason(), error.message().contains("/srv")), (Reason::Internal, false));
+    }
+}

@@ -1,0 +1,155 @@
+//! What every process is configured with, and how a file becomes configuration.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pointsman_types::ByteSize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What every process has, whatever it serves: the sections `server` and `telemetry`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProcessConfig {
+    /// Listeners, limits, shutdown.
+    pub server: ServerConfig,
+    /// Traces and logs.
+    pub telemetry: pointsman_telemetry::Config,
+}
+
+/// Listeners, limits, shutdown.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where the service listens. Default: the command's own (gateway and `up` 127.0.0.1:8080, worker
+    /// 127.0.0.1:9090). Port 0 takes a free one.
+    pub listen: Option<SocketAddr>,
+    /// Where the operator port listens: `/livez`, `/readyz`, `/metrics`, recent traces. It needs no key, so
+    /// keep it off public networks. Default: the port after `listen`, on loopback.
+    pub operator_listen: Option<SocketAddr>,
+    /// The name of this instance, unique in the mesh. Default: the service and eight random hex digits.
+    pub instance: Option<String>,
+    /// Allows callers' keys to travel without TLS on a listener that is not loopback. Default false.
+    pub plaintext: bool,
+    /// Who may call a mesh listener that is not loopback. Default `loopback`: such a listener is refused.
+    pub peers: Peers,
+    /// The largest request body. Default 32MiB.
+    pub max_request_size: ByteSize,
+    /// Limits of a connection.
+    pub connection: ConnectionConfig,
+    /// How long running streams may finish after a signal, before they are ended. Default 30s.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_grace: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            operator_listen: None,
+            instance: None,
+            plaintext: false,
+            peers: Peers::default(),
+            max_request_size: ByteSize::mebibytes(32),
+            connection: ConnectionConfig::default(),
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Who may call a mesh listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Peers {
+    /// Processes of the same machine.
+    #[default]
+    Loopback,
+    /// Whoever reaches the port: the network keeps others away.
+    TrustedNetwork,
+}
+
+/// Limits of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConnectionConfig {
+    /// After this time a connection takes no new calls and closes when the running ones are done, so that
+    /// callers spread over new instances. Default 30m.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// Calls that run on one HTTP/2 connection at the same time. Default 1,024.
+    pub max_streams: u32,
+    /// How often an HTTP/2 ping asks whether the peer is still there. Default 20s.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_interval: Duration,
+    /// How long its answer may take. Default 10s.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for ConnectionConfig {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_secs(30 * 60),
+            max_streams: 1024,
+            keepalive_interval: Duration::from_secs(20),
+            keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl ProcessConfig {
+    /// Returns what is wrong with these values, each with its field.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.telemetry.problems();
+        let server = &self.server;
+        if server.max_request_size.bytes() == 0 {
+            problems.push("server.max_request_size: must be at least 1B".to_owned());
+        }
+        if server.connection.max_streams == 0 {
+            problems.push("server.connection.max_streams: must be at least 1".to_owned());
+        }
+        for (field, value) in [
+            ("max_age", server.connection.max_age),
+            ("keepalive_interval", server.connection.keepalive_interval),
+            ("keepalive_timeout", server.connection.keepalive_timeout),
+        ] {
+            if value.is_zero() {
+                problems.push(format!("server.connection.{field}: must be longer than 0s"));
+            }
+        }
+        problems
+    }
+}
+
+/// Configuration cannot be used. The process exits with 64.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{} cannot be read", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what is expected; the text has line and column.
+    #[error("{}: {message}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// Values are wrong; all of them are listed.
+    #[error("the configuration has mistakes:\n  {}", .0.join("\n  "))]
+    Invalid(Vec<String>),
+}
+
+/// Reads a YAML file. Unknown keys are mistakes.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    serde_saphyr::from_str(&text)
+        .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })
+}

@@ -1,0 +1,30 @@
+use tokio_util::sync::CancellationToken;
+
+/// The two moments of a shutdown that others have to know of. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    begun: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Drain {
+    /// Says that nothing new is to be begun.
+    pub fn begin(&self) {
+        self.begun.cancel();
+    }
+
+    /// Says that the time for finishing is over: whatever still runs ends now.
+    pub fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Waits until nothing new is to be begun.
+    pub async fn begun(&self) {
+        self.begun.cancelled().await;
+    }
+
+    /// Returns a future that waits until whatever still runs must end.
+    pub fn until_cut(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.cut.clone().cancelled_owned()
+    }
+}

@@ -1,0 +1,165 @@
+//! What every request passes before it reaches its service.
+//!
+//! tonic's own timeout lives in its server and ends at the headers; this guard stands in the routes, so
+//! that it holds in process too, and covers the body.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http_body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::metadata::{GRPC_TIMEOUT, MESH_CONTEXT, parse_grpc_timeout};
+use pointsman_types::Origin;
+use tokio::time::Instant;
+use tonic::Status;
+use tower::{Layer, Service};
+
+use crate::Drain;
+
+/// When the caller stops waiting; in the extensions of a request that has a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// Returns the time that is left.
+    pub fn remaining(self) -> std::time::Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Makes guards for the routes of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct GuardLayer {
+    pub(crate) drain: Drain,
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard { inner, drain: self.drain.clone() }
+    }
+}
+
+/// Refuses a mesh context from the public side, and ends gRPC calls at their deadline or when the drain
+/// is over. Other surfaces end their own, in the form of their dialect.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard<S> {
+    inner: S,
+    drain: Drain,
+}
+
+impl<S> Service<Request> for Guard<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let origin = request.extensions().get::<Origin>().copied().unwrap_or_default();
+        if request.headers().contains_key(MESH_CONTEXT) && !origin.is_trusted() {
+            let error = Error::new(Reason::MeshContextRefused, "leave the mesh context out: this listener is public");
+            return async { Ok(refuse(error)) }.boxed();
+        }
+        if !is_grpc(request.headers()) {
+            return self.inner.call(request).boxed();
+        }
+        let timeout = request.headers().get(GRPC_TIMEOUT).and_then(|value| parse_grpc_timeout(value.to_str().ok()?));
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(Deadline(deadline));
+        }
+        let mut end: End = Box::pin(end(deadline, self.drain.clone()));
+        let response = self.inner.call(request);
+        async move {
+            tokio::select! {
+                // First, so that an answer that is there is given.
+                biased;
+                response = response => {
+                    Ok(response?.map(|inner| Body::new(Guarded { inner, end: Some(end) })))
+                }
+                status = &mut end => Ok(status.into_http()),
+            }
+        }
+        .boxed()
+    }
+}
+
+type End = Pin<Box<dyn Future<Output = Status> + Send>>;
+
+async fn end(deadline: Option<Instant>, drain: Drain) -> Status {
+    let deadline = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = deadline => Error::new(Reason::DeadlineExceeded, "the deadline passed before the answer was complete").into(),
+        () = drain.until_cut() => {
+            let error = Error::new(Reason::ShuttingDown, "this process is going down; try again, elsewhere if you can");
+            error.retry_after(std::time::Duration::from_secs(1)).into()
+        }
+    }
+}
+
+/// Whether a request speaks gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// A mesh context names gRPC: only our own peers send one, so the answer is a gRPC status.
+fn refuse(error: Error) -> Response {
+    Status::from(error).into_http()
+}
+
+pin_project! {
+    /// A gRPC body that is ended by a status in its trailers.
+    struct Guarded {
+        #[pin]
+        inner: Body,
+        end: Option<End>,
+    }
+}
+
+impl http_body::Body for Guarded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.project();
+        let Some(end) = this.end else { return Poll::Ready(None) };
+        if let Poll::Ready(status) = end.as_mut().poll(context) {
+            *this.end = None;
+            let mut trailers = HeaderMap::new();
+            return Poll::Ready(Some(match status.add_header(&mut trailers) {
+                Ok(()) => Ok(Frame::trailers(trailers)),
+                Err(status) => Err(axum::Error::new(status)),
+            }));
+        }
+        this.inner.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.end.is_none() || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

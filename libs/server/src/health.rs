@@ -1,0 +1,69 @@
+//! Whether a service can do its work now, for gRPC health checks and `/readyz`.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, HealthService};
+
+/// Whether a service is ready. Cheap to clone; begins as not ready.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<watch::Sender<State>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    ready: bool,
+    draining: bool,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(State::default())))
+    }
+}
+
+impl Readiness {
+    /// Says whether the service can do its work now.
+    pub fn set(&self, ready: bool) {
+        self.0.send_if_modified(|state| std::mem::replace(&mut state.ready, ready) != ready);
+    }
+
+    /// Says that the service goes down: it is not ready from now on, whatever is said later.
+    pub fn drain(&self) {
+        self.0.send_if_modified(|state| !std::mem::replace(&mut state.draining, true));
+    }
+
+    /// Whether the service is ready.
+    pub fn is_ready(&self) -> bool {
+        let state = *self.0.borrow();
+        state.ready && !state.draining
+    }
+
+    /// Waits until the service is ready.
+    pub async fn wait(&self) {
+        // An error means that no sender is left, and this is one.
+        let _ = self.0.subscribe().wait_for(|state| state.ready && !state.draining).await;
+    }
+
+    /// Makes the gRPC health service of these services, and the task that keeps it true.
+    pub(crate) fn serve(&self, names: Vec<&'static str>) -> (HealthService, impl Future<Output = ()> + Send + 'static) {
+        let reporter = HealthReporter::new();
+        let service = HealthService::from_health_reporter(reporter.clone());
+        let mut changes = self.0.subscribe();
+        let keep_true = async move {
+            loop {
+                let state = *changes.borrow_and_update();
+                let status =
+                    if state.ready && !state.draining { ServingStatus::Serving } else { ServingStatus::NotServing };
+                for name in std::iter::once(&"").chain(&names) {
+                    reporter.set_service_status(*name, status).await;
+                }
+                if changes.changed().await.is_err() {
+                    // No sender is left: the status can no longer change.
+                    return std::future::pending().await;
+                }
+            }
+        };
+        (service, keep_true)
+    }
+}

@@ -1,0 +1,59 @@
+//! The port for operators: is it alive, is it ready, what does it count, what did it do.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::operations::v1::operations_service_server::{
+    OperationsService, OperationsServiceServer, SERVICE_NAME,
+};
+use pointsman_proto::operations::v1::{GetTraceRequest, Trace};
+use pointsman_telemetry::RecentTraces;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use crate::{Drain, Metrics, Readiness, Surface, Task, surface};
+
+/// Makes the routes of the operator port.
+pub(crate) fn router(readiness: Readiness, metrics: Metrics, recent: RecentTraces, drain: &Drain) -> (Router, Task) {
+    let ready = readiness.clone();
+    let http = Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route(
+            "/readyz",
+            get(async move || {
+                if ready.is_ready() {
+                    (StatusCode::OK, "ready\n")
+                } else {
+                    (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+                }
+            }),
+        )
+        .route(
+            "/metrics",
+            get(async move || {
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                ([(CONTENT_TYPE, kind)], metrics.encode()).into_response()
+            }),
+        );
+    let grpc = Routes::new(OperationsServiceServer::new(Operations { recent }));
+    surface(Surface { grpc, names: vec![SERVICE_NAME], http }, &readiness, drain)
+}
+
+struct Operations {
+    recent: RecentTraces,
+}
+
+#[tonic::async_trait]
+impl OperationsService for Operations {
+    async fn get_trace(&self, request: Request<GetTraceRequest>) -> Result<Response<Trace>, Status> {
+        let id = request.into_inner().id;
+        let trace = self.recent.find(&id).ok_or_else(|| {
+            let message = format!("no recent trace or request `{id}` in this process; spans are kept until newer ones come");
+            Error::new(Reason::TraceNotFound, message)
+        })?;
+        Ok(Response::new(trace))
+    }
+}

@@ -1,0 +1,68 @@
+//! Where the programs lie that tests run: made by `cargo xtask test`, which passes their paths on.
+//!
+//! Without it (`cargo test` alone) they are looked for in the build folder that this test was built in.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+const BINARY: &str = "POINTSMAN_BIN";
+const PYTHON: &str = "POINTSMAN_PYTHON";
+const NODE_MODULES: &str = "POINTSMAN_NODE_MODULES";
+
+/// Returns the path of the `pointsman` binary.
+pub fn binary() -> Result<PathBuf> {
+    find(BINARY, "pointsman", "run `cargo xtask test`, or `cargo build` first")
+}
+
+/// Returns the Python interpreter that has the packages of `tests/python/requirements.txt`.
+pub fn python() -> Result<PathBuf> {
+    find(PYTHON, "tools/python/bin/python", "run `cargo xtask test`")
+}
+
+/// Returns the `node_modules` folder with the packages of `tests/node`; `require` finds them through `NODE_PATH`.
+pub fn node_modules() -> Result<PathBuf> {
+    find(NODE_MODULES, "tools/node/node_modules", "run `cargo xtask test`")
+}
+
+/// Returns the root of the workspace, where `examples/` and `models/` lie.
+///
+/// Cargo tells it when the test runs. A path from compile time may belong to another checkout that shares
+/// the build folder.
+pub fn workspace() -> Result<PathBuf> {
+    let package =
+        std::env::var_os("CARGO_MANIFEST_DIR").context("not started by cargo: CARGO_MANIFEST_DIR is not set")?;
+    let root = Path::new(&package).ancestors().find(|folder| folder.join("proto/buf.yaml").is_file());
+    Ok(root.context("no folder above this package is the workspace's")?.to_owned())
+}
+
+/// Takes the variable's path, or the first that exists in a folder above this very program.
+fn find(variable: &str, below_target: &str, instruction: &str) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(variable).map(PathBuf::from) {
+        if !path.exists() {
+            bail!("{variable} says {}, which is not there: {instruction}", path.display());
+        }
+        return Ok(path);
+    }
+    let program = std::env::current_exe().context("asking where this test lies")?;
+    // Nearest first: target/debug/deps, target/debug, target; folders above those hold other things.
+    let found = program.ancestors().skip(1).take(4).map(|folder| folder.join(below_target)).find(|path| path.exists());
+    found
+        .with_context(|| format!("{below_target} is not in the build folder, and {variable} is not set: {instruction}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspace_is_found() {
+        assert!(workspace().unwrap().join("libs/testkit/src/tools.rs").is_file());
+    }
+
+    #[test]
+    fn what_is_missing_comes_with_an_instruction() {
+        let error = find("POINTSMAN_NOT_SET", "no-such-tool", "run `cargo xtask test`").unwrap_err();
+        assert!(error.to_string().ends_with("run `cargo xtask test`"), "{error}");
+    }
+}

@@ -1,0 +1,18 @@
+//!
+//! A type is here when two crates need it and a `String` or `u64` would let them be confused.
+
+mod byte_size;
+mod origin;
+mod target;
+
+pub use byte_size::{ByteSize, ParseByteSizeError};
+pub use origin::Origin;
+pub use target::{ParseTargetError, TargetName};
+
+/// The tenant of every caller that needs no key: a mesh that listens on loopback and has no keys configured.
+pub const LOCAL_TENANT: &str = "local";
+
+/// Makes a new request id: a UUID of version 7, which sorts by time.
+pub fn new_request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

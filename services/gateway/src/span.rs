@@ -1,0 +1,67 @@
+//! The spans of an operation, by the OpenTelemetry GenAI conventions
+//! (<https://github.com/open-telemetry/semantic-conventions-genai>); ours are `pointsman.*`.
+
+use http::HeaderMap;
+use pointsman_proto::inference::v1::{FinishReason, GenerateRequest, Usage};
+use pointsman_telemetry::propagation;
+use tracing::{Span, field};
+
+use crate::caller::Caller;
+use crate::metrics::SurfaceName;
+
+/// Begins the logical span of an operation, in the caller's trace.
+pub(crate) fn operation(request: &GenerateRequest, caller: &Caller, surface: SurfaceName, headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        "chat",
+        otel.name = format!("chat {}", request.model),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        error.type = field::Empty,
+        gen_ai.operation.name = "chat",
+        gen_ai.provider.name = "pointsman",
+        gen_ai.request.model = request.model,
+        gen_ai.request.max_tokens = request.limits.and_then(|limits| limits.max_output_tokens),
+        gen_ai.request.seed = request.seed,
+        gen_ai.request.temperature = request.sampling.as_ref().and_then(|sampling| sampling.temperature),
+        gen_ai.request.top_p = request.sampling.as_ref().and_then(|sampling| sampling.top_p),
+        gen_ai.response.finish_reasons = field::Empty,
+        gen_ai.response.time_to_first_chunk = field::Empty,
+        gen_ai.usage.input_tokens = field::Empty,
+        gen_ai.usage.output_tokens = field::Empty,
+        pointsman.request_id = field::Empty,
+        pointsman.surface = surface.name(),
+        pointsman.tenant = &*caller.tenant,
+    );
+    propagation::set_parent(&span, headers);
+    span
+}
+
+/// Begins the span of one try against one instance.
+pub(crate) fn attempt(target: &str, instance: &str) -> Span {
+    tracing::info_span!(
+        "attempt",
+        otel.name = format!("attempt {target}"),
+        otel.kind = "client",
+        otel.status_code = field::Empty,
+        error.type = field::Empty,
+        pointsman.target = target,
+        pointsman.instance = instance,
+    )
+}
+
+/// Notes what was consumed.
+pub(crate) fn usage(span: &Span, usage: &Usage) {
+    span.record("gen_ai.usage.input_tokens", usage.input_tokens);
+    span.record("gen_ai.usage.output_tokens", usage.output_tokens);
+}
+
+/// Notes why the model stopped.
+pub(crate) fn finish_reason(span: &Span, reason: FinishReason) {
+    let name = reason.as_str_name().trim_start_matches("FINISH_REASON_").to_ascii_lowercase();
+    span.record("gen_ai.response.finish_reasons", name);
+}
+
+/// Notes what went wrong.
+pub(crate) fn failed(span: &Span, reason: &'static str) {
+    span.record("otel.status_code", "ERROR").record("error.type", reason);
+}

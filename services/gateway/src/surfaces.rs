@@ -1,0 +1,4 @@
+//! The public surfaces: each reads a request from its wire, and writes an answer to it.
+
+pub(crate) mod grpc;
+pub(crate) mod openai;

@@ -1,0 +1,188 @@
+//! OpenAI's API over HTTP. The dialect itself is `libs/dialects`; here it meets the wire.
+
+mod sse;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use futures::future::{BoxFuture, FutureExt};
+use pointsman_dialects::openai::{
+    ChatRequest, ModelEntry, parse_chat, render_chat, render_error, render_model, render_models,
+};
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::Valid;
+use pointsman_proto::metadata::{REASON, REQUEST_ID, TRACE_ID};
+use pointsman_telemetry::propagation;
+use pointsman_types::{Origin, new_request_id};
+
+use crate::caller::Caller;
+use crate::config::Scope;
+use crate::exchange::{Answer, Exchange, Gateway};
+use crate::metrics::SurfaceName;
+use crate::span;
+
+/// How long the first piece of a stream may take before the caller's connection is kept alive.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Makes the routes under `/v1`.
+pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat).fallback(no_route))
+        .route("/v1/models", get(models).fallback(no_route))
+        .route("/v1/models/{*name}", get(model).fallback(no_route))
+        .route("/v1/{*rest}", any(no_route))
+        .with_state(gateway)
+}
+
+async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut ids = Ids { request: new_request_id(), trace: None };
+    let caller = match caller(&gateway, &parts.headers, &parts.extensions) {
+        Ok(caller) => caller,
+        Err(error) => return error_response(&error, &ids),
+    };
+    let parsed = match read(body, gateway.max_request_bytes).await.and_then(|body| parse_chat(&body)) {
+        Ok(parsed) => parsed,
+        Err(error) => return error_response(&error, &ids),
+    };
+    let ChatRequest { request, stream, include_usage } = match name(parsed, &parts.headers, &ids.request) {
+        Ok(parsed) => parsed,
+        Err(error) => return error_response(&error, &ids),
+    };
+    ids.request.clone_from(&request.request_id);
+    let surface = SurfaceName::Openai;
+    let span = span::operation(&request, &caller, surface, &parts.headers);
+    ids.trace = propagation::trace_id(&span);
+    let exchange = Exchange { surface, caller, request, deadline: None, span };
+    let answer = async move { gateway.answer(exchange).await }.boxed();
+    if stream { streamed(answer, include_usage, ids).await } else { whole(answer, &ids).await }
+}
+
+async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, ids: &Ids) -> Response {
+    let response = match answer.await {
+        Ok(answer) => answer.fold().await,
+        Err(error) => Err(error),
+    };
+    match response {
+        Ok(response) => json_response(StatusCode::OK, render_chat(&response), ids),
+        Err(error) => error_response(&error, ids),
+    }
+}
+
+/// Waits for the first piece, so that an error before it has a status of its own; but not longer than
+/// proxies on the way keep a silent connection.
+async fn streamed(mut answer: BoxFuture<'static, Result<Answer, Error>>, include_usage: bool, ids: Ids) -> Response {
+    let trace = ids.trace.clone().unwrap_or_default();
+    let body = match tokio::time::timeout(KEEPALIVE_INTERVAL, &mut answer).await {
+        Ok(Ok(answer)) => sse::Sse::flowing(answer, include_usage, trace),
+        Ok(Err(error)) => return error_response(&error, &ids),
+        Err(_) => sse::Sse::waiting(answer, include_usage, trace, KEEPALIVE_INTERVAL),
+    };
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Asks buffering proxies (nginx) to pass pieces on as they come.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    ids.write(headers);
+    response
+}
+
+async fn models(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let ids = Ids { request: new_request_id(), trace: None };
+    match describing(&gateway, &request) {
+        Ok(()) => {
+            let models = gateway.fleet.models();
+            json_response(StatusCode::OK, render_models(models.iter().map(|(name, _)| entry(name))), &ids)
+        }
+        Err(error) => error_response(&error, &ids),
+    }
+}
+
+async fn model(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>, request: Request) -> Response {
+    let ids = Ids { request: new_request_id(), trace: None };
+    match describing(&gateway, &request).and_then(|()| gateway.fleet.resolve(&name)) {
+        Ok(_) => json_response(StatusCode::OK, render_model(entry(&name)), &ids),
+        Err(error) => error_response(&error, &ids),
+    }
+}
+
+async fn no_route(request: Request) -> Response {
+    let ids = Ids { request: new_request_id(), trace: None };
+    let message = format!("there is no {} {} here; see docs/reference/openai.md for what there is", request.method(), request.uri().path());
+    error_response(&Error::new(Reason::RouteNotFound, message), &ids)
+}
+
+fn entry(name: &str) -> ModelEntry<'_> {
+    // When a model was made is the registry's to know.
+    ModelEntry { id: name, created: 0, owned_by: "pointsman" }
+}
+
+fn describing(gateway: &Gateway, request: &Request) -> Result<(), Error> {
+    caller(gateway, request.headers(), request.extensions())?.require(Scope::Describe)
+}
+
+/// A mesh context travels over gRPC only.
+fn caller(gateway: &Gateway, headers: &HeaderMap, extensions: &axum::http::Extensions) -> Result<Caller, Error> {
+    gateway.callers.authenticate(headers, extensions.get::<Origin>().copied().unwrap_or_default(), None)
+}
+
+async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, Error> {
+    to_bytes(body, limit).await.map_err(|_| {
+        Error::new(Reason::RequestTooLarge, format!("the request has more than {limit} bytes, or its body broke off"))
+    })
+}
+
+/// Gives the request its id: the caller's `Idempotency-Key`, or ours.
+fn name(parsed: ChatRequest, headers: &HeaderMap, new_id: &str) -> Result<ChatRequest, Error> {
+    let given = headers.get("idempotency-key").map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned());
+    let mut request = parsed.request.into_inner();
+    request.request_id = given.unwrap_or_else(|| new_id.to_owned());
+    let request = Valid::new(request).map_err(Error::invalid)?;
+    Ok(ChatRequest { request, ..parsed })
+}
+
+/// What every response names.
+struct Ids {
+    request: String,
+    trace: Option<String>,
+}
+
+impl Ids {
+    fn write(&self, headers: &mut HeaderMap) {
+        let named = [(REQUEST_ID, Some(&self.request)), (TRACE_ID, self.trace.as_ref())];
+        for (name, value) in named {
+            if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+}
+
+fn error_response(error: &Error, ids: &Ids) -> Response {
+    let (status, body) = render_error(error);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json_response(status, body, ids);
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(error.reason().name()));
+    if let Some(delay) = error.retry_delay() {
+        // Whole seconds, never 0: that would ask for an immediate retry.
+        headers.insert(RETRY_AFTER, HeaderValue::from(delay.as_secs_f64().ceil().max(1.0) as u64));
+    }
+    response
+}
+
+fn json_response(status: StatusCode, body: Vec<u8>, ids: &Ids) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    ids.write(response.headers_mut());
+    response
+}

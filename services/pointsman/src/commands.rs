@@ -1,0 +1,32 @@
+//! One file for each command.
+
+pub(crate) mod chat;
+pub(crate) mod gateway;
+pub(crate) mod key;
+pub(crate) mod models;
+pub(crate) mod trace;
+pub(crate) mod up;
+pub(crate) mod worker;
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use pointsman_server::{Context, Parts, Process, ProcessConfig};
+use pointsman_telemetry::Identity;
+use pointsman_types::Origin;
+
+/// Runs a service to its end.
+async fn serve(
+    service: &str,
+    origin: Origin,
+    config: &ProcessConfig,
+    listen: SocketAddr,
+    operator_listen: SocketAddr,
+    build: impl AsyncFnOnce(Context) -> Result<Parts>,
+) -> Result<()> {
+    let instance = config.server.instance.clone().unwrap_or_else(|| format!("{service}-{:08x}", rand::random::<u32>()));
+    let identity = Identity { service: format!("pointsman-{service}"), instance, version: env!("CARGO_PKG_VERSION") };
+    let process = Process { identity, config: config.clone(), listen, operator_listen, origin };
+    pointsman_server::run(process, async |context| Ok(build(context).await?)).await?;
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! `pointsman key`
+
+use anyhow::Result;
+use pointsman_gateway::new_key;
+
+use crate::arguments::{KeyCommand, KeyOptions};
+
+pub(crate) fn run(options: &KeyOptions) -> Result<()> {
+    let KeyCommand::New { tenant } = &options.command;
+    let new = new_key(tenant, rand::random(), rand::random());
+    println!("key (shown once; give it to the caller):\n  {}\n", new.key);
+    println!("configuration of the gateway:");
+    println!("  gateway:\n    keys:\n      - id: \"{}\"\n        sha256: \"{}\"\n        tenant: \"{}\"", new.config.id, new.config.sha256, new.config.tenant);
+    Ok(())
+}

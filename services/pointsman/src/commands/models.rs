@@ -1,0 +1,25 @@
+//! `pointsman models`
+
+use anyhow::Result;
+use pointsman_proto::inference::v1::{Ability, DescribeRequest};
+use pointsman_types::TargetName;
+
+use crate::arguments::ClientOptions;
+use crate::client::{Mesh, explain};
+
+pub(crate) async fn run(options: ClientOptions) -> Result<()> {
+    let mut mesh = Mesh::new(&options)?;
+    let request = mesh.request(DescribeRequest {})?;
+    let described = mesh.inference.describe(request).await.map_err(|status| explain(&status, &options.address))?;
+    println!("{:<16} {:<40} {:>8}  ABILITIES", "MODEL", "TARGET", "CONTEXT");
+    for target in described.into_inner().targets {
+        let model = target.target.parse::<TargetName>().map_or_else(|_| "-".to_owned(), |name| name.model().to_owned());
+        let abilities: Vec<String> = target.abilities().map(name).collect();
+        println!("{model:<16} {:<40} {:>8}  {}", target.target, target.context_tokens, abilities.join(" "));
+    }
+    Ok(())
+}
+
+fn name(ability: Ability) -> String {
+    ability.as_str_name().trim_start_matches("ABILITY_").to_ascii_lowercase()
+}

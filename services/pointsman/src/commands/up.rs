@@ -1,0 +1,44 @@
+//! The whole mesh in one process: the same services, joined by their routes instead of sockets.
+
+use anyhow::Result;
+use pointsman_client::in_process;
+use pointsman_server::{Context, Parts, Readiness, Task};
+use pointsman_types::Origin;
+use tonic::service::Routes;
+
+use crate::arguments::UpOptions;
+use crate::banner;
+use crate::config::{UpConfig, settle};
+
+pub(crate) async fn run(options: UpOptions) -> Result<()> {
+    let change = |config: &mut UpConfig| config.choose_engine(&options.engine);
+    let Some(settled) = settle(&options.serve, change)? else { return Ok(()) };
+    super::serve("up", Origin::Public, &settled.process, settled.listen, settled.operator_listen, async |context| {
+        let parts = build(settled.config, &context).await?;
+        Ok(parts)
+    })
+    .await
+}
+
+async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
+    let max_request_bytes = config.server.max_request_size.as_usize();
+    let worker_name = format!("{}-worker", context.instance);
+    // A readiness of its own: the process is ready when the gateway is.
+    let worker_context = Context { readiness: Readiness::default(), ..context.clone() };
+    let deps = pointsman_worker::Deps {
+        engine: config.engine.start().await?,
+        instance: worker_name.clone(),
+        max_request_bytes,
+    };
+    let worker = pointsman_worker::build(&config.worker, deps, &worker_context);
+    let channel = in_process(Routes::from(worker.router), &pointsman_client::Config::default());
+    let deps = pointsman_gateway::Deps {
+        instances: vec![(worker_name, channel)],
+        instance: context.instance.clone(),
+        max_request_bytes,
+    };
+    let gateway = pointsman_gateway::build(&config.gateway, deps, context);
+    let banner = Task::new("banner", banner::when_ready(context.clone(), !config.gateway.keys.is_empty()));
+    let tasks = worker.tasks.into_iter().chain(gateway.tasks).chain([banner]).collect();
+    Ok(Parts { router: gateway.router, tasks })
+}

@@ -1,0 +1,22 @@
+//! A worker by itself.
+
+use anyhow::Result;
+use pointsman_types::Origin;
+
+use crate::arguments::WorkerOptions;
+use crate::config::{WorkerFile, settle};
+
+pub(crate) async fn run(options: WorkerOptions) -> Result<()> {
+    let change = |config: &mut WorkerFile| config.engine.choose(&options.engine);
+    let Some(settled) = settle(&options.serve, change)? else { return Ok(()) };
+    let config = settled.config;
+    super::serve("worker", Origin::Mesh, &settled.process, settled.listen, settled.operator_listen, async |context| {
+        let deps = pointsman_worker::Deps {
+            engine: config.engine.start().await?,
+            instance: context.instance.clone(),
+            max_request_bytes: config.server.max_request_size.as_usize(),
+        };
+        Ok(pointsman_worker::build(&config.worker, deps, &context))
+    })
+    .await
+}

@@ -1,0 +1,181 @@
+//! The configuration of each command: the sections that it has, and how options and environment change
+//! them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use pointsman_gateway::Config as GatewayConfig;
+use pointsman_server::config::{Peers, read};
+use pointsman_server::{ConfigError, ProcessConfig, ServerConfig, environment};
+use pointsman_worker::Config as WorkerConfig;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::arguments::{EngineOptions, ServeOptions};
+use crate::engine::EngineConfig;
+
+/// `pointsman up`: a gateway and a worker in one process.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpConfig {
+    pub(crate) server: ServerConfig,
+    pub(crate) telemetry: pointsman_telemetry::Config,
+    pub(crate) gateway: GatewayConfig,
+    pub(crate) worker: WorkerConfig,
+    pub(crate) engine: EngineConfig,
+}
+
+/// `pointsman gateway`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GatewayFile {
+    pub(crate) server: ServerConfig,
+    pub(crate) telemetry: pointsman_telemetry::Config,
+    pub(crate) gateway: GatewayConfig,
+}
+
+/// `pointsman worker`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WorkerFile {
+    pub(crate) server: ServerConfig,
+    pub(crate) telemetry: pointsman_telemetry::Config,
+    pub(crate) worker: WorkerConfig,
+    pub(crate) engine: EngineConfig,
+}
+
+/// A configuration that a command can run with.
+pub(crate) trait Command: Default + DeserializeOwned + Serialize {
+    /// Where the command listens unless it is told otherwise.
+    const LISTEN: ([u8; 4], u16);
+
+    fn server(&mut self) -> &mut ServerConfig;
+    fn telemetry(&mut self) -> &mut pointsman_telemetry::Config;
+    /// What is wrong with the sections of its own.
+    fn problems(&self, listen: SocketAddr) -> Vec<String>;
+}
+
+/// A checked configuration, with its addresses settled.
+pub(crate) struct Settled<C> {
+    pub(crate) config: C,
+    pub(crate) process: ProcessConfig,
+    pub(crate) listen: SocketAddr,
+    pub(crate) operator_listen: SocketAddr,
+}
+
+/// Reads, changes and checks. `None` if the caller asked for nothing but that.
+pub(crate) fn settle<C: Command>(
+    options: &ServeOptions,
+    change: impl FnOnce(&mut C),
+) -> Result<Option<Settled<C>>, ConfigError> {
+    let mut config: C = options.config.as_deref().map_or_else(|| Ok(C::default()), read::<C>)?;
+    change(&mut config);
+    let mut problems = environment::apply(config.telemetry());
+    let server = config.server();
+    server.listen = options.listen.or(server.listen);
+    server.operator_listen = options.operator_listen.or(server.operator_listen);
+    let listen = server.listen.unwrap_or_else(|| SocketAddr::from(C::LISTEN));
+    let operator_listen = server.operator_listen.unwrap_or_else(|| operator_default(listen));
+    let process = ProcessConfig { server: server.clone(), telemetry: config.telemetry().clone() };
+    problems.extend(process.problems());
+    problems.extend(config.problems(listen));
+    if !problems.is_empty() {
+        return Err(ConfigError::Invalid(problems));
+    }
+    if options.dump_config {
+        print_yaml(&config, options.config.as_deref())?;
+    }
+    if options.check_config {
+        println!("the configuration is good");
+    }
+    let only_asked = options.dump_config || options.check_config;
+    Ok((!only_asked).then_some(Settled { config, process, listen, operator_listen }))
+}
+
+fn print_yaml<C: Serialize>(config: &C, path: Option<&Path>) -> Result<(), ConfigError> {
+    let text = serde_saphyr::to_string(config).map_err(|error| ConfigError::Parse {
+        path: path.unwrap_or(Path::new("the configuration")).to_owned(),
+        message: error.to_string(),
+    })?;
+    println!("{}", text.trim_end());
+    Ok(())
+}
+
+/// The port after the service's, on loopback; a free one beside a free one.
+fn operator_default(listen: SocketAddr) -> SocketAddr {
+    let port = if listen.port() == 0 { 0 } else { listen.port().saturating_add(1) };
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl UpConfig {
+    pub(crate) fn choose_engine(&mut self, options: &EngineOptions) {
+        self.engine.choose(options);
+    }
+}
+
+impl Command for UpConfig {
+    const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
+
+    fn server(&mut self) -> &mut ServerConfig {
+        &mut self.server
+    }
+
+    fn telemetry(&mut self) -> &mut pointsman_telemetry::Config {
+        &mut self.telemetry
+    }
+
+    fn problems(&self, listen: SocketAddr) -> Vec<String> {
+        let mut problems = self.gateway.problems();
+        problems.extend(self.worker.problems());
+        problems.extend(self.engine.problems());
+        problems.extend(self.gateway.exposure_problem(listen, self.server.plaintext));
+        if !self.gateway.instances.is_empty() {
+            problems.push("gateway.instances: `up` has its own worker; run `pointsman gateway` for others".to_owned());
+        }
+        problems
+    }
+}
+
+impl Command for GatewayFile {
+    const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
+
+    fn server(&mut self) -> &mut ServerConfig {
+        &mut self.server
+    }
+
+    fn telemetry(&mut self) -> &mut pointsman_telemetry::Config {
+        &mut self.telemetry
+    }
+
+    fn problems(&self, listen: SocketAddr) -> Vec<String> {
+        let mut problems = self.gateway.problems();
+        problems.extend(self.gateway.exposure_problem(listen, self.server.plaintext));
+        if self.gateway.instances.is_empty() {
+            problems.push("gateway.instances: name at least one instance, with `name` and `endpoint`".to_owned());
+        }
+        problems
+    }
+}
+
+impl Command for WorkerFile {
+    const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9090);
+
+    fn server(&mut self) -> &mut ServerConfig {
+        &mut self.server
+    }
+
+    fn telemetry(&mut self) -> &mut pointsman_telemetry::Config {
+        &mut self.telemetry
+    }
+
+    fn problems(&self, listen: SocketAddr) -> Vec<String> {
+        let mut problems = self.worker.problems();
+        problems.extend(self.engine.problems());
+        if !listen.ip().is_loopback() && self.server.peers == Peers::Loopback {
+            problems.push(format!(
+                "server.listen: {listen} is not loopback, and a worker believes its callers. Keep it on loopback, or say `server.peers: trusted_network`"
+            ));
+        }
+        problems
+    }
+}
