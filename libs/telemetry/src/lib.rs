@@ -14,6 +14,7 @@ mod config;
 mod export;
 mod logs;
 mod recent;
+mod span;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use config::{Config, LogConfig, LogFormat, OtlpConfig, OtlpProtocol};
 pub use recent::RecentTraces;
+pub use span::LastingSpan;
 
 /// Who sends telemetry: the resource of every span.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest, MeshContext};
 use pointsman_proto::mesh_context;
 use pointsman_server::Deadline;
+use pointsman_telemetry::LastingSpan;
 use tonic::{Request, Status, Streaming};
 use tracing::{Instrument, Span};
 
@@ -43,8 +44,8 @@ pub(crate) struct Attempt {
     /// The sequence number of the last frame.
     sequence: u64,
     finished: bool,
-    span: Span,
-    _instance: Picked,
+    span: LastingSpan,
+    instance: Picked,
 }
 
 /// Asks an instance, and waits for the first piece of its answer.
@@ -69,11 +70,11 @@ async fn open_in(instance: Picked, order: Order, span: Span) -> Result<Attempt, 
         held: VecDeque::with_capacity(2),
         sequence: 0,
         finished: false,
-        span,
-        _instance: instance,
+        span: span.into(),
+        instance,
     };
     loop {
-        let frame = attempt.frames.message().await.map_err(|status| before_content(&status, &attempt._instance))?;
+        let frame = attempt.frames.message().await.map_err(|status| before_content(&status, &attempt.instance))?;
         let mut frame = attempt.check(frame)?;
         match &mut frame.body {
             Some(Body::Started(started)) => {

@@ -11,6 +11,7 @@ use pointsman_proto::fold::Fold;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest, GenerateResponse, MeshContext};
 use pointsman_server::{Deadline, Drain};
+use pointsman_telemetry::LastingSpan;
 use pointsman_types::new_request_id;
 use tracing::{Instrument, Span};
 
@@ -140,7 +141,7 @@ const FINISHED: &str = "FINISHED";
 /// What is said of an operation when it is over, however it ends.
 struct Operation {
     surface: SurfaceName,
-    span: Span,
+    span: LastingSpan,
     metrics: Metrics,
     accept: Instant,
     ended: bool,
@@ -149,7 +150,7 @@ struct Operation {
 impl Operation {
     fn begin(surface: SurfaceName, span: Span, metrics: Metrics) -> Self {
         metrics.began();
-        Self { surface, span, metrics, accept: Instant::now(), ended: false }
+        Self { surface, span: span.into(), metrics, accept: Instant::now(), ended: false }
     }
 
     fn first_chunk(&self) {

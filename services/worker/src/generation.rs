@@ -9,6 +9,7 @@ use futures::stream::{BoxStream, Stream};
 use pointsman_engine::{EngineError, Event, Generation};
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{ChoiceFinished, FinishReason, Finished, Frame, Started, Usage};
+use pointsman_telemetry::LastingSpan;
 use tonic::Status;
 use tracing::Span;
 
@@ -30,40 +31,36 @@ pub(crate) struct Generating {
     phase: Phase,
     output_tokens: u32,
     begin: Instant,
-    span: Span,
-    metrics: Metrics,
-    health: EngineHealth,
-    _slot: Slot,
+    held: Held,
+}
+
+/// What a generation holds for its life.
+pub(crate) struct Held {
+    /// The span of the request.
+    pub(crate) span: LastingSpan,
+    pub(crate) health: EngineHealth,
+    pub(crate) metrics: Metrics,
+    /// Freed when the generation is dropped, after the engine has been told.
+    pub(crate) _slot: Slot,
 }
 
 /// The spans of a phase last as long as the phase.
 enum Phase {
-    Prefill { _span: Span },
-    Decode { _span: Span, since: Instant },
+    Prefill { _span: LastingSpan },
+    Decode { _span: LastingSpan, since: Instant },
     Ended,
 }
 
 impl Generating {
-    pub(crate) fn new(
-        events: Generation,
-        started: Started,
-        slot: Slot,
-        span: Span,
-        prefill: Span,
-        health: EngineHealth,
-        metrics: Metrics,
-    ) -> Self {
+    pub(crate) fn new(events: Generation, started: Started, prefill: Span, held: Held) -> Self {
         Self {
             events,
             queued: VecDeque::from([Body::Started(started)]),
             sequence: 0,
-            phase: Phase::Prefill { _span: prefill },
+            phase: Phase::Prefill { _span: prefill.into() },
             output_tokens: 0,
             begin: Instant::now(),
-            span,
-            metrics,
-            health,
-            _slot: slot,
+            held,
         }
     }
 
@@ -75,23 +72,23 @@ impl Generating {
     /// The first tokens are there: the prompt has been read.
     fn first_tokens(&mut self) {
         let now = Instant::now();
-        self.metrics.first_token(now - self.begin);
-        let span = tracing::info_span!(parent: &self.span, "decode");
-        self.phase = Phase::Decode { _span: span, since: now };
+        self.held.metrics.first_token(now - self.begin);
+        let span = tracing::info_span!(parent: &*self.held.span, "decode");
+        self.phase = Phase::Decode { _span: span.into(), since: now };
     }
 
     fn finish(&mut self, reason: FinishReason, usage: Usage) -> Frame {
         if let Phase::Decode { since, .. } = self.phase
             && self.output_tokens > 1
         {
-            self.metrics.per_token(since.elapsed() / (self.output_tokens - 1));
+            self.held.metrics.per_token(since.elapsed() / (self.output_tokens - 1));
         }
         self.phase = Phase::Ended;
-        self.metrics.ended(Outcome::Finished);
+        self.held.metrics.ended(Outcome::Finished);
         let name = reason.as_str_name().trim_start_matches("FINISH_REASON_").to_ascii_lowercase();
-        self.span.record("gen_ai.response.finish_reasons", name);
+        self.held.span.record("gen_ai.response.finish_reasons", name);
         if let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) {
-            self.span.record("gen_ai.usage.input_tokens", input).record("gen_ai.usage.output_tokens", output);
+            self.held.span.record("gen_ai.usage.input_tokens", input).record("gen_ai.usage.output_tokens", output);
         }
         self.queued.push_back(Body::Usage(usage));
         self.queued.push_back(Body::Finished(Finished {}));
@@ -100,10 +97,11 @@ impl Generating {
 
     fn fail(&mut self, error: &EngineError) -> Status {
         self.phase = Phase::Ended;
-        let _inside = self.span.enter();
-        report(error, &self.health, &self.metrics);
+        let span = (*self.held.span).clone();
+        let _inside = span.enter();
+        report(error, &self.held.health, &self.held.metrics);
         let error = for_caller(error);
-        self.span.record("otel.status_code", "ERROR").record("error.type", error.reason().name());
+        self.held.span.record("otel.status_code", "ERROR").record("error.type", error.reason().name());
         error.into()
     }
 }
@@ -125,7 +123,7 @@ impl Stream for Generating {
                     this.first_tokens();
                 }
                 this.output_tokens += tokens;
-                this.metrics.tokens(TokenKind::Output, tokens);
+                this.held.metrics.tokens(TokenKind::Output, tokens);
                 Ok(this.frame(Body::Delta(delta)))
             }
             Some(Ok(Event::Finished { reason, usage })) => Ok(this.finish(reason, usage)),
@@ -139,8 +137,8 @@ impl Stream for Generating {
 impl Drop for Generating {
     fn drop(&mut self) {
         if !matches!(self.phase, Phase::Ended) {
-            self.metrics.ended(Outcome::Cancelled);
-            self.span.record("error.type", "CANCELLED");
+            self.held.metrics.ended(Outcome::Cancelled);
+            self.held.span.record("error.type", "CANCELLED");
         }
     }
 }

@@ -42,7 +42,14 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
     let probe = probe::run(Arc::clone(&deps.engine), health.clone());
     let slots = config.slots.min(deps.engine.max_concurrent());
     let admission = admission::Admission::new(slots, config.queue, metrics.clone());
-    let worker = service::Worker::new(deps.instance, config.zone.clone(), deps.engine, admission, health, metrics);
+    let worker = service::Worker {
+        instance: deps.instance,
+        zone: config.zone.clone(),
+        engine: deps.engine,
+        admission,
+        health,
+        metrics,
+    };
     let service = InferenceServiceServer::new(worker).max_decoding_message_size(deps.max_request_bytes);
     let own = Surface { grpc: Routes::new(service), names: vec![SERVICE_NAME], http: Router::new() };
     let (router, health) = surface(own, &context.readiness, &context.drain);

@@ -20,32 +20,21 @@ use tracing::{Instrument, Span, field};
 
 use crate::admission::Admission;
 use crate::error::for_caller;
-use crate::generation::{FrameStream, Generating};
+use crate::generation::{FrameStream, Generating, Held};
 use crate::metrics::{Metrics, Outcome, TokenKind};
 use crate::probe::EngineHealth;
 
 /// A worker, as its callers see it.
 pub(crate) struct Worker {
-    instance: String,
-    zone: String,
-    engine: Arc<dyn Engine>,
-    admission: Admission,
-    health: EngineHealth,
-    metrics: Metrics,
+    pub(crate) instance: String,
+    pub(crate) zone: String,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) admission: Admission,
+    pub(crate) health: EngineHealth,
+    pub(crate) metrics: Metrics,
 }
 
 impl Worker {
-    pub(crate) fn new(
-        instance: String,
-        zone: String,
-        engine: Arc<dyn Engine>,
-        admission: Admission,
-        health: EngineHealth,
-        metrics: Metrics,
-    ) -> Self {
-        Self { instance, zone, engine, admission, health, metrics }
-    }
-
     async fn start(&self, request: Request<GenerateRequest>) -> Result<FrameStream, Error> {
         let accept_time = SystemTime::now();
         let (metadata, _, message) = request.into_parts();
@@ -68,7 +57,9 @@ impl Worker {
         let prefill = tracing::info_span!("prefill", gen_ai.usage.input_tokens = job.prompt_tokens);
         self.metrics.tokens(TokenKind::Input, job.prompt_tokens);
         let events = self.engine.generate(job).instrument(prefill.clone()).await.map_err(|error| self.failed(&error))?;
-        Ok(Generating::new(events, started, slot, span.clone(), prefill, self.health.clone(), self.metrics.clone()).boxed())
+        let (health, metrics) = (self.health.clone(), self.metrics.clone());
+        let held = Held { span: span.clone().into(), health, metrics, _slot: slot };
+        Ok(Generating::new(events, started, prefill, held).boxed())
     }
 
     /// Fits the request to the engine: refuses what it lacks, counts the prompt, bounds the answer.

@@ -62,7 +62,9 @@ fn message(body: MessageBody<'_>, index: usize, problems: &mut Problems) -> Mess
         kinds.push(Kind::ToolCall(tool_call(call, index, number, p).unwrap_or_else(holder)));
     }
     if kinds.is_empty() {
-        p.invalid_if_new(format_args!("messages[{index}].content"), "must not be empty");
+        // A tool may return nothing, so that for it only the field itself can be missing.
+        let rule = if role == Role::Tool { "is required" } else { "must not be empty" };
+        p.invalid_if_new(format_args!("messages[{index}].content"), rule);
     }
     let parts = kinds.into_iter().map(|kind| Part { kind: Some(kind) }).collect();
     Message { role: role.into(), parts, name }
