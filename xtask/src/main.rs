@@ -4,6 +4,7 @@
 //! (`tools`), from pins that stand in this repository.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
+mod bench;
 mod ci;
 mod codegen;
 mod shell;
@@ -25,6 +26,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measures, and writes docs/reference/performance.md. Wants a quiet machine with at least two cores.
+    Bench {
+        /// The parts to measure; the page keeps what was measured before of the others.
+        #[arg(value_enum, required = true)]
+        parts: Vec<bench::Part>,
+    },
     /// Runs every check but the tests; fails if one of them fails.
     Ci {
         /// The checks to run, by name; all of them if none is given.
@@ -47,6 +54,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Bench { parts } => bench::run(&parts),
         Command::Ci { steps } => ci::run(&steps),
         Command::Codegen { check } => codegen::run(check),
         Command::Test { arguments } => test::run(&arguments),

@@ -51,9 +51,15 @@ pub fn cargo() -> Command {
 
 /// Runs cargo with these arguments and returns what it made or found made.
 pub fn artifacts(arguments: &[&str]) -> Result<Vec<Artifact>> {
+    artifacts_with(arguments, &[])
+}
+
+/// Runs cargo with these arguments and variables, and returns what it made or found made.
+pub fn artifacts_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Vec<Artifact>> {
     let line = format!("cargo {}", arguments.join(" "));
     println!("$ {line}");
     let mut command = cargo();
+    command.envs(variables.iter().copied());
     command.args(arguments).arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("starting `{line}`"))?;
     let output = child.stdout.take().context("cargo has no output")?;

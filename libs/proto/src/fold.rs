@@ -62,11 +62,9 @@ impl Fold {
             }
             (delta::Content::Text(text), _) => part::Kind::Text(text),
             (delta::Content::Reasoning(text), _) => part::Kind::Reasoning(Reasoning { text, ..Reasoning::default() }),
-            (delta::Content::ToolCall(call), _) => part::Kind::ToolCall(ToolCall {
-                id: call.id,
-                name: call.name,
-                arguments_json: call.arguments_json,
-            }),
+            (delta::Content::ToolCall(call), _) => {
+                part::Kind::ToolCall(ToolCall { id: call.id, name: call.name, arguments_json: call.arguments_json })
+            }
             (delta::Content::Opaque(opaque), _) => part::Kind::Opaque(opaque),
         };
         message.parts.push(Part { kind: Some(kind) });

@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::ops::Deref;
 
 use tonic_types::FieldViolation;
@@ -17,7 +18,13 @@ impl<T: Validate> Valid<T> {
     pub fn new(message: T) -> Result<Self, Vec<FieldViolation>> {
         let mut violations = Violations::default();
         message.validate(&mut violations);
-        if violations.found.is_empty() { Ok(Self(message)) } else { Err(violations.found) }
+        violations.done(Self(message))
+    }
+
+    /// Changes the message in a way that keeps its rules.
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut T)) -> Self {
+        change(&mut self.0);
+        self
     }
 
     /// Returns the message.
@@ -51,10 +58,15 @@ impl Violations {
         }
     }
 
-    /// Adds a violation unless the rule is kept.
-    pub fn require(&mut self, kept: bool, field: &str, description: &str) {
+    /// Adds a violation unless the rule is kept. The field's path is written only then.
+    pub fn require(&mut self, kept: bool, field: impl Display, description: &str) {
         if !kept {
-            self.add(field, description);
+            self.add(field.to_string(), description);
         }
+    }
+
+    /// Returns the value if there are no violations.
+    pub(crate) fn done<T>(self, value: T) -> Result<T, Vec<FieldViolation>> {
+        if self.found.is_empty() { Ok(value) } else { Err(self.found) }
     }
 }

@@ -1,6 +1,9 @@
 //! The rules that the comments in `generate.proto` and `message.proto` state.
 
 use std::collections::HashSet;
+use std::fmt::Arguments;
+
+use tonic_types::FieldViolation;
 
 use crate::inference::v1::response_format::Format;
 use crate::inference::v1::tool_choice::{Choice, Mode};
@@ -8,14 +11,14 @@ use crate::inference::v1::{
     DataClass, GenerateRequest, JsonSchemaFormat, Limits, Logprobs, Message, Part, Priority, ReasoningEffort,
     ResponseFormat, Role, Sampling, SessionReference, Tool, ToolChoice, image, part,
 };
-use crate::{Validate, Violations};
+use crate::{Valid, Validate, Violations};
 
 impl Validate for GenerateRequest {
     fn validate(&self, v: &mut Violations) {
         v.require((1..=256).contains(&self.model.len()), "model", "name a model in 1 to 256 bytes");
         v.require((1..=4096).contains(&self.messages.len()), "messages", "give 1 to 4,096 messages");
         for (index, message) in self.messages.iter().enumerate() {
-            check_message(message, &format!("messages[{index}]"), v);
+            check_message(message, format_args!("messages[{index}]"), v);
         }
         check_tools(&self.tools, v);
         if let Some(choice) = &self.tool_choice {
@@ -32,7 +35,7 @@ impl Validate for GenerateRequest {
         }
         v.require(self.stop.len() <= 16, "stop", "give at most 16 texts");
         for (index, stop) in self.stop.iter().enumerate() {
-            v.require((1..=256).contains(&stop.len()), &format!("stop[{index}]"), "must have 1 to 256 bytes");
+            v.require((1..=256).contains(&stop.len()), format_args!("stop[{index}]"), "must have 1 to 256 bytes");
         }
         if let Some(Logprobs { top_count: 21.. }) = self.logprobs {
             v.add("logprobs.top_count", "must be at most 20");
@@ -52,18 +55,27 @@ impl Validate for GenerateRequest {
             v.require(value.len() <= 256, "labels", "values must have at most 256 bytes");
         }
         v.require(self.end_user.len() <= 256, "end_user", "must have at most 256 bytes");
-        let id = self.request_id.as_bytes();
-        v.require(
-            id.len() <= 128 && id.iter().all(u8::is_ascii_graphic),
-            "request_id",
-            "must have at most 128 visible ASCII characters",
-        );
+        check_request_id(&self.request_id, v);
     }
+}
+
+impl Valid<GenerateRequest> {
+    /// Gives the request another id. Checks that alone.
+    pub fn named(self, request_id: String) -> Result<Self, Vec<FieldViolation>> {
+        let mut violations = Violations::default();
+        check_request_id(&request_id, &mut violations);
+        violations.done(self.change(|request| request.request_id = request_id))
+    }
+}
+
+fn check_request_id(id: &str, v: &mut Violations) {
+    let fits = id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
+    v.require(fits, "request_id", "must have at most 128 visible ASCII characters");
 }
 
 const UNKNOWN: &str = "is no value of the enum";
 
-fn check_message(message: &Message, field: &str, v: &mut Violations) {
+fn check_message(message: &Message, field: Arguments<'_>, v: &mut Violations) {
     if !matches!(Role::try_from(message.role), Ok(role) if role != Role::Unspecified) {
         v.add(format!("{field}.role"), "must be system, developer, user, assistant or tool");
     }
@@ -71,16 +83,16 @@ fn check_message(message: &Message, field: &str, v: &mut Violations) {
         v.add(format!("{field}.parts"), "give at least one part");
     }
     for (index, part) in message.parts.iter().enumerate() {
-        check_part(part, &format!("{field}.parts[{index}]"), v);
+        check_part(part, format_args!("{field}.parts[{index}]"), v);
     }
-    v.require(message.name.len() <= 64, &format!("{field}.name"), "must have at most 64 bytes");
+    v.require(message.name.len() <= 64, format_args!("{field}.name"), "must have at most 64 bytes");
 }
 
-fn check_part(part: &Part, field: &str, v: &mut Violations) {
+fn check_part(part: &Part, field: Arguments<'_>, v: &mut Violations) {
     match &part.kind {
-        None => v.add(field, "set one kind of content"),
+        None => v.add(field.to_string(), "set one kind of content"),
         Some(part::Kind::Text(text)) => {
-            v.require((1..=4 << 20).contains(&text.len()), &format!("{field}.text"), "must have 1 byte to 4 MiB");
+            v.require((1..=4 << 20).contains(&text.len()), format_args!("{field}.text"), "must have 1 byte to 4 MiB");
         }
         Some(part::Kind::Image(image)) => {
             let fits = match &image.source {
@@ -88,18 +100,22 @@ fn check_part(part: &Part, field: &str, v: &mut Violations) {
                 Some(image::Source::Uri(uri)) => (1..=8192).contains(&uri.len()),
                 None => false,
             };
-            v.require(fits, &format!("{field}.image.source"), "give 1 byte to 16 MiB, or a URI of at most 8,192 bytes");
+            v.require(
+                fits,
+                format_args!("{field}.image.source"),
+                "give 1 byte to 16 MiB, or a URI of at most 8,192 bytes",
+            );
         }
         Some(part::Kind::ToolCall(call)) => {
-            v.require(!call.id.is_empty(), &format!("{field}.tool_call.id"), "is required");
-            v.require(is_name(&call.name), &format!("{field}.tool_call.name"), NAME_RULE);
+            v.require(!call.id.is_empty(), format_args!("{field}.tool_call.id"), "is required");
+            v.require(is_name(&call.name), format_args!("{field}.tool_call.name"), NAME_RULE);
         }
         Some(part::Kind::ToolResult(result)) => {
-            v.require(!result.tool_call_id.is_empty(), &format!("{field}.tool_result.tool_call_id"), "is required");
+            v.require(!result.tool_call_id.is_empty(), format_args!("{field}.tool_result.tool_call_id"), "is required");
         }
         Some(part::Kind::Reasoning(_)) => {}
         Some(part::Kind::Opaque(opaque)) => {
-            v.require(!opaque.origin.is_empty(), &format!("{field}.opaque.origin"), "is required");
+            v.require(!opaque.origin.is_empty(), format_args!("{field}.opaque.origin"), "is required");
         }
     }
 }
@@ -114,9 +130,13 @@ fn check_tools(tools: &[Tool], v: &mut Violations) {
     v.require(tools.len() <= 128, "tools", "give at most 128 tools");
     let mut names = HashSet::new();
     for (index, tool) in tools.iter().enumerate() {
-        v.require(is_name(&tool.name), &format!("tools[{index}].name"), NAME_RULE);
-        v.require(names.insert(&tool.name), &format!("tools[{index}].name"), "another tool has this name");
-        v.require(tool.description.len() <= 16 << 10, &format!("tools[{index}].description"), "must have at most 16 KiB");
+        v.require(is_name(&tool.name), format_args!("tools[{index}].name"), NAME_RULE);
+        v.require(names.insert(&tool.name), format_args!("tools[{index}].name"), "another tool has this name");
+        v.require(
+            tool.description.len() <= 16 << 10,
+            format_args!("tools[{index}].description"),
+            "must have at most 16 KiB",
+        );
     }
 }
 
@@ -127,7 +147,9 @@ fn check_tool_choice(choice: &ToolChoice, tools: &[Tool], v: &mut Violations) {
             v.require(known, "tool_choice.tool_name", "names no tool of `tools`");
         }
         Some(Choice::Mode(mode)) => match Mode::try_from(*mode) {
-            Ok(Mode::Required) => v.require(!tools.is_empty(), "tool_choice.mode", "requires a tool, but `tools` is empty"),
+            Ok(Mode::Required) => {
+                v.require(!tools.is_empty(), "tool_choice.mode", "requires a tool, but `tools` is empty")
+            }
             Ok(_) => {}
             Err(_) => v.add("tool_choice.mode", UNKNOWN),
         },
@@ -156,7 +178,7 @@ fn check_format(format: &Format, v: &mut Violations) {
 fn check_sampling(sampling: &Sampling, v: &mut Violations) {
     // Comparisons with NaN are false, so each of these refuses it too.
     let mut number = |value: Option<f64>, field: &str, kept: fn(f64) -> bool, rule: &str| {
-        v.require(value.is_none_or(kept), &format!("sampling.{field}"), rule);
+        v.require(value.is_none_or(kept), format_args!("sampling.{field}"), rule);
     };
     number(sampling.temperature, "temperature", |x| (0.0..=2.0).contains(&x), "must be 0 to 2");
     number(sampling.top_p, "top_p", |x| x > 0.0 && x <= 1.0, "must be above 0, to 1");
@@ -208,8 +230,14 @@ mod tests {
             request.request_id = "a b".to_owned();
         });
         let want = [
-            "model", "messages[0].role", "messages[0].parts[0].text", "sampling.temperature", "sampling.top_p",
-            "limits.max_output_tokens", "stop[0]", "request_id",
+            "model",
+            "messages[0].role",
+            "messages[0].parts[0].text",
+            "sampling.temperature",
+            "sampling.top_p",
+            "limits.max_output_tokens",
+            "stop[0]",
+            "request_id",
         ];
         let missing: Vec<&str> = want.into_iter().filter(|field| !found.iter().any(|have| have == field)).collect();
         assert_eq!((missing, found.len()), (vec![], want.len()), "{found:?}");

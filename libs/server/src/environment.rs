@@ -10,7 +10,8 @@ use pointsman_telemetry::{Config, LogFormat, OtlpConfig, OtlpProtocol};
 /// (`grpc`, `http/protobuf`), `OTEL_RESOURCE_ATTRIBUTES`, `POINTSMAN_LOG` (a filter), `POINTSMAN_LOG_FORMAT`
 /// (`human`, `json`). Returns every mistake.
 pub fn apply(telemetry: &mut Config) -> Vec<String> {
-    let variables = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let variables =
+        std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     apply_from(telemetry, &variables.collect())
 }
 

@@ -131,13 +131,18 @@ where
         metrics: Metrics::default(),
         readiness: readiness.clone(),
     };
+    // The one place that tells a port that was asked for as 0.
+    tracing::info!(address = %context.address, operator = %context.operator_address, "listening");
     // The operator port has a drain of its own that never begins: it answers to the end.
     let operator_drain = Drain::default();
     let (operator, operator_health) =
         operator::router(readiness.clone(), context.metrics.clone(), telemetry.recent().clone(), &operator_drain);
     let mut tasks = JoinSet::new();
     let connection = process.config.server.connection;
-    tasks.spawn(named("operator port", listener::serve(operator_listener, operator, Origin::Public, connection, operator_drain)));
+    tasks.spawn(named(
+        "operator port",
+        listener::serve(operator_listener, operator, Origin::Public, connection, operator_drain),
+    ));
     spawn(&mut tasks, operator_health);
 
     let parts = tokio::select! {

@@ -35,7 +35,8 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), origin, builder.clone(), config.max_age, drain.clone());
+                let connection =
+                    connection(stream, router.clone(), origin, builder.clone(), config.max_age, drain.clone());
                 connections.spawn(connection);
             }
             Err(error) => {

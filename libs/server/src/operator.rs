@@ -51,7 +51,8 @@ impl OperationsService for Operations {
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> Result<Response<Trace>, Status> {
         let id = request.into_inner().id;
         let trace = self.recent.find(&id).ok_or_else(|| {
-            let message = format!("no recent trace or request `{id}` in this process; spans are kept until newer ones come");
+            let message =
+                format!("no recent trace or request `{id}` in this process; spans are kept until newer ones come");
             Error::new(Reason::TraceNotFound, message)
         })?;
         Ok(Response::new(trace))

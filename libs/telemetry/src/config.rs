@@ -78,7 +78,10 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         // The engine writes a page of info at each load; its warnings are worth reading.
-        Self { filter: "info,mistralrs=warn,mistralrs_core=warn,mistralrs_quant=warn".to_owned(), format: LogFormat::default() }
+        Self {
+            filter: "info,mistralrs=warn,mistralrs_core=warn,mistralrs_quant=warn".to_owned(),
+            format: LogFormat::default(),
+        }
     }
 }
 

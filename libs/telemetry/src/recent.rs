@@ -67,9 +67,9 @@ impl RecentTraces {
 impl Recorded {
     fn carried(&self, request_id: &str) -> bool {
         self.spans.iter().any(|span| {
-            span.attributes.iter().any(|attribute| {
-                attribute.key.as_str() == REQUEST_ID && attribute.value.as_str() == request_id
-            })
+            span.attributes
+                .iter()
+                .any(|attribute| attribute.key.as_str() == REQUEST_ID && attribute.value.as_str() == request_id)
         })
     }
 }
@@ -107,14 +107,18 @@ impl SpanProcessor for RecentTraces {
 
 fn to_proto(span: &SpanData) -> v1::Span {
     let attributes = span.attributes.iter().map(|one| (one.key.to_string(), one.value.to_string())).collect();
-    let events = span.events.iter().map(|event| v1::SpanEvent {
-        time: Some(event.timestamp.into()),
-        name: event.name.to_string(),
-    });
+    let events = span
+        .events
+        .iter()
+        .map(|event| v1::SpanEvent { time: Some(event.timestamp.into()), name: event.name.to_string() });
     let duration = span.end_time.duration_since(span.start_time).unwrap_or_default();
     v1::Span {
         span_id: span.span_context.span_id().to_string(),
-        parent_span_id: if span.parent_span_id == SpanId::INVALID { String::new() } else { span.parent_span_id.to_string() },
+        parent_span_id: if span.parent_span_id == SpanId::INVALID {
+            String::new()
+        } else {
+            span.parent_span_id.to_string()
+        },
         name: span.name.to_string(),
         start_time: Some(span.start_time.into()),
         duration: prost_types::Duration::try_from(duration).ok(),

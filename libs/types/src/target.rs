@@ -12,7 +12,9 @@ pub struct TargetName {
 
 /// The text is no target name.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("`{text}` is no target: write models/{{model}}/versions/{{version}}, of letters, digits, `-`, `_`, `.` and `:`")]
+#[error(
+    "`{text}` is no target: write models/{{model}}/versions/{{version}}, of letters, digits, `-`, `_`, `.` and `:`"
+)]
 pub struct ParseTargetError {
     text: String,
 }
@@ -61,7 +63,15 @@ mod tests {
     fn names_are_read_and_written() {
         let name = "models/pip/versions/f5e2d34cd543";
         assert_eq!(name.parse::<TargetName>().map(|target| target.to_string()).as_deref(), Ok(name));
-        for text in ["", "pip", "models/pip", "models//versions/1", "models/pip/aliases/prod", "models/pip/versions/1/2", "models/a b/versions/1"] {
+        for text in [
+            "",
+            "pip",
+            "models/pip",
+            "models//versions/1",
+            "models/pip/aliases/prod",
+            "models/pip/versions/1/2",
+            "models/a b/versions/1",
+        ] {
             assert!(text.parse::<TargetName>().is_err(), "{text}");
         }
     }

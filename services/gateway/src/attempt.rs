@@ -64,7 +64,8 @@ async fn open_in(instance: Picked, order: Order, span: Span) -> Result<Attempt, 
     if let Some(deadline) = order.deadline {
         request.set_timeout(deadline.remaining());
     }
-    let frames = instance.client().generate_stream(request).await.map_err(|status| before_content(&status, &instance))?;
+    let frames =
+        instance.client().generate_stream(request).await.map_err(|status| before_content(&status, &instance))?;
     let mut attempt = Attempt {
         frames: frames.into_inner(),
         held: VecDeque::with_capacity(2),

@@ -150,7 +150,15 @@ mod tests {
         assert_eq!(ask(&format!("Bearer {}", new.key)).unwrap().tenant.as_ref(), "acme");
         assert_eq!(ask(&format!("bearer {}", new.key)).unwrap().key.as_ref(), "01010101");
         let (short, other) = (&new.key[..new.key.len() - 1], new_key("acme", [8; 32], [1; 4]).key);
-        for text in ["", "Bearer", "Bearer x", "Bearer pm_01010101_", &new.key, &format!("Bearer {short}"), &format!("Bearer {other}")] {
+        for text in [
+            "",
+            "Bearer",
+            "Bearer x",
+            "Bearer pm_01010101_",
+            &new.key,
+            &format!("Bearer {short}"),
+            &format!("Bearer {other}"),
+        ] {
             assert_eq!(ask(text).unwrap_err().reason(), Reason::KeyInvalid, "{text:?}");
         }
     }

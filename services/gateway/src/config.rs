@@ -94,9 +94,13 @@ impl Config {
         if listen.ip().is_loopback() {
             None
         } else if self.keys.is_empty() {
-            Some(format!("server.listen: {listen} is not loopback, and gateway.keys is empty: anybody could use it. Make a key with `pointsman key new`"))
+            Some(format!(
+                "server.listen: {listen} is not loopback, and gateway.keys is empty: anybody could use it. Make a key with `pointsman key new`"
+            ))
         } else if !plaintext {
-            Some(format!("server.listen: {listen} is not loopback, and keys would travel without TLS. Listen on loopback behind a TLS proxy, or accept it with `server.plaintext: true`"))
+            Some(format!(
+                "server.listen: {listen} is not loopback, and keys would travel without TLS. Listen on loopback behind a TLS proxy, or accept it with `server.plaintext: true`"
+            ))
         } else {
             None
         }

@@ -72,12 +72,8 @@ impl Fleet {
             .map(|(name, channel)| Arc::new(Instance { name, channel, in_flight: AtomicUsize::new(0) }))
             .collect();
         let states = vec![State::default(); instances.len()];
-        let fleet = Self {
-            states: Arc::new(RwLock::new(states)),
-            snapshot: Arc::default(),
-            turn: Arc::default(),
-            instances,
-        };
+        let fleet =
+            Self { states: Arc::new(RwLock::new(states)), snapshot: Arc::default(), turn: Arc::default(), instances };
         fleet.publish();
         fleet
     }

@@ -48,8 +48,18 @@ impl Metrics {
         // 1 ms to 65 s, doubling.
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 17));
         Self {
-            running: registry.register("gateway_running_requests", "Requests that are being answered", None, Gauge::default()),
-            requests: registry.register("gateway_requests", "Requests by surface and how they ended", None, Family::default()),
+            running: registry.register(
+                "gateway_running_requests",
+                "Requests that are being answered",
+                None,
+                Gauge::default(),
+            ),
+            requests: registry.register(
+                "gateway_requests",
+                "Requests by surface and how they ended",
+                None,
+                Family::default(),
+            ),
             first_chunk: registry.register(
                 "gateway_first_chunk",
                 "Time from accepting a request to the first piece of its answer",

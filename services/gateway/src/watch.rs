@@ -34,7 +34,8 @@ async fn watch(fleet: &Fleet, index: usize, readiness: &Readiness) {
         readiness.set(fleet.set(index, None, false));
         if std::mem::take(&mut reached) {
             let name = &fleet.instances()[index].name;
-            let error = ended.err().map_or_else(|| "it closed the watch".to_owned(), |status| format!("{:?}", status.code()));
+            let error =
+                ended.err().map_or_else(|| "it closed the watch".to_owned(), |status| format!("{:?}", status.code()));
             tracing::info!(instance = name, error, "an instance cannot be reached; trying again and again");
         }
         tokio::time::sleep(pause).await;

@@ -35,6 +35,10 @@ impl Mesh {
 pub(crate) fn explain(status: &Status, address: &str) -> anyhow::Error {
     match Error::ours(status) {
         Some(error) => anyhow!("{} ({}, see docs/errors/{}.md)", error.message(), error.reason(), error.reason()),
-        None => anyhow!("{address} cannot be reached ({:?}: {}); is the mesh up? Start it with `pointsman up`", status.code(), status.message()),
+        None => anyhow!(
+            "{address} cannot be reached ({:?}: {}); is the mesh up? Start it with `pointsman up`",
+            status.code(),
+            status.message()
+        ),
     }
 }

@@ -70,7 +70,10 @@ impl EngineConfig {
             Self::Simulated(config) => config.problems(),
             #[cfg(not(feature = "mistralrs"))]
             Self::Unchosen => {
-                vec!["engine: this build has no mistral.rs; use `--engine simulated`, or build it with default features".to_owned()]
+                vec![
+                    "engine: this build has no mistral.rs; use `--engine simulated`, or build it with default features"
+                        .to_owned(),
+                ]
             }
         }
     }

@@ -52,7 +52,12 @@ impl Admission {
     }
 
     fn slot(&self, permit: OwnedSemaphorePermit) -> Slot {
-        Slot { since: Instant::now(), held_ms: Arc::clone(&self.held_ms), _running: self.metrics.running(), _permit: permit }
+        Slot {
+            since: Instant::now(),
+            held_ms: Arc::clone(&self.held_ms),
+            _running: self.metrics.running(),
+            _permit: permit,
+        }
     }
 
     /// How long it takes until a place in a full queue is free: one slot's time, shared by all slots.

@@ -22,9 +22,10 @@ pub(crate) fn for_caller(error: &EngineError) -> Error {
             Reason::GenerationFailed,
             "the engine failed this request; if it fails again, give the operators the trace id",
         ),
-        EngineError::Lost { .. } => {
-            Error::new(Reason::EngineLost, "the engine died while it generated; the answer so far is not whole. Try again")
-                .retry_after(Duration::from_secs(1))
-        }
+        EngineError::Lost { .. } => Error::new(
+            Reason::EngineLost,
+            "the engine died while it generated; the answer so far is not whole. Try again",
+        )
+        .retry_after(Duration::from_secs(1)),
     }
 }

@@ -54,12 +54,23 @@ const PER_TOKEN_BUCKETS: (f64, f64, u16) = (0.0001, 2.0, 15);
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Self {
-        let buckets = |(start, factor, count)| prometheus_client::metrics::histogram::exponential_buckets(start, factor, count);
+        let buckets =
+            |(start, factor, count)| prometheus_client::metrics::histogram::exponential_buckets(start, factor, count);
         Self {
-            queued: registry.register("worker_queued_requests", "Requests that wait for a slot", None, Gauge::default()),
+            queued: registry.register(
+                "worker_queued_requests",
+                "Requests that wait for a slot",
+                None,
+                Gauge::default(),
+            ),
             running: registry.register("worker_running_requests", "Requests that hold a slot", None, Gauge::default()),
             requests: registry.register("worker_requests", "Requests by how they ended", None, Family::default()),
-            tokens: registry.register("worker_tokens", "Tokens read (input) and written (output)", None, Family::default()),
+            tokens: registry.register(
+                "worker_tokens",
+                "Tokens read (input) and written (output)",
+                None,
+                Family::default(),
+            ),
             first_token: registry.register(
                 "worker_first_token",
                 "Time from getting a slot to the first piece of the answer",

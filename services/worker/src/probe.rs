@@ -43,7 +43,9 @@ pub(crate) async fn run(engine: Arc<dyn Engine>, health: EngineHealth) {
             match tokio::time::timeout(PROBE_LIMIT, generate_once(engine.as_ref())).await {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => tracing::warn!(?error, "a probe generation failed; this worker is not ready"),
-                Err(_) => tracing::warn!(limit = ?PROBE_LIMIT, "a probe generation took too long; this worker is not ready"),
+                Err(_) => {
+                    tracing::warn!(limit = ?PROBE_LIMIT, "a probe generation took too long; this worker is not ready")
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BACKOFF.1);
@@ -60,8 +62,9 @@ async fn generate_once(engine: &dyn Engine) -> Result<(), EngineError> {
     let message = Message { role: Role::User.into(), parts: vec![part], ..Message::default() };
     let model = engine.description().target.clone();
     let request = GenerateRequest { model, messages: vec![message], ..GenerateRequest::default() };
-    let request = Valid::new(request)
-        .map_err(|violations| EngineError::Failed { detail: format!("the probe is no valid request: {violations:?}") })?;
+    let request = Valid::new(request).map_err(|violations| EngineError::Failed {
+        detail: format!("the probe is no valid request: {violations:?}"),
+    })?;
     let prompt_tokens = engine.count_prompt_tokens(&request).await?;
     let mut generation = engine.generate(Job { request, prompt_tokens, max_output_tokens: 1 }).await?;
     while let Some(event) = generation.next().await {

@@ -49,14 +49,20 @@ impl Worker {
     }
 
     /// Checks the request, waits for a slot, and begins.
-    async fn admit(&self, message: GenerateRequest, accept_time: SystemTime, span: &Span) -> Result<FrameStream, Error> {
+    async fn admit(
+        &self,
+        message: GenerateRequest,
+        accept_time: SystemTime,
+        span: &Span,
+    ) -> Result<FrameStream, Error> {
         let request = Valid::new(message).map_err(Error::invalid)?;
         let job = self.job(request).await?;
         let started = self.started(&job, accept_time);
         let slot = self.admission.enter().instrument(tracing::info_span!("queue")).await?;
         let prefill = tracing::info_span!("prefill", gen_ai.usage.input_tokens = job.prompt_tokens);
         self.metrics.tokens(TokenKind::Input, job.prompt_tokens);
-        let events = self.engine.generate(job).instrument(prefill.clone()).await.map_err(|error| self.failed(&error))?;
+        let events =
+            self.engine.generate(job).instrument(prefill.clone()).await.map_err(|error| self.failed(&error))?;
         let (health, metrics) = (self.health.clone(), self.metrics.clone());
         let held = Held { span: span.clone().into(), health, metrics, _slot: slot };
         Ok(Generating::new(events, started, prefill, held).boxed())

@@ -11,7 +11,8 @@ fn request(text: &str, stop: &[&str]) -> Valid<GenerateRequest> {
     let part = Part { kind: Some(part::Kind::Text(text.to_owned())) };
     let message = Message { role: Role::User.into(), parts: vec![part], ..Message::default() };
     let stop = stop.iter().map(|text| (*text).to_owned()).collect();
-    Valid::new(GenerateRequest { model: "m".into(), messages: vec![message], stop, ..GenerateRequest::default() }).unwrap()
+    Valid::new(GenerateRequest { model: "m".into(), messages: vec![message], stop, ..GenerateRequest::default() })
+        .unwrap()
 }
 
 async fn start(engine: &SimulatedEngine, text: &str, stop: &[&str], max_output_tokens: u32) -> Generation {

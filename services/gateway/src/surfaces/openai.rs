@@ -17,7 +17,6 @@ use pointsman_dialects::openai::{
     ChatRequest, ModelEntry, parse_chat, render_chat, render_error, render_model, render_models,
 };
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::Valid;
 use pointsman_proto::metadata::{REASON, REQUEST_ID, TRACE_ID};
 use pointsman_telemetry::propagation;
 use pointsman_types::{Origin, new_request_id};
@@ -116,7 +115,11 @@ async fn model(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>, re
 
 async fn no_route(request: Request) -> Response {
     let ids = Ids { request: new_request_id(), trace: None };
-    let message = format!("there is no {} {} here; see docs/reference/openai.md for what there is", request.method(), request.uri().path());
+    let message = format!(
+        "there is no {} {} here; see docs/reference/openai.md for what there is",
+        request.method(),
+        request.uri().path()
+    );
     error_response(&Error::new(Reason::RouteNotFound, message), &ids)
 }
 
@@ -143,9 +146,8 @@ async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, Error> {
 /// Gives the request its id: the caller's `Idempotency-Key`, or ours.
 fn name(parsed: ChatRequest, headers: &HeaderMap, new_id: &str) -> Result<ChatRequest, Error> {
     let given = headers.get("idempotency-key").map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned());
-    let mut request = parsed.request.into_inner();
-    request.request_id = given.unwrap_or_else(|| new_id.to_owned());
-    let request = Valid::new(request).map_err(Error::invalid)?;
+    let id = given.unwrap_or_else(|| new_id.to_owned());
+    let request = parsed.request.named(id).map_err(Error::invalid)?;
     Ok(ChatRequest { request, ..parsed })
 }
 

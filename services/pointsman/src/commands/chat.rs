@@ -44,7 +44,8 @@ pub(crate) async fn run(options: ChatOptions) -> Result<()> {
 
 async fn first_model(mesh: &mut Mesh, options: &ChatOptions) -> Result<String> {
     let request = mesh.request(DescribeRequest {})?;
-    let described = mesh.inference.describe(request).await.map_err(|status| explain(&status, &options.client.address))?;
+    let described =
+        mesh.inference.describe(request).await.map_err(|status| explain(&status, &options.client.address))?;
     let first = described.into_inner().targets.into_iter().next();
     let target = first.ok_or_else(|| anyhow!("the mesh serves no model yet; see its log"))?.target;
     Ok(target.parse::<TargetName>().map(|name| name.model().to_owned()).unwrap_or(target))
@@ -52,7 +53,8 @@ async fn first_model(mesh: &mut Mesh, options: &ChatOptions) -> Result<String> {
 
 /// Sends the conversation, prints the answer as it comes, and returns it.
 async fn say(mesh: &mut Mesh, options: &ChatOptions, model: &str, messages: Vec<Message>) -> Result<String> {
-    let sampling = options.temperature.map(|temperature| Sampling { temperature: Some(temperature), ..Sampling::default() });
+    let sampling =
+        options.temperature.map(|temperature| Sampling { temperature: Some(temperature), ..Sampling::default() });
     let request = GenerateRequest {
         model: model.to_owned(),
         messages,

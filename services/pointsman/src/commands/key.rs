@@ -10,6 +10,9 @@ pub(crate) fn run(options: &KeyOptions) -> Result<()> {
     let new = new_key(tenant, rand::random(), rand::random());
     println!("key (shown once; give it to the caller):\n  {}\n", new.key);
     println!("configuration of the gateway:");
-    println!("  gateway:\n    keys:\n      - id: \"{}\"\n        sha256: \"{}\"\n        tenant: \"{}\"", new.config.id, new.config.sha256, new.config.tenant);
+    println!(
+        "  gateway:\n    keys:\n      - id: \"{}\"\n        sha256: \"{}\"\n        tenant: \"{}\"",
+        new.config.id, new.config.sha256, new.config.tenant
+    );
     Ok(())
 }

@@ -31,7 +31,11 @@ fn render(trace: &Trace) -> String {
     for (depth, span) in rows {
         let name = format!("{:indent$}{}", "", span.name, indent = 2 * depth);
         let length = span.duration.map_or(0.0, |length| length.seconds as f64 * 1e3 + f64::from(length.nanos) / 1e6);
-        out.push_str(&format!("{name:width$}  +{:>9.3} ms  {length:>9.3} ms  {}\n", begin_ms(span) - begin, facts(span)));
+        out.push_str(&format!(
+            "{name:width$}  +{:>9.3} ms  {length:>9.3} ms  {}\n",
+            begin_ms(span) - begin,
+            facts(span)
+        ));
     }
     if trace.dropped_spans > 0 {
         out.push_str(&format!("({} spans more, which the buffer had no room for)\n", trace.dropped_spans));
@@ -51,7 +55,8 @@ fn begin_ms(span: &Span) -> f64 {
 }
 
 /// What is said elsewhere in the line, or means the same for all, is left out.
-const UNSHOWN: [&str; 4] = ["gen_ai.operation.name", "gen_ai.provider.name", "pointsman.target", "gen_ai.request.model"];
+const UNSHOWN: [&str; 4] =
+    ["gen_ai.operation.name", "gen_ai.provider.name", "pointsman.target", "gen_ai.request.model"];
 
 fn facts(span: &Span) -> String {
     let shown = span.attributes.iter().filter(|(name, value)| !UNSHOWN.contains(&name.as_str()) && !value.is_empty());
@@ -80,7 +85,8 @@ mod tests {
             duration: Some(prost_types::Duration { seconds: 0, nanos: 2_500_000 }),
             ..Span::default()
         };
-        let spans = vec![span("a", "caller", "chat pip", 0), span("b", "a", "attempt x", 1), span("c", "b", "decode", 3)];
+        let spans =
+            vec![span("a", "caller", "chat pip", 0), span("b", "a", "attempt x", 1), span("c", "b", "decode", 3)];
         let drawn = render(&Trace { trace_id: "t".into(), process: "p".into(), spans, dropped_spans: 0 });
         let want = "\
 trace t, as p saw it

@@ -27,7 +27,12 @@ pub(crate) struct Sse {
 }
 
 enum State {
-    Waiting { answer: BoxFuture<'static, Result<Answer, Error>>, next: Pin<Box<Sleep>>, interval: Duration, greeted: bool },
+    Waiting {
+        answer: BoxFuture<'static, Result<Answer, Error>>,
+        next: Pin<Box<Sleep>>,
+        interval: Duration,
+        greeted: bool,
+    },
     Flowing(Box<Answer>),
     Ended,
 }

@@ -1,0 +1,138 @@
+//! The engine fails on schedule. The probe at the start is the engine's first request.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use pointsman_errors::Reason;
+use pointsman_proto::inference::v1::inference_service_server::SERVICE_NAME;
+use pointsman_testkit::eventually;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::caller::{chat_body, connect, post_chat, read, reason, say};
+use crate::service::{LIMIT, Service, Start, simulated_config};
+
+async fn health_of(address: &str) -> Result<Streaming<HealthCheckResponse>> {
+    let mut client = HealthClient::new(Endpoint::from_shared(address.to_owned())?.connect().await?);
+    Ok(client.watch(HealthCheckRequest { service: SERVICE_NAME.to_owned() }).await?.into_inner())
+}
+
+async fn next(health: &mut Streaming<HealthCheckResponse>) -> Result<ServingStatus> {
+    let change = tokio::time::timeout(LIMIT, health.message()).await??;
+    Ok(change.context("the watch ended")?.status())
+}
+
+#[tokio::test]
+async fn a_lost_engine_is_told_and_comes_back() -> Result<()> {
+    // The third request takes the engine down. A probe takes half a second, so that its absence can be seen.
+    let engine = "answer_tokens: 100, timing: {step: 20ms, prefill_per_token: 100ms}, \
+                  faults: [{every: 3, after_tokens: 2, kind: lose}]";
+    let mesh = Service::simulated(engine).await?;
+    let mut health = health_of(&mesh.address).await?;
+    assert_eq!(next(&mut health).await?, ServingStatus::Serving);
+
+    let mut client = connect(&mesh.address).await?;
+    let neighbour = client.generate_stream(say("simulated", "neighbour")).await?.into_inner();
+    let loser = client.generate_stream(say("simulated", "loser")).await?.into_inner();
+    let (neighbour, loser) = tokio::join!(read(neighbour), read(loser));
+    assert_eq!((neighbour?.reason()?, loser?.reason()?), (Reason::EngineLost, Reason::EngineLost));
+
+    assert_eq!(next(&mut health).await?, ServingStatus::NotServing);
+    let refused = post_chat(&mesh.address, &chat_body("simulated", "Hello", false)).await?;
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["x-pointsman-reason"]),
+        (503, &"NO_INSTANCE_READY".parse()?)
+    );
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(next(&mut health).await?, ServingStatus::Serving);
+
+    let answer = eventually!(LIMIT, client.generate(say("simulated", "Hello")).await)?;
+    assert_eq!(answer.into_inner().choices.len(), 1);
+    mesh.stop_after(&["the engine was lost"]).await
+}
+
+/// The second request of the engine goes wrong after two tokens; the third goes well.
+async fn fault(kind: &str, timing: &str, want: Reason, log: &str) -> Result<()> {
+    let faults = format!("faults: [{{every: 2, after_tokens: 2, kind: {kind}}}], timing: {{{timing}}}");
+    let mesh = Start::new("up", &simulated_config(&faults)).ready().await?;
+    let mut client = connect(&mesh.address).await?;
+    let broken = read(client.generate_stream(say("simulated", "one two")).await?.into_inner()).await?;
+    assert_eq!((broken.text.as_str(), broken.reason()?), ("You said:", want));
+    let good = eventually!(LIMIT, client.generate(say("simulated", "one two")).await)?;
+    assert_eq!(good.into_inner().choices.len(), 1);
+    mesh.stop_after(&[log]).await
+}
+
+#[tokio::test]
+async fn a_failed_generation_is_told() -> Result<()> {
+    for timing in ["", "step: 1ms"] {
+        fault("fail", timing, Reason::GenerationFailed, "the engine failed a request").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_truncated_generation_is_told() -> Result<()> {
+    for timing in ["", "step: 1ms"] {
+        // After the loss a probe is the third request, ours the fourth: so the probe of this one is long past.
+        fault_truncated(timing).await?;
+    }
+    Ok(())
+}
+
+/// A channel that closes without an end means a lost engine: a probe follows, and counts as a request.
+async fn fault_truncated(timing: &str) -> Result<()> {
+    let faults = format!("faults: [{{every: 2, after_tokens: 2, kind: truncate}}], timing: {{{timing}}}");
+    let mesh = Service::simulated(&faults).await?;
+    let mut client = connect(&mesh.address).await?;
+    let broken = read(client.generate_stream(say("simulated", "one two")).await?.into_inner()).await?;
+    assert_eq!((broken.text.as_str(), broken.reason()?), ("You said:", Reason::EngineLost));
+    mesh.stop_after(&["the engine was lost"]).await
+}
+
+#[tokio::test]
+async fn a_failed_whole_answer_is_an_error_of_the_dialect() -> Result<()> {
+    let mesh = Service::simulated("faults: [{every: 2, after_tokens: 2, kind: fail}]").await?;
+    let failed = post_chat(&mesh.address, &chat_body("simulated", "Hello", false)).await?;
+    assert_eq!(
+        (failed.status().as_u16(), &failed.headers()["x-pointsman-reason"]),
+        (500, &"GENERATION_FAILED".parse()?)
+    );
+    mesh.stop_after(&["the engine failed a request"]).await
+}
+
+#[tokio::test]
+async fn a_stalled_generation_ends_at_the_deadline() -> Result<()> {
+    for timing in ["", "step: 1ms"] {
+        let faults = format!("faults: [{{every: 2, after_tokens: 2, kind: stall}}], timing: {{{timing}}}");
+        let mesh = Service::simulated(&faults).await?;
+        let mut client = connect(&mesh.address).await?;
+        let mut request = Request::new(say("simulated", "one two"));
+        request.metadata_mut().insert("grpc-timeout", "700m".parse()?);
+        let stalled = read(client.generate_stream(request).await?.into_inner()).await?;
+        assert_eq!(stalled.text, "You said:");
+        let status = stalled.error.context("a clean end")?;
+        assert_eq!((status.code(), reason(&status)?), (Code::DeadlineExceeded, Reason::DeadlineExceeded));
+        mesh.metric_is("pointsman_worker_running_requests", 0).await?;
+        mesh.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deadline_covers_the_wait_in_the_queue() -> Result<()> {
+    let engine = simulated_config("answer_tokens: 1000, timing: {step: 50ms}");
+    let mesh = Start::new("up", &format!("{engine}worker: {{slots: 1}}\n")).ready().await?;
+    let mut client = connect(&mesh.address).await?;
+    let running = client.generate_stream(say("simulated", "Hello")).await?;
+    let mut request = Request::new(say("simulated", "Hello"));
+    request.set_timeout(Duration::from_millis(300));
+    let status = client.generate(request).await.err().context("it was answered")?;
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    mesh.metric_is("pointsman_worker_queued_requests", 0).await?;
+    drop(running);
+    mesh.stop().await
+}

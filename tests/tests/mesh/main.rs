@@ -1,0 +1,23 @@
+//! The mesh as its users see it: each test starts its own processes, on ports of their own, and stops them.
+//!
+//! A file per subject. What tests share: [`service`] starts and stops processes of ours, [`caller`] calls them,
+//! [`program`] runs a program to its end.
+
+mod caller;
+mod program;
+mod service;
+
+mod cancellation;
+mod command_line;
+mod configuration;
+mod drain;
+mod examples;
+mod faults;
+mod grpc_sdk;
+mod keepalive;
+mod keys;
+mod lost_worker;
+mod openai_sdk;
+mod overload;
+mod slow_reader;
+mod traces;

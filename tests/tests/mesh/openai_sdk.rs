@@ -1,0 +1,72 @@
+//! OpenAI's own libraries, for Python and for Node.
+
+use std::path::Path;
+
+use anyhow::Result;
+use pointsman_testkit::{eventually, tools};
+
+use crate::program::{python, run};
+use crate::service::{LIMIT, Pair, Service, simulated_config};
+
+const RUNNING: &str = "pointsman_worker_running_requests";
+const CANCELLED: &str = "pointsman_worker_requests_total{outcome=\"Cancelled\"}";
+const SCRIPT: &str = "tests/python/openai_chat.py";
+
+#[tokio::test]
+async fn the_python_library_gets_answers() -> Result<()> {
+    let mesh = Service::demo().await?;
+    python(SCRIPT, &["answers", &mesh.address], None).await?;
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn the_python_library_gets_its_own_errors() -> Result<()> {
+    let mesh = Service::demo().await?;
+    python(SCRIPT, &["errors", &mesh.address], None).await?;
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn who_leaves_the_demo_model_stops_its_work() -> Result<()> {
+    let mesh = Service::demo().await?;
+    python(SCRIPT, &["leave", &mesh.address, "pip"], None).await?;
+    mesh.metric_is(RUNNING, 0).await?;
+    // A story may be told before its caller is gone; not all of them.
+    eventually!(LIMIT, mesh.metric(CANCELLED).await.is_ok_and(|cancelled| cancelled > 0))?;
+    python(SCRIPT, &["answers", &mesh.address], None).await?;
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn who_leaves_streams_and_whole_answers_stops_their_work() -> Result<()> {
+    let mesh = Service::simulated("answer_tokens: 1000, timing: {step: 100ms}").await?;
+    python(SCRIPT, &["leave", &mesh.address, "simulated"], None).await?;
+    mesh.metric_is(RUNNING, 0).await?;
+    mesh.metric_is(CANCELLED, 6).await?;
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn the_python_library_raises_where_a_stream_breaks() -> Result<()> {
+    let mut mesh = Pair::start(&simulated_config("answer_tokens: 1000, timing: {step: 50ms}"), &[]).await?;
+    let call = {
+        let address = mesh.gateway.address.clone();
+        tokio::spawn(async move { python(SCRIPT, &["broken", &address, "simulated"], None).await })
+    };
+    mesh.worker.metric_is(RUNNING, 1).await?;
+    let written = "pointsman_worker_tokens_total{kind=\"Output\"}";
+    eventually!(LIMIT, mesh.worker.metric(written).await.is_ok_and(|tokens| tokens > 2))?;
+    mesh.worker.process.kill9().await?;
+    call.await??;
+    mesh.gateway.stop_after(&["a stream broke off"]).await
+}
+
+#[tokio::test]
+async fn the_node_library_gets_answers() -> Result<()> {
+    let mesh = Service::demo().await?;
+    let script = tools::workspace()?.join("tests/node/openai_chat.mjs");
+    let modules = tools::node_modules()?;
+    let address: &Path = mesh.address.as_ref();
+    run(Path::new("node"), &[&script, address], &[("NODE_PATH", &modules)], "").await?.success()?;
+    mesh.stop().await
+}

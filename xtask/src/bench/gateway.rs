@@ -1,0 +1,86 @@
+//! What the gateway costs: one core for it, another for everything around it.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::Binaries;
+use super::mesh::{Cores, Service, in_front_of, load, median};
+
+const GATEWAY: Cores = Some("0");
+const AROUND: Cores = Some("1");
+
+/// A worker that costs as little as one can, and never makes anybody wait.
+const WORKER: &str =
+    "worker: { slots: 4096, queue: 4096 }\nengine: { simulated: { answer_tokens: 64, batch: 4096 } }\n";
+const MODEL: [&str; 2] = ["--model", "simulated"];
+const ROUNDS: usize = 3;
+/// How many requests memory is looked at after.
+const MANY: &str = "100000";
+
+pub(super) fn measure(binaries: &Binaries) -> Result<Value> {
+    let worker = Service::start(binaries, "worker", WORKER, AROUND)?;
+    let gateway = Service::start(binaries, "gateway", &in_front_of(&worker), GATEWAY)?;
+    let idle = gateway.resident_megabytes()?;
+    let mut table = Vec::new();
+    for (surface, kind) in [("openai", "request"), ("openai", "stream"), ("grpc", "request"), ("grpc", "stream")] {
+        println!("{surface} {kind}");
+        let rounds: Result<Vec<Value>> = (0..ROUNDS).map(|_| throughput(binaries, &gateway, surface, kind)).collect();
+        let rounds = rounds?;
+        let middle = |name: &str| median(rounds.iter().filter_map(|round| round[name].as_f64()).collect());
+        table.push(json!({
+            "surface": surface,
+            "kind": kind,
+            "per_second": middle("per_second"),
+            "cpu_us": middle("cpu_us"),
+            "gateway_busy": middle("gateway_busy"),
+            "driver_busy": middle("driver_busy"),
+        }));
+    }
+    println!("added latency");
+    let latency = latency(binaries, &worker, &gateway)?;
+    println!("memory");
+    let many =
+        [&["--surface", "openai", "--max-tokens", "1", "--seconds", "300", "--count", MANY], &MODEL[..]].concat();
+    load(binaries, &gateway, AROUND, &many)?;
+    let after = gateway.resident_megabytes()?;
+    load(binaries, &gateway, AROUND, &many)?;
+    let after_twice = gateway.resident_megabytes()?;
+    Ok(json!({
+        "throughput": table,
+        "latency": latency,
+        "memory": { "idle_mb": idle, "after_100k_mb": after, "after_200k_mb": after_twice },
+    }))
+}
+
+fn throughput(binaries: &Binaries, gateway: &Service, surface: &str, kind: &str) -> Result<Value> {
+    let shape: &[&str] = if kind == "stream" { &["--stream", "--max-tokens", "64"] } else { &["--max-tokens", "1"] };
+    let arguments = [&["--surface", surface, "--concurrency", "32", "--seconds", "5"], shape, &MODEL[..]].concat();
+    let before = gateway.cpu_seconds()?;
+    let figures = load(binaries, gateway, AROUND, &arguments)?;
+    let used = gateway.cpu_seconds()? - before;
+    let answered = figures["answered"].as_f64().context("no count")?;
+    let seconds = figures["seconds"].as_f64().context("no time")?;
+    Ok(json!({
+        "per_second": figures["per_second"],
+        "driver_busy": figures["driver_busy"],
+        "gateway_busy": used / seconds,
+        "cpu_us": used * 1e6 / answered,
+    }))
+}
+
+/// Medians at a fixed, low rate, directly at the worker and through the gateway in turn.
+fn latency(binaries: &Binaries, worker: &Service, gateway: &Service) -> Result<Value> {
+    let arguments = |surface: &'static str| {
+        [&["--surface", surface, "--rate", "200", "--seconds", "5", "--max-tokens", "1"], &MODEL[..]].concat()
+    };
+    let (mut direct, mut grpc, mut openai) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        for (service, surface, values) in
+            [(worker, "grpc", &mut direct), (gateway, "grpc", &mut grpc), (gateway, "openai", &mut openai)]
+        {
+            let figures = load(binaries, service, AROUND, &arguments(surface))?;
+            values.push(figures["total_us"]["p50"].as_f64().context("no median")?);
+        }
+    }
+    Ok(json!({ "direct_us": median(direct), "grpc_us": median(grpc), "openai_us": median(openai) }))
+}

@@ -1,0 +1,178 @@
+//! The figures as docs/reference/performance.md.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::Result;
+use serde_json::Value;
+
+const PAGE: &str = "docs/reference/performance.md";
+
+/// Goals of the project: what a figure is held against.
+const WORKER_GOAL: f64 = 0.98;
+
+pub(super) fn write(measured: &[(&'static str, Option<Value>)]) -> Result<()> {
+    let mut page = String::from(
+        "# Performance\n\n\
+         Written by `cargo xtask bench gateway engine builds`; do not edit. Medians of three rounds. Absolute figures of\n\
+         one machine are another's halved: compare what stands in one table.\n",
+    );
+    for (name, figures) in measured {
+        match figures {
+            None => write!(page, "\n## {name}\n\nNot measured yet.\n")?,
+            Some(figures) => {
+                match *name {
+                    "gateway" => gateway(&mut page, figures)?,
+                    "engine" => engine(&mut page, figures)?,
+                    _ => builds(&mut page, figures)?,
+                }
+                machine(&mut page, &figures["machine"])?;
+            }
+        }
+    }
+    fs::write(crate::root().join(PAGE), page)?;
+    println!("wrote {PAGE}");
+    Ok(())
+}
+
+fn gateway(page: &mut String, figures: &Value) -> Result<()> {
+    page.push_str(
+        "\n## The gateway, per core\n\n\
+         The gateway process alone on one core; the load driver and a simulated worker that answers at once share another.\n\
+         32 callers without pauses; a request asks for one token, a stream has 64 chunks. Optimised build, traces recorded,\n\
+         log at `warn`. Where the gateway is not near 100 % busy, the core beside it was the limit, and the processor time\n\
+         for each request is the figure to read.\n\n\
+         | surface | what | per second | processor time each | gateway busy | driver busy |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for row in figures["throughput"].as_array().into_iter().flatten() {
+        writeln!(
+            page,
+            "| {} | {} | {} | {:.0} µs | {:.0} % | {:.0} % |",
+            text(&row["surface"]),
+            if row["kind"] == "stream" { "64-chunk stream" } else { "plain request" },
+            thousands(number(&row["per_second"])),
+            number(&row["cpu_us"]),
+            100.0 * number(&row["gateway_busy"]),
+            100.0 * number(&row["driver_busy"]),
+        )?;
+    }
+    let latency = &figures["latency"];
+    let direct = number(&latency["direct_us"]);
+    write!(
+        page,
+        "\nAt 200 requests a second the median is {direct:.0} µs at the worker itself; the gateway adds {:+.0} µs over gRPC and\n\
+         {:+.0} µs over the OpenAI surface.\n",
+        number(&latency["grpc_us"]) - direct,
+        number(&latency["openai_us"]) - direct,
+    )?;
+    let memory = &figures["memory"];
+    write!(
+        page,
+        "\nMemory of the gateway: {:.0} MB idle, {:.0} MB after 100,000 requests, {:.0} MB after 200,000. Goal: under 40 MB, and flat.\n",
+        number(&memory["idle_mb"]),
+        number(&memory["after_100k_mb"]),
+        number(&memory["after_200k_mb"]),
+    )?;
+    Ok(())
+}
+
+fn engine(page: &mut String, figures: &Value) -> Result<()> {
+    page.push_str(
+        "\n## The model\n\n\
+         The demo model on the CPU, `Tell me a story.` (about 200 tokens, greedy), everything on the same two cores.\n\
+         `mistral.rs` is called directly and batches its sequences, which on the CPU mixes up the answers of different\n\
+         prompts ([ADR 4](../adr/0004-one-generation-at-a-time-on-the-cpu.md)); `engine` is our crate around it, which\n\
+         therefore generates one at a time, and is what the worker is held against: at least 98 % of its tokens.\n\n\
+         | streams | way | tokens/s | of the engine's | first token |\n\
+         |---|---|---|---|---|\n",
+    );
+    let rows: Vec<&Value> = figures["table"].as_array().into_iter().flatten().collect();
+    let mut reached = true;
+    for row in &rows {
+        let engine = rows.iter().find(|other| other["streams"] == row["streams"] && other["way"] == "engine");
+        let share =
+            engine.map_or(f64::NAN, |engine| number(&row["tokens_per_second"]) / number(&engine["tokens_per_second"]));
+        reached &= row["way"] != "worker" || share >= WORKER_GOAL;
+        writeln!(
+            page,
+            "| {} | {} | {} | {:.1} % | {:.1} ms |",
+            text(&row["streams"]),
+            text(&row["way"]),
+            thousands(number(&row["tokens_per_second"])),
+            100.0 * share,
+            number(&row["first_us"]) / 1000.0,
+        )?;
+    }
+    let verdict = if reached { "reached at every number of streams" } else { "not reached everywhere: see the table" };
+    writeln!(page, "\nThe goal for the worker is {verdict}.")?;
+    Ok(())
+}
+
+fn builds(page: &mut String, figures: &Value) -> Result<()> {
+    write!(
+        page,
+        "\n## Builds\n\n\
+         | build | time |\n|---|---|\n\
+         | `cargo build -p pointsman --no-default-features`, clean (goal: 3 minutes) | {} |\n\
+         | `cargo build`, clean: everything, mistral.rs with it | {} |\n\
+         | `cargo build` after a change in the gateway | {} |\n",
+        minutes(number(&figures["without_mistralrs_s"])),
+        minutes(number(&figures["whole_s"])),
+        minutes(number(&figures["after_a_change_s"])),
+    )?;
+    Ok(())
+}
+
+fn machine(page: &mut String, machine: &Value) -> Result<()> {
+    writeln!(
+        page,
+        "\n<sub>{} × {}, {}, commit {}, {}</sub>",
+        machine["cores"],
+        text(&machine["processor"]),
+        text(&machine["rustc"]),
+        text(&machine["commit"]),
+        text(&machine["date"]),
+    )?;
+    Ok(())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
+
+fn minutes(seconds: f64) -> String {
+    if seconds < 60.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} min {:.0} s", (seconds / 60.0).floor(), seconds % 60.0)
+    }
+}
+
+/// A whole number with commas.
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) && digit != '-' {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{minutes, thousands};
+
+    #[test]
+    fn numbers_are_written_as_people_read_them() {
+        assert_eq!([7.0, 999.6, 12_345.0, 1_234_567.0].map(thousands), ["7", "1,000", "12,345", "1,234,567"]);
+        assert_eq!([59.0, 135.0].map(minutes), ["59 s", "2 min 15 s"]);
+    }
+}
