@@ -99,6 +99,9 @@ def ends(stub: InferenceServiceStub) -> None:
 
     stream = stub.GenerateStream(forever)
     next(stream), next(stream)
+    # The deadline covers the wait for the only slot, too.
+    code, reason, _ = refused(lambda: stub.Generate(forever, metadata=[("grpc-timeout", "300m")]))
+    assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"), (code, reason)
     stream.cancel()
     assert stream.code() == grpc.StatusCode.CANCELLED
     short = say("Hello", model="simulated", limits=generate_pb2.Limits(max_output_tokens=2))

@@ -68,24 +68,44 @@ pub struct InvalidAddress {
     source: Option<tonic::transport::Error>,
 }
 
+/// How much of one answer may wait here for its reader, in bytes.
+const STREAM_WINDOW: u32 = 64 << 10;
+
+/// Room for every stream's window: were it smaller, the answers that nobody reads would keep those of
+/// others from coming, and a peer's health with them.
+fn connection_window(max_in_flight: usize) -> u32 {
+    /// RFC 9113, section 6.9.1.
+    const LARGEST: u32 = (1 << 31) - 1;
+    let streams = u32::try_from(max_in_flight).unwrap_or(u32::MAX);
+    STREAM_WINDOW.saturating_mul(streams).clamp(STREAM_WINDOW, LARGEST)
+}
+
 /// Opens a channel to another process. It connects at the first call, and again after a loss.
 pub fn remote(address: &str, config: &Config) -> Result<Channel, InvalidAddress> {
-    let invalid = |source| InvalidAddress { address: address.to_owned(), source };
-    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|source| invalid(Some(source)))?;
-    if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
-        return Err(invalid(None));
-    }
-    let channel = endpoint
+    let channel = endpoint(address)?
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .keep_alive_while_idle(true)
-        // Windows that a long prompt fits into: the default of 64 KiB costs a round trip each time.
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(connection_window(config.max_in_flight))
         .connect_lazy();
     Ok(layered(channel.map_err(|error| Status::from_error(error.into())), config))
+}
+
+/// Checks an address without calling it.
+pub fn check_address(address: &str) -> Result<(), InvalidAddress> {
+    endpoint(address).map(|_| ())
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, InvalidAddress> {
+    let invalid = |source| InvalidAddress { address: address.to_owned(), source };
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|source| invalid(Some(source)))?;
+    if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
+        return Err(invalid(None));
+    }
+    Ok(endpoint)
 }
 
 /// Opens a channel to a service of the same process.

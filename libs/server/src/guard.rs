@@ -9,17 +9,17 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::metadata::{GRPC_TIMEOUT, MESH_CONTEXT, parse_grpc_timeout};
+use pointsman_proto::metadata::{GRPC_TIMEOUT, MESH_CONTEXT, REASON, parse_grpc_timeout};
 use pointsman_types::Origin;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::Drain;
@@ -74,7 +74,8 @@ where
         let origin = request.extensions().get::<Origin>().copied().unwrap_or_default();
         if request.headers().contains_key(MESH_CONTEXT) && !origin.is_trusted() {
             let error = Error::new(Reason::MeshContextRefused, "leave the mesh context out: this listener is public");
-            return async { Ok(refuse(error)) }.boxed();
+            let response = refuse(error, is_grpc(request.headers()));
+            return async { Ok(response) }.boxed();
         }
         if !is_grpc(request.headers()) {
             return self.inner.call(request).boxed();
@@ -91,7 +92,7 @@ where
                 // First, so that an answer that is there is given.
                 biased;
                 response = response => {
-                    Ok(response?.map(|inner| Body::new(Guarded { inner, end: Some(end) })))
+                    Ok(named(response?).map(|inner| Body::new(Guarded { inner, end: Some(end) })))
                 }
                 status = &mut end => Ok(status.into_http()),
             }
@@ -123,9 +124,24 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// A mesh context names gRPC: only our own peers send one, so the answer is a gRPC status.
-fn refuse(error: Error) -> Response {
-    Status::from(error).into_http()
+/// Only our own peers send a mesh context, over gRPC; whoever tries it over HTTP gets no dialect's form.
+fn refuse(error: Error, grpc: bool) -> Response {
+    let reason = error.reason();
+    if grpc {
+        return Status::from(error).into_http();
+    }
+    let headers = [(CONTENT_TYPE, "text/plain"), (HeaderName::from_static(REASON), reason.name())];
+    (reason.http_status(), headers, format!("{}\n", error.message())).into_response()
+}
+
+/// Gives tonic's own refusal of a message that is too large the reason that it has on every surface.
+fn named(response: Response) -> Response {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() == Code::OutOfRange && Error::ours(&status).is_none() => {
+            Status::from(Error::from_status(&status)).into_http()
+        }
+        _ => response,
+    }
 }
 
 pin_project! {

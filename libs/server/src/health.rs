@@ -6,6 +6,8 @@ use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::Drain;
+
 /// Whether a service is ready. Cheap to clone; begins as not ready.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<watch::Sender<State>>);
@@ -45,24 +47,40 @@ impl Readiness {
         let _ = self.0.subscribe().wait_for(|state| state.ready && !state.draining).await;
     }
 
-    /// Makes the gRPC health service of these services, and the task that keeps it true.
-    pub(crate) fn serve(&self, names: Vec<&'static str>) -> (HealthService, impl Future<Output = ()> + Send + 'static) {
-        let reporter = HealthReporter::new();
+    /// Makes the gRPC health service of these services, and the task that keeps it true. When the drain
+    /// begins, watches end with their last word: they would hold up the end, since nothing else ends them.
+    pub(crate) fn serve(
+        &self,
+        names: Vec<&'static str>,
+        drain: Drain,
+    ) -> (HealthService, impl Future<Output = ()> + Send + 'static) {
+        let mut reporter = HealthReporter::new();
         let service = HealthService::from_health_reporter(reporter.clone());
         let mut changes = self.0.subscribe();
         let keep_true = async move {
+            let names: Vec<&str> = std::iter::once("").chain(names).collect();
             loop {
                 let state = *changes.borrow_and_update();
                 let status =
                     if state.ready && !state.draining { ServingStatus::Serving } else { ServingStatus::NotServing };
-                for name in std::iter::once(&"").chain(&names) {
+                for name in &names {
                     reporter.set_service_status(*name, status).await;
                 }
-                if changes.changed().await.is_err() {
-                    // No sender is left: the status can no longer change.
-                    return std::future::pending().await;
+                tokio::select! {
+                    // First, so that watches see the last change before they end.
+                    biased;
+                    changed = changes.changed() => if changed.is_err() { break },
+                    () = drain.begun() => {
+                        for name in &names {
+                            reporter.set_service_status(*name, ServingStatus::NotServing).await;
+                            reporter.clear_service_status(name).await;
+                        }
+                        break;
+                    }
                 }
             }
+            // What is said can no longer change.
+            std::future::pending().await
         };
         (service, keep_true)
     }

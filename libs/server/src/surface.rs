@@ -26,7 +26,7 @@ pub struct Surface {
 
 /// Puts health, reflection and the guard around the routes. The task keeps the health service true.
 pub fn surface(surface: Surface, readiness: &Readiness, drain: &Drain) -> (Router, Task) {
-    let (health, keep_true) = readiness.serve(surface.names.clone());
+    let (health, keep_true) = readiness.serve(surface.names.clone(), drain.clone());
     let mut grpc = surface.grpc.add_service(HealthServer::new(health));
     let reflection = || {
         let builder = Reflection::configure()

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
+use pointsman_client::check_address;
 use serde::{Deserialize, Serialize};
 
 /// The section `gateway`.
@@ -72,6 +73,9 @@ impl Config {
         for (index, instance) in self.instances.iter().enumerate() {
             if instance.name.is_empty() || !names.insert(&instance.name) {
                 problems.push(format!("gateway.instances[{index}].name: must be there, and unlike the others"));
+            }
+            if let Err(error) = check_address(&instance.endpoint) {
+                problems.push(format!("gateway.instances[{index}].endpoint: {error}"));
             }
         }
         let mut ids = HashSet::new();

@@ -11,7 +11,7 @@ use pointsman_worker::Config as WorkerConfig;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::{EngineOptions, ServeOptions};
+use crate::arguments::ServeOptions;
 use crate::engine::EngineConfig;
 
 /// `pointsman up`: a gateway and a worker in one process.
@@ -49,8 +49,8 @@ pub(crate) trait Command: Default + DeserializeOwned + Serialize {
     /// Where the command listens unless it is told otherwise.
     const LISTEN: ([u8; 4], u16);
 
-    fn server(&mut self) -> &mut ServerConfig;
-    fn telemetry(&mut self) -> &mut pointsman_telemetry::Config;
+    /// The sections that every process has.
+    fn process(&mut self) -> (&mut ServerConfig, &mut pointsman_telemetry::Config);
     /// What is wrong with the sections of its own.
     fn problems(&self, listen: SocketAddr) -> Vec<String>;
 }
@@ -70,13 +70,13 @@ pub(crate) fn settle<C: Command>(
 ) -> Result<Option<Settled<C>>, ConfigError> {
     let mut config: C = options.config.as_deref().map_or_else(|| Ok(C::default()), read::<C>)?;
     change(&mut config);
-    let mut problems = environment::apply(config.telemetry());
-    let server = config.server();
+    let (server, telemetry) = config.process();
+    let mut problems = environment::apply(telemetry);
     server.listen = options.listen.or(server.listen);
     server.operator_listen = options.operator_listen.or(server.operator_listen);
     let listen = server.listen.unwrap_or_else(|| SocketAddr::from(C::LISTEN));
     let operator_listen = server.operator_listen.unwrap_or_else(|| operator_default(listen));
-    let process = ProcessConfig { server: server.clone(), telemetry: config.telemetry().clone() };
+    let process = ProcessConfig { server: server.clone(), telemetry: telemetry.clone() };
     problems.extend(process.problems());
     problems.extend(config.problems(listen));
     if !problems.is_empty() {
@@ -107,21 +107,11 @@ fn operator_default(listen: SocketAddr) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-impl UpConfig {
-    pub(crate) fn choose_engine(&mut self, options: &EngineOptions) {
-        self.engine.choose(options);
-    }
-}
-
 impl Command for UpConfig {
     const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 
-    fn server(&mut self) -> &mut ServerConfig {
-        &mut self.server
-    }
-
-    fn telemetry(&mut self) -> &mut pointsman_telemetry::Config {
-        &mut self.telemetry
+    fn process(&mut self) -> (&mut ServerConfig, &mut pointsman_telemetry::Config) {
+        (&mut self.server, &mut self.telemetry)
     }
 
     fn problems(&self, listen: SocketAddr) -> Vec<String> {
@@ -139,12 +129,8 @@ impl Command for UpConfig {
 impl Command for GatewayFile {
     const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 
-    fn server(&mut self) -> &mut ServerConfig {
-        &mut self.server
-    }
-
-    fn telemetry(&mut self) -> &mut pointsman_telemetry::Config {
-        &mut self.telemetry
+    fn process(&mut self) -> (&mut ServerConfig, &mut pointsman_telemetry::Config) {
+        (&mut self.server, &mut self.telemetry)
     }
 
     fn problems(&self, listen: SocketAddr) -> Vec<String> {
@@ -160,12 +146,8 @@ impl Command for GatewayFile {
 impl Command for WorkerFile {
     const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9090);
 
-    fn server(&mut self) -> &mut ServerConfig {
-        &mut self.server
-    }
-
-    fn telemetry(&mut self) -> &mut pointsman_telemetry::Config {
-        &mut self.telemetry
+    fn process(&mut self) -> (&mut ServerConfig, &mut pointsman_telemetry::Config) {
+        (&mut self.server, &mut self.telemetry)
     }
 
     fn problems(&self, listen: SocketAddr) -> Vec<String> {

@@ -1,10 +1,14 @@
-//! What a caller is told of an engine's errors. What the log is told stands where they are handled.
+//! What becomes of an engine's errors: what the caller is told, and what the log.
 
 use std::time::Duration;
 
 use pointsman_engine::EngineError;
 use pointsman_errors::{Error, Reason};
 
+use crate::metrics::{Metrics, Outcome};
+use crate::probe::EngineHealth;
+
+/// What the caller is told.
 pub(crate) fn for_caller(error: &EngineError) -> Error {
     match error {
         EngineError::InvalidRequest { message } => Error::new(Reason::InvalidRequest, message.clone()),
@@ -27,5 +31,23 @@ pub(crate) fn for_caller(error: &EngineError) -> Error {
             "the engine died while it generated; the answer so far is not whole. Try again",
         )
         .retry_after(Duration::from_secs(1)),
+    }
+}
+
+/// Logs an engine's error and counts it; a loss makes the worker not ready.
+pub(crate) fn report(error: &EngineError, health: &EngineHealth, metrics: &Metrics) {
+    match error {
+        EngineError::InvalidRequest { .. } | EngineError::ContextTooLong { .. } | EngineError::Saturated => {
+            metrics.ended(Outcome::Refused);
+        }
+        EngineError::Failed { detail } => {
+            tracing::error!(detail, "the engine failed a request");
+            metrics.ended(Outcome::Failed);
+        }
+        EngineError::Lost { detail } => {
+            tracing::error!(detail, "the engine was lost");
+            metrics.ended(Outcome::EngineLost);
+            health.lost();
+        }
     }
 }

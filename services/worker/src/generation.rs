@@ -14,10 +14,9 @@ use tonic::Status;
 use tracing::Span;
 
 use crate::admission::Slot;
-use crate::error::for_caller;
+use crate::error::{for_caller, report};
 use crate::metrics::{Metrics, Outcome, TokenKind};
 use crate::probe::EngineHealth;
-use crate::service::report;
 
 /// What `GenerateStream` answers.
 pub(crate) type FrameStream = BoxStream<'static, Result<Frame, Status>>;

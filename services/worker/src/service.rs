@@ -19,9 +19,9 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, field};
 
 use crate::admission::Admission;
-use crate::error::for_caller;
+use crate::error::{for_caller, report};
 use crate::generation::{FrameStream, Generating, Held};
-use crate::metrics::{Metrics, Outcome, TokenKind};
+use crate::metrics::{Metrics, TokenKind};
 use crate::probe::EngineHealth;
 
 /// A worker, as its callers see it.
@@ -132,24 +132,6 @@ impl Worker {
             pointsman.tenant = context.tenant,
             pointsman.instance = self.instance,
         )
-    }
-}
-
-/// Logs an engine's error and counts it; a loss makes the worker not ready.
-pub(crate) fn report(error: &EngineError, health: &EngineHealth, metrics: &Metrics) {
-    match error {
-        EngineError::InvalidRequest { .. } | EngineError::ContextTooLong { .. } | EngineError::Saturated => {
-            metrics.ended(Outcome::Refused);
-        }
-        EngineError::Failed { detail } => {
-            tracing::error!(detail, "the engine failed a request");
-            metrics.ended(Outcome::Failed);
-        }
-        EngineError::Lost { detail } => {
-            tracing::error!(detail, "the engine was lost");
-            metrics.ended(Outcome::EngineLost);
-            health.lost();
-        }
     }
 }
 

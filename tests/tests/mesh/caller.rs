@@ -18,7 +18,7 @@ pub type Client = InferenceServiceClient<Channel>;
 
 /// Connects to a service.
 pub async fn connect(address: &str) -> Result<Client> {
-    let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
+    let channel = Endpoint::from_shared(address.to_owned())?.timeout(LIMIT).connect().await?;
     Ok(InferenceServiceClient::new(channel))
 }
 
@@ -41,7 +41,8 @@ pub fn chat_body(model: &str, text: &str, stream: bool) -> Value {
 
 /// Sends a body to the OpenAI surface.
 pub async fn post_chat(address: &str, body: &Value) -> Result<reqwest::Response> {
-    Ok(reqwest::Client::new().post(format!("{address}/v1/chat/completions")).json(body).send().await?)
+    let client = reqwest::Client::builder().timeout(LIMIT).build()?;
+    Ok(client.post(format!("{address}/v1/chat/completions")).json(body).send().await?)
 }
 
 /// A stream that was read to its end.

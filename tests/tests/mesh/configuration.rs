@@ -44,10 +44,14 @@ gateway:
 
 #[tokio::test]
 async fn an_unknown_key_is_a_mistake_with_its_place() -> Result<()> {
-    for config in ["server: {}\nworker: {slotz: 1}\n", "server: {}\nwroker: {}\n", "server: [\n"] {
+    for (config, line) in [
+        ("server: {}\nworker: {slotz: 1}\n", "line 2"),
+        ("server: {}\nwroker: {}\n", "line 2"),
+        ("server: [\n", "line 1"),
+    ] {
         let ended = with_config("worker", config, &["--check-config"]).await?;
         assert_eq!(ended.code, Some(64), "{ended:?}");
-        assert!(ended.stderr.contains("config.yaml: ") && ended.stderr.contains("line 2"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("config.yaml: ") && ended.stderr.contains(line), "{}", ended.stderr);
     }
     Ok(())
 }

@@ -1,7 +1,5 @@
 //! The engine fails on schedule. The probe at the start is the engine's first request.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::inference_service_server::SERVICE_NAME;
@@ -13,7 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::caller::{chat_body, connect, post_chat, read, reason, say};
-use crate::service::{LIMIT, Service, Start, simulated_config};
+use crate::service::{LIMIT, Service};
 
 async fn health_of(address: &str) -> Result<Streaming<HealthCheckResponse>> {
     let mut client = HealthClient::new(Endpoint::from_shared(address.to_owned())?.connect().await?);
@@ -54,43 +52,28 @@ async fn a_lost_engine_is_told_and_comes_back() -> Result<()> {
     mesh.stop_after(&["the engine was lost"]).await
 }
 
-/// The second request of the engine goes wrong after two tokens; the third goes well.
-async fn fault(kind: &str, timing: &str, want: Reason, log: &str) -> Result<()> {
-    let faults = format!("faults: [{{every: 2, after_tokens: 2, kind: {kind}}}], timing: {{{timing}}}");
-    let mesh = Start::new("up", &simulated_config(&faults)).ready().await?;
-    let mut client = connect(&mesh.address).await?;
-    let broken = read(client.generate_stream(say("simulated", "one two")).await?.into_inner()).await?;
-    assert_eq!((broken.text.as_str(), broken.reason()?), ("You said:", want));
-    let good = eventually!(LIMIT, client.generate(say("simulated", "one two")).await)?;
-    assert_eq!(good.into_inner().choices.len(), 1);
-    mesh.stop_after(&[log]).await
+/// The engine's second request goes wrong after two tokens, with and without a batch.
+async fn fault(kind: &str, want: Reason, log: &str) -> Result<()> {
+    for timing in ["", "step: 1ms"] {
+        let faults = format!("faults: [{{every: 2, after_tokens: 2, kind: {kind}}}], timing: {{{timing}}}");
+        let mesh = Service::simulated(&faults).await?;
+        let mut client = connect(&mesh.address).await?;
+        let broken = read(client.generate_stream(say("simulated", "one two")).await?.into_inner()).await?;
+        assert_eq!((broken.text.as_str(), broken.reason()?), ("You said:", want));
+        mesh.metric_is("pointsman_worker_running_requests", 0).await?;
+        mesh.stop_after(&[log]).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
 async fn a_failed_generation_is_told() -> Result<()> {
-    for timing in ["", "step: 1ms"] {
-        fault("fail", timing, Reason::GenerationFailed, "the engine failed a request").await?;
-    }
-    Ok(())
+    fault("fail", Reason::GenerationFailed, "the engine failed a request").await
 }
 
 #[tokio::test]
 async fn a_truncated_generation_is_told() -> Result<()> {
-    for timing in ["", "step: 1ms"] {
-        // After the loss a probe is the third request, ours the fourth: so the probe of this one is long past.
-        fault_truncated(timing).await?;
-    }
-    Ok(())
-}
-
-/// A channel that closes without an end means a lost engine: a probe follows, and counts as a request.
-async fn fault_truncated(timing: &str) -> Result<()> {
-    let faults = format!("faults: [{{every: 2, after_tokens: 2, kind: truncate}}], timing: {{{timing}}}");
-    let mesh = Service::simulated(&faults).await?;
-    let mut client = connect(&mesh.address).await?;
-    let broken = read(client.generate_stream(say("simulated", "one two")).await?.into_inner()).await?;
-    assert_eq!((broken.text.as_str(), broken.reason()?), ("You said:", Reason::EngineLost));
-    mesh.stop_after(&["the engine was lost"]).await
+    fault("truncate", Reason::EngineLost, "the engine was lost").await
 }
 
 #[tokio::test]
@@ -120,19 +103,4 @@ async fn a_stalled_generation_ends_at_the_deadline() -> Result<()> {
         mesh.stop().await?;
     }
     Ok(())
-}
-
-#[tokio::test]
-async fn a_deadline_covers_the_wait_in_the_queue() -> Result<()> {
-    let engine = simulated_config("answer_tokens: 1000, timing: {step: 50ms}");
-    let mesh = Start::new("up", &format!("{engine}worker: {{slots: 1}}\n")).ready().await?;
-    let mut client = connect(&mesh.address).await?;
-    let running = client.generate_stream(say("simulated", "Hello")).await?;
-    let mut request = Request::new(say("simulated", "Hello"));
-    request.set_timeout(Duration::from_millis(300));
-    let status = client.generate(request).await.err().context("it was answered")?;
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-    mesh.metric_is("pointsman_worker_queued_requests", 0).await?;
-    drop(running);
-    mesh.stop().await
 }

@@ -31,6 +31,7 @@ async fn stubs_end_at_their_deadline_and_when_cancelled() -> Result<()> {
     let mesh = Start::new("up", &format!("{engine}worker: {{slots: 1}}\n")).ready().await?;
     python(SCRIPT, &["ends", host(&mesh)], Some(&python_stubs().await?)).await?;
     mesh.metric_is("pointsman_worker_running_requests", 0).await?;
+    assert_eq!(mesh.metric("pointsman_worker_queued_requests").await?, 0);
     mesh.stop().await
 }
 

@@ -19,5 +19,6 @@ mod keys;
 mod lost_worker;
 mod openai_sdk;
 mod overload;
+mod seam;
 mod slow_reader;
 mod traces;

@@ -2,18 +2,19 @@
 
 use anyhow::Result;
 use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
+use pointsman_testkit::eventually;
 use tonic::transport::Endpoint;
 
 use crate::caller::{Client, connect, read, read_deltas, say, say_at_most};
-use crate::service::{Pair, simulated_config};
+use crate::service::{LIMIT, Pair, simulated_config};
 
-/// Together more than a connection's window (4 MiB), each more than a stream's (1 MiB).
+/// Together more than a connection between two processes may hold, were it not for windows of their own.
 const SLOW_READERS: usize = 6;
 const TOKENS: u32 = 80_000;
 
 /// A client with the smallest windows, so that what it does not read stays with the mesh.
 async fn narrow(address: &str) -> Result<Client> {
-    let endpoint = Endpoint::from_shared(address.to_owned())?.initial_stream_window_size(1024);
+    let endpoint = Endpoint::from_shared(address.to_owned())?.timeout(LIMIT).initial_stream_window_size(1024);
     Ok(InferenceServiceClient::new(endpoint.connect().await?))
 }
 
@@ -28,7 +29,16 @@ async fn slow_readers_hold_up_nobody_else() -> Result<()> {
         read_deltas(&mut frames, 1).await?;
         slow.push((client, frames));
     }
-    // The slow ones' answers pile up to where they must stop, or end, before the fast one begins.
+    // The slow ones' answers pile up to where they must stop, before the fast one begins.
+    let (mut written, mut readings) = (0, 0);
+    eventually!(LIMIT, {
+        let now = mesh.worker.metric("pointsman_worker_tokens_total{kind=\"Output\"}").await?;
+        readings = if now == written { readings + 1 } else { 0 };
+        written = now;
+        anyhow::ensure!(readings == 20, "{now} tokens, and more to come");
+        anyhow::Ok(())
+    })?;
+    mesh.worker.metric_is("pointsman_worker_running_requests", SLOW_READERS as u64).await?;
     let mut fast = connect(&mesh.gateway.address).await?;
     for _ in 0..3 {
         let answer = read(fast.generate_stream(say_at_most("simulated", "fast", 2000)).await?.into_inner()).await?;

@@ -11,7 +11,7 @@ use crate::banner;
 use crate::config::{UpConfig, settle};
 
 pub(crate) async fn run(options: UpOptions) -> Result<()> {
-    let change = |config: &mut UpConfig| config.choose_engine(&options.engine);
+    let change = |config: &mut UpConfig| config.engine.choose(&options.engine);
     let Some(settled) = settle(&options.serve, change)? else { return Ok(()) };
     super::serve("up", Origin::Public, &settled.process, settled.listen, settled.operator_listen, async |context| {
         let parts = build(settled.config, &context).await?;
