@@ -63,7 +63,7 @@ def options(client: openai.OpenAI) -> None:
     assert [sampled(seed) for seed in range(10)] == first
 
     warm = client.chat.completions.create(model="pip", messages=[user("Hello")], temperature=1, seed=7)
-    assert warm.choices[0].message.content, warm
+    assert warm.choices[0].message.content == GREETING, warm
 
     stopped = client.chat.completions.create(model="pip", messages=[user("Count to 12.")], stop=[", 5"])
     assert stopped.choices[0].message.content == "1, 2, 3, 4", stopped

@@ -30,7 +30,11 @@ impl Config {
         Self { name: name.into(), model: model.into(), max_concurrent: default_max_concurrent() }
     }
 
-    /// Checks what can be checked without looking at the folder.
+    /// Returns what is wrong with these values, without a look at the folder.
+    pub fn problems(&self) -> Vec<String> {
+        self.check().err().map(|error| format!("engine.mistralrs: {error}")).into_iter().collect()
+    }
+
     pub(crate) fn check(&self) -> Result<(), LoadError> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
         if self.name.is_empty() || !self.name.bytes().all(allowed) {

@@ -32,6 +32,8 @@ pub fn surface(surface: Surface, readiness: &Readiness, drain: &Drain) -> (Route
         let builder = Reflection::configure()
             .register_encoded_file_descriptor_set(pointsman_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // No service has them; with them a stock tool can show the details of an error.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .with_service_name("grpc.health.v1.Health");
         surface.names.iter().fold(builder, |builder, name| builder.with_service_name(*name))
     };

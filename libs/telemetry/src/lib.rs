@@ -28,7 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use config::{Config, LogConfig, LogFormat, OtlpConfig, OtlpProtocol};
 pub use recent::RecentTraces;
-pub use span::LastingSpan;
+pub use span::{LastingSpan, bounded};
 
 /// Who sends telemetry: the resource of every span.
 #[derive(Clone, Debug)]

@@ -9,6 +9,11 @@ use tracing::Span;
 #[derive(Debug)]
 pub struct LastingSpan(Span);
 
+/// Cuts a text that a caller chose to what a span may carry of it: 256 bytes.
+pub fn bounded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(256)]
+}
+
 impl From<Span> for LastingSpan {
     fn from(span: Span) -> Self {
         Self(span)

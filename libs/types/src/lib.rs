@@ -1,3 +1,4 @@
+//! Small types that every other crate may use. Floor 0: depends on nothing of ours.
 //!
 //! A type is here when two crates need it and a `String` or `u64` would let them be confused.
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures::stream::Stream;
 use pointsman_errors::{Error, Reason};
@@ -133,7 +133,7 @@ fn before_content(status: &Status, instance: &Picked) -> Error {
         let what = "the chosen instance could not be reached; try again";
         match Error::from_status(status).reason() {
             reason @ (Reason::DeadlineExceeded | Reason::Cancelled) => Error::new(reason, status.message()),
-            _ => Error::new(Reason::InstanceUnreachable, what),
+            _ => Error::new(Reason::InstanceUnreachable, what).retry_after(Duration::from_secs(1)),
         }
     });
     if error.reason() == Reason::InstanceUnreachable {

@@ -15,7 +15,7 @@ pub struct Config {
     pub keys: Vec<KeyConfig>,
 }
 
-/// One instance: a worker, or a gateway of another region.
+/// One instance: a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceConfig {

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::stream::{Stream, StreamExt};
 use pointsman_errors::{Error, Reason};
@@ -12,7 +12,6 @@ use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest, GenerateResponse, MeshContext};
 use pointsman_server::{Deadline, Drain};
 use pointsman_telemetry::LastingSpan;
-use pointsman_types::new_request_id;
 use tracing::{Instrument, Span};
 
 use crate::attempt::{self, Attempt};
@@ -36,6 +35,7 @@ pub(crate) struct Gateway {
 pub(crate) struct Exchange {
     pub(crate) surface: SurfaceName,
     pub(crate) caller: Caller,
+    /// It has an id.
     pub(crate) request: Valid<GenerateRequest>,
     pub(crate) deadline: Option<Deadline>,
     /// The logical span of the operation: see [`span::operation`].
@@ -43,12 +43,23 @@ pub(crate) struct Exchange {
 }
 
 impl Gateway {
+    /// Counts a request that a surface refuses.
+    pub(crate) fn refuse(&self, surface: SurfaceName, error: Error) -> Error {
+        self.metrics.refused(surface, error.reason().name());
+        error
+    }
+
     /// Answers a request. Returns when the first piece of the answer is there, so that an error before it
     /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
     pub(crate) async fn answer(&self, exchange: Exchange) -> Result<Answer, Error> {
         let span = exchange.span.clone();
         let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
-        let attempt = self.attempt(exchange).instrument(span).await;
+        let attempt = tokio::select! {
+            // First, so that an answer that is there is given.
+            biased;
+            attempt = self.attempt(exchange).instrument(span) => attempt,
+            () = self.drain.until_cut() => Err(going_down()),
+        };
         match attempt {
             Ok(attempt) => {
                 operation.first_chunk();
@@ -68,10 +79,6 @@ impl Gateway {
         let target = self.fleet.resolve(&request.model)?;
         let instance = self.fleet.pick(&target)?;
         let model = std::mem::replace(&mut request.model, target.description.target.clone());
-        if request.request_id.is_empty() {
-            request.request_id = new_request_id();
-        }
-        exchange.span.record("pointsman.request_id", &request.request_id);
         let context = MeshContext {
             tenant: exchange.caller.tenant.to_string(),
             key: exchange.caller.key.to_string(),
@@ -115,10 +122,7 @@ impl Stream for Answer {
         let next = match this.attempt.poll_next_unpin(context) {
             Poll::Ready(next) => next,
             Poll::Pending => match this.cut.as_mut().poll(context) {
-                Poll::Ready(()) => Some(Err(Error::new(
-                    Reason::ShuttingDown,
-                    "this gateway is going down and ended the answer; send the request again",
-                ))),
+                Poll::Ready(()) => Some(Err(going_down())),
                 Poll::Pending => return Poll::Pending,
             },
         };
@@ -133,6 +137,11 @@ impl Stream for Answer {
         }
         Poll::Ready(next)
     }
+}
+
+fn going_down() -> Error {
+    let message = "this gateway is going down and ended the answer; send the request again";
+    Error::new(Reason::ShuttingDown, message).retry_after(Duration::from_secs(1))
 }
 
 /// The outcome of an operation that went well; the others are reasons.

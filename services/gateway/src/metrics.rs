@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pointsman_server::Metrics as Registry;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,14 +20,14 @@ pub(crate) struct Metrics {
 }
 
 /// The surface that a request came through.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SurfaceName {
     Grpc,
     Openai,
 }
 
 impl SurfaceName {
-    /// The value of the span attribute `pointsman.surface`.
+    /// The value of the label `surface` and of the span attribute `pointsman.surface`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
@@ -38,7 +38,7 @@ impl SurfaceName {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
-    surface: SurfaceName,
+    surface: &'static str,
     /// `FINISHED`, or the reason of the error: bounded by the catalogue.
     outcome: &'static str,
 }
@@ -83,9 +83,14 @@ impl Metrics {
         self.first_chunk.observe(after.as_secs_f64());
     }
 
+    /// Counts a request that never began.
+    pub(crate) fn refused(&self, surface: SurfaceName, reason: &'static str) {
+        self.requests.get_or_create(&RequestLabels { surface: surface.name(), outcome: reason }).inc();
+    }
+
     pub(crate) fn ended(&self, surface: SurfaceName, outcome: &'static str, after: Duration) {
         self.running.dec();
-        self.requests.get_or_create(&RequestLabels { surface, outcome }).inc();
+        self.requests.get_or_create(&RequestLabels { surface: surface.name(), outcome }).inc();
         self.duration.observe(after.as_secs_f64());
     }
 }

@@ -3,7 +3,7 @@
 
 use http::HeaderMap;
 use pointsman_proto::inference::v1::{FinishReason, GenerateRequest, Usage};
-use pointsman_telemetry::propagation;
+use pointsman_telemetry::{bounded, propagation};
 use tracing::{Span, field};
 
 use crate::caller::Caller;
@@ -13,13 +13,13 @@ use crate::metrics::SurfaceName;
 pub(crate) fn operation(request: &GenerateRequest, caller: &Caller, surface: SurfaceName, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(
         "chat",
-        otel.name = format!("chat {}", request.model),
+        otel.name = format!("chat {}", bounded(&request.model)),
         otel.kind = "server",
         otel.status_code = field::Empty,
         error.type = field::Empty,
         gen_ai.operation.name = "chat",
         gen_ai.provider.name = "pointsman",
-        gen_ai.request.model = request.model,
+        gen_ai.request.model = bounded(&request.model),
         gen_ai.request.max_tokens = request.limits.and_then(|limits| limits.max_output_tokens),
         gen_ai.request.seed = request.seed,
         gen_ai.request.temperature = request.sampling.as_ref().and_then(|sampling| sampling.temperature),
@@ -28,7 +28,7 @@ pub(crate) fn operation(request: &GenerateRequest, caller: &Caller, surface: Sur
         gen_ai.response.time_to_first_chunk = field::Empty,
         gen_ai.usage.input_tokens = field::Empty,
         gen_ai.usage.output_tokens = field::Empty,
-        pointsman.request_id = field::Empty,
+        pointsman.request_id = bounded(&request.request_id),
         pointsman.surface = surface.name(),
         pointsman.tenant = &*caller.tenant,
     );

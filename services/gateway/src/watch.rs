@@ -61,7 +61,7 @@ async fn follow(
             .await
             .map_err(|_| Status::deadline_exceeded("describe took too long"))??;
         readiness.set(fleet.set(index, Some(described.into_inner().targets), ready));
-        tracing::info!(instance = instance.name, ready, "an instance was reached");
+        tracing::info!(instance = instance.name, ready, "an instance says how it is");
         (*reached, *pause) = (true, BACKOFF.0);
     }
     Ok(())

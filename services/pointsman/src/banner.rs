@@ -1,11 +1,15 @@
 //! What `up` says when it is ready.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use pointsman_server::Context;
+use pointsman_types::TargetName;
 
 /// Prints the banner once the mesh is ready, and then waits for ever.
-pub(crate) async fn when_ready(context: Context, keyed: bool) {
+pub(crate) async fn when_ready(context: Context, target: String, keyed: bool) {
     context.readiness.wait().await;
-    let (address, operator) = (context.address, context.operator_address);
+    let (address, operator) = (callable(context.address), callable(context.operator_address));
+    let model = target.parse::<TargetName>().map_or(target, |target| target.model().to_owned());
     let (key, api_key) = if keyed { (" -H 'Authorization: Bearer KEY'", "KEY") } else { ("", "none") };
     println!(
         "\
@@ -13,11 +17,17 @@ Pointsman is ready on http://{address} (gRPC and OpenAI), operators on http://{o
 
   pointsman chat --address http://{address} \"Hello\"
   curl http://{address}/v1/chat/completions{key} \\
-    -d '{{\"model\":\"pip\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'
+    -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'
   python: OpenAI(base_url=\"http://{address}/v1\", api_key=\"{api_key}\")
-  grpcurl -plaintext{key} -d '{{\"model\":\"pip\",\"messages\":[{{\"role\":\"ROLE_USER\",\"parts\":[{{\"text\":\"Hello\"}}]}}]}}' \\
+  grpcurl -plaintext{key} -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"ROLE_USER\",\"parts\":[{{\"text\":\"Hello\"}}]}}]}}' \\
     {address} pointsman.inference.v1.InferenceService/GenerateStream
 "
     );
     std::future::pending().await
+}
+
+/// An address that a caller on this machine can use: a listener on every interface has none.
+fn callable(address: SocketAddr) -> SocketAddr {
+    let everywhere = address.ip().is_unspecified();
+    SocketAddr::new(if everywhere { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() }, address.port())
 }

@@ -66,12 +66,12 @@ pub(crate) struct Settled<C> {
 /// Reads, changes and checks. `None` if the caller asked for nothing but that.
 pub(crate) fn settle<C: Command>(
     options: &ServeOptions,
-    change: impl FnOnce(&mut C),
+    change: impl FnOnce(&mut C) -> Vec<String>,
 ) -> Result<Option<Settled<C>>, ConfigError> {
     let mut config: C = options.config.as_deref().map_or_else(|| Ok(C::default()), read::<C>)?;
-    change(&mut config);
+    let mut problems = change(&mut config);
     let (server, telemetry) = config.process();
-    let mut problems = environment::apply(telemetry);
+    problems.extend(environment::apply(telemetry));
     server.listen = options.listen.or(server.listen);
     server.operator_listen = options.operator_listen.or(server.operator_listen);
     let listen = server.listen.unwrap_or_else(|| SocketAddr::from(C::LISTEN));

@@ -40,8 +40,11 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
-    /// Changes the choice to what the command line says.
-    pub(crate) fn choose(&mut self, options: &EngineOptions) {
+    /// Changes the choice to what the command line says. Returns what is wrong with that.
+    pub(crate) fn choose(&mut self, options: &EngineOptions) -> Vec<String> {
+        if options.engine == Some(EngineKind::Simulated) && options.model.is_some() {
+            return vec!["--model: the simulated engine has no model; leave one of the two out".to_owned()];
+        }
         match options.engine {
             Some(EngineKind::Simulated) if !matches!(self, Self::Simulated(_)) => {
                 *self = Self::Simulated(simulated::Config::default());
@@ -60,13 +63,14 @@ impl EngineConfig {
         if options.model.is_some() {
             *self = Self::Unchosen;
         }
+        Vec::new()
     }
 
     /// Returns what is wrong with the choice.
     pub(crate) fn problems(&self) -> Vec<String> {
         match self {
             #[cfg(feature = "mistralrs")]
-            Self::Mistralrs(_) => Vec::new(),
+            Self::Mistralrs(config) => config.problems(),
             Self::Simulated(config) => config.problems(),
             #[cfg(not(feature = "mistralrs"))]
             Self::Unchosen => {

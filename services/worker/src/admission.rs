@@ -37,7 +37,6 @@ impl Admission {
             return Ok(self.slot(permit));
         }
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            self.metrics.refused();
             let message = "this worker's queue is full; wait as long as the retry hint says, or go to another";
             return Err(Error::new(Reason::QueueFull, message).retry_after(self.wait_hint()));
         };

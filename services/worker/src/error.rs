@@ -1,9 +1,11 @@
-//! What becomes of an engine's errors: what the caller is told, and what the log.
+//! What becomes of an engine's errors: what the caller is told, and what the log,
+//! the trace and the metrics.
 
 use std::time::Duration;
 
 use pointsman_engine::EngineError;
 use pointsman_errors::{Error, Reason};
+use tracing::Span;
 
 use crate::metrics::{Metrics, Outcome};
 use crate::probe::EngineHealth;
@@ -34,20 +36,20 @@ pub(crate) fn for_caller(error: &EngineError) -> Error {
     }
 }
 
-/// Logs an engine's error and counts it; a loss makes the worker not ready.
-pub(crate) fn report(error: &EngineError, health: &EngineHealth, metrics: &Metrics) {
+/// Logs an engine's error; a loss makes the worker not ready.
+pub(crate) fn report(error: &EngineError, health: &EngineHealth) {
     match error {
-        EngineError::InvalidRequest { .. } | EngineError::ContextTooLong { .. } | EngineError::Saturated => {
-            metrics.ended(Outcome::Refused);
-        }
-        EngineError::Failed { detail } => {
-            tracing::error!(detail, "the engine failed a request");
-            metrics.ended(Outcome::Failed);
-        }
+        EngineError::InvalidRequest { .. } | EngineError::ContextTooLong { .. } | EngineError::Saturated => {}
+        EngineError::Failed { detail } => tracing::error!(detail, "the engine failed a request"),
         EngineError::Lost { detail } => {
             tracing::error!(detail, "the engine was lost");
-            metrics.ended(Outcome::EngineLost);
             health.lost();
         }
     }
+}
+
+/// Notes on the span and in the metrics how a request ended.
+pub(crate) fn failed(span: &Span, metrics: &Metrics, reason: Reason) {
+    metrics.ended(Outcome::Failed(reason));
+    span.record("otel.status_code", "ERROR").record("error.type", reason.name());
 }

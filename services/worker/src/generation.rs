@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures::stream::{BoxStream, Stream};
 use pointsman_engine::{EngineError, Event, Generation};
+use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{ChoiceFinished, FinishReason, Finished, Frame, Started, Usage};
 use pointsman_telemetry::LastingSpan;
@@ -14,7 +15,7 @@ use tonic::Status;
 use tracing::Span;
 
 use crate::admission::Slot;
-use crate::error::{for_caller, report};
+use crate::error::{failed, for_caller, report};
 use crate::metrics::{Metrics, Outcome, TokenKind};
 use crate::probe::EngineHealth;
 
@@ -98,9 +99,9 @@ impl Generating {
         self.phase = Phase::Ended;
         let span = (*self.held.span).clone();
         let _inside = span.enter();
-        report(error, &self.held.health, &self.held.metrics);
+        report(error, &self.held.health);
         let error = for_caller(error);
-        self.held.span.record("otel.status_code", "ERROR").record("error.type", error.reason().name());
+        failed(&span, &self.held.metrics, error.reason());
         error.into()
     }
 }
@@ -136,8 +137,7 @@ impl Stream for Generating {
 impl Drop for Generating {
     fn drop(&mut self) {
         if !matches!(self.phase, Phase::Ended) {
-            self.held.metrics.ended(Outcome::Cancelled);
-            self.held.span.record("error.type", "CANCELLED");
+            failed(&self.held.span, &self.held.metrics, Reason::Cancelled);
         }
     }
 }

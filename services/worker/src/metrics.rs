@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use pointsman_errors::Reason;
 use pointsman_server::Metrics as Registry;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,17 +22,14 @@ pub(crate) struct Metrics {
     per_token: Histogram,
 }
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+/// How a request ended: the label is `FINISHED`, or the reason of the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Finished,
-    Cancelled,
-    Refused,
-    Failed,
-    EngineLost,
+    Failed(Reason),
 }
 
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenKind {
     Input,
     Output,
@@ -39,12 +37,12 @@ pub(crate) enum TokenKind {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
-    outcome: Outcome,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct TokenLabels {
-    kind: TokenKind,
+    kind: &'static str,
 }
 
 /// 1 ms to 32 s, doubling.
@@ -96,15 +94,19 @@ impl Metrics {
         Counted::new(&self.running)
     }
 
-    pub(crate) fn refused(&self) {
-        self.ended(Outcome::Refused);
-    }
-
     pub(crate) fn ended(&self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Finished => "FINISHED",
+            Outcome::Failed(reason) => reason.name(),
+        };
         self.requests.get_or_create(&RequestLabels { outcome }).inc();
     }
 
     pub(crate) fn tokens(&self, kind: TokenKind, count: u32) {
+        let kind = match kind {
+            TokenKind::Input => "input",
+            TokenKind::Output => "output",
+        };
         self.tokens.get_or_create(&TokenLabels { kind }).inc_by(u64::from(count));
     }
 

@@ -12,14 +12,14 @@ use pointsman_proto::inference::v1::{
     DescribeRequest, DescribeResponse, GenerateRequest, GenerateResponse, MeshContext, Started, TargetDescription,
 };
 use pointsman_proto::{Valid, abilities, mesh_context};
-use pointsman_telemetry::propagation;
+use pointsman_telemetry::{bounded, propagation};
 use pointsman_types::{LOCAL_TENANT, TargetName, new_request_id};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, field};
 
 use crate::admission::Admission;
-use crate::error::{for_caller, report};
+use crate::error::{failed, for_caller, report};
 use crate::generation::{FrameStream, Generating, Held};
 use crate::metrics::{Metrics, TokenKind};
 use crate::probe::EngineHealth;
@@ -43,7 +43,7 @@ impl Worker {
         propagation::set_parent(&span, metadata.as_ref());
         let started = self.admit(message, accept_time, &span).instrument(span.clone()).await;
         if let Err(error) = &started {
-            span.record("otel.status_code", "ERROR").record("error.type", error.reason().name());
+            failed(&span, &self.metrics, error.reason());
         }
         started
     }
@@ -62,7 +62,7 @@ impl Worker {
         let prefill = tracing::info_span!("prefill", gen_ai.usage.input_tokens = job.prompt_tokens);
         self.metrics.tokens(TokenKind::Input, job.prompt_tokens);
         let events =
-            self.engine.generate(job).instrument(prefill.clone()).await.map_err(|error| self.failed(&error))?;
+            self.engine.generate(job).instrument(prefill.clone()).await.map_err(|error| self.reported(&error))?;
         let (health, metrics) = (self.health.clone(), self.metrics.clone());
         let held = Held { span: span.clone().into(), health, metrics, _slot: slot };
         Ok(Generating::new(events, started, prefill, held).boxed())
@@ -79,7 +79,7 @@ impl Worker {
         if !lacking.is_empty() {
             return Err(Error::unsupported(lacking));
         }
-        let prompt_tokens = self.engine.count_prompt_tokens(&request).await.map_err(|error| self.failed(&error))?;
+        let prompt_tokens = self.engine.count_prompt_tokens(&request).await.map_err(|error| self.reported(&error))?;
         let wanted = request.limits.and_then(|limits| limits.max_output_tokens).unwrap_or(u32::MAX);
         let room = match description.context_tokens {
             0 => u32::MAX,
@@ -111,8 +111,8 @@ impl Worker {
     }
 
     /// Handles an engine's error: the log gets the whole of it, the caller its own part.
-    fn failed(&self, error: &EngineError) -> Error {
-        report(error, &self.health, &self.metrics);
+    fn reported(&self, error: &EngineError) -> Error {
+        report(error, &self.health);
         for_caller(error)
     }
 
@@ -124,12 +124,12 @@ impl Worker {
             error.type = field::Empty,
             gen_ai.operation.name = "chat",
             gen_ai.provider.name = "pointsman",
-            gen_ai.request.model = request.model,
+            gen_ai.request.model = bounded(&request.model),
             gen_ai.response.finish_reasons = field::Empty,
             gen_ai.usage.input_tokens = field::Empty,
             gen_ai.usage.output_tokens = field::Empty,
-            pointsman.request_id = request.request_id,
-            pointsman.tenant = context.tenant,
+            pointsman.request_id = bounded(&request.request_id),
+            pointsman.tenant = bounded(&context.tenant),
             pointsman.instance = self.instance,
         )
     }

@@ -6,11 +6,15 @@ use anyhow::{Context, Result, ensure};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
+use pointsman_proto::inference::v1::inference_service_server::SERVICE_NAME;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest, Limits, Message, Part, Role, delta, part};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::service::LIMIT;
 
@@ -121,4 +125,16 @@ pub fn reason(status: &Status) -> Result<Reason> {
 /// Returns how long an error of ours asks to wait.
 pub fn retry_delay(status: &Status) -> Option<Duration> {
     Error::ours(status)?.retry_delay()
+}
+
+/// Watches the health of a service, as a load balancer would.
+pub async fn watch_health(address: &str) -> Result<Streaming<HealthCheckResponse>> {
+    let mut client = HealthClient::new(Endpoint::from_shared(address.to_owned())?.connect().await?);
+    Ok(client.watch(HealthCheckRequest { service: SERVICE_NAME.to_owned() }).await?.into_inner())
+}
+
+/// Waits for the next change of a service's health.
+pub async fn next_health(changes: &mut Streaming<HealthCheckResponse>) -> Result<ServingStatus> {
+    let change = timeout(LIMIT, changes.message()).await.context("the watch hangs")??;
+    Ok(change.context("the watch ended")?.status())
 }

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use crate::caller::{chat_body, connect, read, read_deltas, say, say_at_most};
+use crate::caller::{chat_body, connect, post_chat, read, read_deltas, say, say_at_most};
 use crate::service::{Pair, simulated_config};
 
 const RUNNING: &str = "pointsman_worker_running_requests";
-const CANCELLED: &str = "pointsman_worker_requests_total{outcome=\"Cancelled\"}";
-const WRITTEN: &str = "pointsman_worker_tokens_total{kind=\"Output\"}";
+const CANCELLED: &str = "pointsman_worker_requests_total{outcome=\"CANCELLED\"}";
+const WRITTEN: &str = "pointsman_worker_tokens_total{kind=\"output\"}";
 
 /// One slot, and answers that would take minutes, a token each 200 ms.
 async fn slow_pair() -> Result<Pair> {
@@ -55,7 +55,7 @@ async fn a_closed_http_connection_frees_its_slot() -> Result<()> {
     for (stream, cancelled) in [(true, 1), (false, 2)] {
         let address = mesh.gateway.address.clone();
         let call = tokio::spawn(async move {
-            let mut response = crate::caller::post_chat(&address, &chat_body("simulated", "Hello", stream)).await?;
+            let mut response = post_chat(&address, &chat_body("simulated", "Hello", stream)).await?;
             while response.chunk().await?.is_some() {}
             anyhow::Ok(())
         });

@@ -3,8 +3,9 @@
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
 use pointsman_testkit::eventually;
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::caller::{chat_body, connect, post_chat, read, read_deltas, reason, say};
+use crate::caller::{chat_body, connect, next_health, post_chat, read, read_deltas, reason, say, watch_health};
 use crate::service::{LIMIT, Service, Start, simulated_config};
 
 const RUNNING: &str = "pointsman_gateway_running_requests";
@@ -64,6 +65,22 @@ async fn a_second_interrupt_ends_it_at_once() -> Result<()> {
     assert_eq!(mesh.process.wait(LIMIT).await?.code(), Some(130));
     assert!(read(frames).await?.error.is_some(), "a clean end");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_health_watch_sees_the_drain_and_ends() -> Result<()> {
+    let mut mesh = Service::simulated("answer_tokens: 60, timing: {step: 50ms}").await?;
+    let mut health = watch_health(&mesh.address).await?;
+    assert_eq!(next_health(&mut health).await?, ServingStatus::Serving);
+    let mut client = connect(&mesh.address).await?;
+    let mut frames = client.generate_stream(say("simulated", "Hello")).await?.into_inner();
+    read_deltas(&mut frames, 1).await?;
+    mesh.process.interrupt().await?;
+    assert_eq!(next_health(&mut health).await?, ServingStatus::NotServing);
+    assert!(health.message().await?.is_none(), "the watch goes on");
+    read(frames).await?.whole()?;
+    let status = mesh.process.wait(LIMIT).await?;
+    mesh.check(status, &[])
 }
 
 #[tokio::test]

@@ -2,26 +2,12 @@
 
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::inference_service_server::SERVICE_NAME;
 use pointsman_testkit::eventually;
-use tonic::transport::Endpoint;
-use tonic::{Code, Request, Streaming};
+use tonic::{Code, Request};
 use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::caller::{chat_body, connect, post_chat, read, reason, say};
+use crate::caller::{chat_body, connect, next_health, post_chat, read, reason, say, watch_health};
 use crate::service::{LIMIT, Service};
-
-async fn health_of(address: &str) -> Result<Streaming<HealthCheckResponse>> {
-    let mut client = HealthClient::new(Endpoint::from_shared(address.to_owned())?.connect().await?);
-    Ok(client.watch(HealthCheckRequest { service: SERVICE_NAME.to_owned() }).await?.into_inner())
-}
-
-async fn next(health: &mut Streaming<HealthCheckResponse>) -> Result<ServingStatus> {
-    let change = tokio::time::timeout(LIMIT, health.message()).await??;
-    Ok(change.context("the watch ended")?.status())
-}
 
 #[tokio::test]
 async fn a_lost_engine_is_told_and_comes_back() -> Result<()> {
@@ -29,8 +15,8 @@ async fn a_lost_engine_is_told_and_comes_back() -> Result<()> {
     let engine = "answer_tokens: 100, timing: {step: 20ms, prefill_per_token: 100ms}, \
                   faults: [{every: 3, after_tokens: 2, kind: lose}]";
     let mesh = Service::simulated(engine).await?;
-    let mut health = health_of(&mesh.address).await?;
-    assert_eq!(next(&mut health).await?, ServingStatus::Serving);
+    let mut health = watch_health(&mesh.address).await?;
+    assert_eq!(next_health(&mut health).await?, ServingStatus::Serving);
 
     let mut client = connect(&mesh.address).await?;
     let neighbour = client.generate_stream(say("simulated", "neighbour")).await?.into_inner();
@@ -38,14 +24,14 @@ async fn a_lost_engine_is_told_and_comes_back() -> Result<()> {
     let (neighbour, loser) = tokio::join!(read(neighbour), read(loser));
     assert_eq!((neighbour?.reason()?, loser?.reason()?), (Reason::EngineLost, Reason::EngineLost));
 
-    assert_eq!(next(&mut health).await?, ServingStatus::NotServing);
+    assert_eq!(next_health(&mut health).await?, ServingStatus::NotServing);
     let refused = post_chat(&mesh.address, &chat_body("simulated", "Hello", false)).await?;
     assert_eq!(
         (refused.status().as_u16(), &refused.headers()["x-pointsman-reason"]),
         (503, &"NO_INSTANCE_READY".parse()?)
     );
     assert!(refused.headers().contains_key("retry-after"));
-    assert_eq!(next(&mut health).await?, ServingStatus::Serving);
+    assert_eq!(next_health(&mut health).await?, ServingStatus::Serving);
 
     let answer = eventually!(LIMIT, client.generate(say("simulated", "Hello")).await)?;
     assert_eq!(answer.into_inner().choices.len(), 1);

@@ -74,9 +74,7 @@ async fn only_a_known_key_is_let_in() -> Result<()> {
 #[tokio::test]
 async fn a_key_is_good_for_its_scopes() -> Result<()> {
     let (key, config) = new_key().await?;
-    let config = format!("{}{config}\n        scopes: [describe]\n", simulated_config(""));
-    // As printed, the lines of a key stand two deeper than those of `gateway`.
-    let config = config.replace("\n        scopes", "\n      scopes").replace("\n          scopes", "\n        scopes");
+    let config = format!("{}{config}\n      scopes: [describe]\n", simulated_config(""));
     let mesh = Start::new("up", &config).ready().await?;
     let got = ask(&mesh.address, Some(&key)).await?;
     assert_eq!(got.http, (403, "scope_missing".to_owned()));

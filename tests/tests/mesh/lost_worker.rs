@@ -1,7 +1,6 @@
-//! A worker dies, stays away and comes back; an instance that lies. Nobody gets a clean end of a broken stream.
+//! A worker dies, stays away and comes back. Nobody gets a clean end of a broken stream.
 
 use anyhow::{Context, Result};
-use futures::StreamExt;
 use pointsman_errors::Reason;
 use pointsman_testkit::eventually;
 use reqwest::Response;
@@ -90,93 +89,4 @@ async fn a_worker_that_drains_is_left_alone() -> Result<()> {
     let status = worker.process.wait(LIMIT).await?;
     worker.check(status, &[])?;
     gateway.stop().await
-}
-
-#[tokio::test]
-async fn a_stream_that_only_looks_whole_is_an_error() -> Result<()> {
-    for lie in [dishonest::Lie::NoEnd, dishonest::Lie::Gap, dishonest::Lie::Nothing] {
-        let instance = dishonest::listen(lie).await?;
-        let config = crate::service::gateway_config(&instance);
-        let gateway = Start::new("gateway", &config).ready().await?;
-        let mut client = connect(&gateway.address).await?;
-        let error = match client.generate_stream(say("liar", "Hello")).await {
-            Ok(frames) => read(frames.into_inner()).await?.reason()?,
-            Err(status) => reason(&status)?,
-        };
-        assert_eq!(error, Reason::StreamTruncated, "{lie:?}");
-        let whole = post_chat(&gateway.address, &chat_body("liar", "Hello", false)).await?;
-        assert_eq!(whole.headers()["x-pointsman-reason"], "STREAM_TRUNCATED", "{lie:?}");
-        let events = post_chat(&gateway.address, &chat_body("liar", "Hello", true)).await?;
-        let events: Vec<_> = events.bytes_stream().collect().await;
-        let events = events.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-        assert!(!String::from_utf8_lossy(&events).contains("[DONE]"), "{lie:?}");
-        gateway.stop().await?;
-    }
-    Ok(())
-}
-
-/// An instance whose streams are broken in ways that no transport notices.
-mod dishonest {
-    use anyhow::Result;
-    use futures::stream::{self, BoxStream, StreamExt};
-    use pointsman_proto::inference::v1::frame::Body;
-    use pointsman_proto::inference::v1::inference_service_server::{InferenceService, InferenceServiceServer};
-    use pointsman_proto::inference::v1::{
-        Delta, DescribeRequest, DescribeResponse, Finished, Frame, GenerateRequest, GenerateResponse, Started,
-        TargetDescription, delta,
-    };
-    use tokio::net::TcpListener;
-    use tonic::transport::Server;
-    use tonic::transport::server::TcpIncoming;
-    use tonic::{Request, Response, Status};
-
-    #[derive(Clone, Copy, Debug)]
-    pub enum Lie {
-        /// A clean end without `Finished`.
-        NoEnd,
-        /// A frame is missing.
-        Gap,
-        /// A clean end without any frame.
-        Nothing,
-    }
-
-    /// Listens for as long as the test runs.
-    pub async fn listen(lie: Lie) -> Result<String> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = format!("http://{}", listener.local_addr()?);
-        let (reporter, health) = tonic_health::server::health_reporter();
-        reporter.set_serving::<InferenceServiceServer<Lie>>().await;
-        let server = Server::builder().add_service(health).add_service(InferenceServiceServer::new(lie));
-        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        Ok(address)
-    }
-
-    #[tonic::async_trait]
-    impl InferenceService for Lie {
-        type GenerateStreamStream = BoxStream<'static, Result<Frame, Status>>;
-
-        async fn generate_stream(
-            &self,
-            _: Request<GenerateRequest>,
-        ) -> Result<Response<Self::GenerateStreamStream>, Status> {
-            let text = Delta { content: Some(delta::Content::Text("half".to_owned())), ..Delta::default() };
-            let (started, text) = (Body::Started(Started::default()), Body::Delta(text));
-            let frames = match self {
-                Self::NoEnd => vec![(1, started), (2, text)],
-                Self::Gap => vec![(1, started), (2, text), (4, Body::Finished(Finished {}))],
-                Self::Nothing => vec![],
-            };
-            let frames = frames.into_iter().map(|(sequence, body)| Ok(Frame { sequence, body: Some(body) }));
-            Ok(Response::new(stream::iter(frames).boxed()))
-        }
-
-        async fn generate(&self, _: Request<GenerateRequest>) -> Result<Response<GenerateResponse>, Status> {
-            Err(Status::unimplemented("the gateway folds streams"))
-        }
-
-        async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
-            let target = TargetDescription { target: "models/liar/versions/1".to_owned(), ..Default::default() };
-            Ok(Response::new(DescribeResponse { targets: vec![target], ..Default::default() }))
-        }
-    }
 }

@@ -10,6 +10,7 @@ mod service;
 mod cancellation;
 mod command_line;
 mod configuration;
+mod dishonest_instance;
 mod drain;
 mod examples;
 mod faults;

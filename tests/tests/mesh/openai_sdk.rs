@@ -9,7 +9,7 @@ use crate::program::{python, run};
 use crate::service::{LIMIT, Pair, Service, simulated_config};
 
 const RUNNING: &str = "pointsman_worker_running_requests";
-const CANCELLED: &str = "pointsman_worker_requests_total{outcome=\"Cancelled\"}";
+const CANCELLED: &str = "pointsman_worker_requests_total{outcome=\"CANCELLED\"}";
 const SCRIPT: &str = "tests/python/openai_chat.py";
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn the_python_library_raises_where_a_stream_breaks() -> Result<()> {
         tokio::spawn(async move { python(SCRIPT, &["broken", &address, "simulated"], None).await })
     };
     mesh.worker.metric_is(RUNNING, 1).await?;
-    let written = "pointsman_worker_tokens_total{kind=\"Output\"}";
+    let written = "pointsman_worker_tokens_total{kind=\"output\"}";
     eventually!(LIMIT, mesh.worker.metric(written).await.is_ok_and(|tokens| tokens > 2))?;
     mesh.worker.process.kill9().await?;
     call.await??;

@@ -32,7 +32,7 @@ async fn slow_readers_hold_up_nobody_else() -> Result<()> {
     // The slow ones' answers pile up to where they must stop, before the fast one begins.
     let (mut written, mut readings) = (0, 0);
     eventually!(LIMIT, {
-        let now = mesh.worker.metric("pointsman_worker_tokens_total{kind=\"Output\"}").await?;
+        let now = mesh.worker.metric("pointsman_worker_tokens_total{kind=\"output\"}").await?;
         readings = if now == written { readings + 1 } else { 0 };
         written = now;
         anyhow::ensure!(readings == 20, "{now} tokens, and more to come");

@@ -5,8 +5,8 @@ use pointsman_testkit::OtlpReceiver;
 use pointsman_testkit::otlp::Span;
 use tonic::Request;
 
-use crate::caller::{chat_body, connect, read, say};
-use crate::service::{LIMIT, Pair, Service, Start, demo_config};
+use crate::caller::{chat_body, connect, read, read_deltas, say};
+use crate::service::{LIMIT, Pair, Service, Start, demo_config, simulated_config};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER_SPAN: &str = "b7ad6b7169203331";
@@ -130,6 +130,28 @@ async fn two_processes_tell_one_trace_over_grpc() -> Result<()> {
 #[tokio::test]
 async fn two_processes_tell_one_trace_over_http() -> Result<()> {
     two_processes("http/protobuf").await
+}
+
+#[tokio::test]
+async fn a_cancelled_request_is_told_as_such() -> Result<()> {
+    let receiver = OtlpReceiver::start().await?;
+    let endpoint = receiver.endpoint();
+    let engine = simulated_config("answer_tokens: 1000, timing: {step: 50ms}");
+    let mesh = Pair::start(&engine, &environment(&endpoint, "grpc")).await?;
+    let mut request = Request::new(say("simulated", "Hello"));
+    request.metadata_mut().insert("traceparent", traceparent().parse()?);
+    let mut frames = connect(&mesh.gateway.address).await?.generate_stream(request).await?.into_inner();
+    read_deltas(&mut frames, 3).await?;
+    drop(frames);
+    mesh.worker.metric_is("pointsman_worker_running_requests", 0).await?;
+    mesh.stop().await?;
+    let spans = receiver.wait_for(LIMIT, |spans| spans.len() >= 6).await?;
+    let [chat, generate, decode] = [named(&spans, "chat ")?, named(&spans, "generate")?, named(&spans, "decode")?];
+    assert_eq!((chat.attribute("error.type"), generate.attribute("error.type")), ("CANCELLED", "CANCELLED"));
+    // Three tokens take two steps of 50 ms after the first.
+    let long = |span: &Span| span.end_nanos - span.start_nanos >= 100_000_000;
+    assert!(long(decode) && long(generate) && long(chat), "{spans:#?}");
+    Ok(())
 }
 
 #[tokio::test]

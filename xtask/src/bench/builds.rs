@@ -17,7 +17,7 @@ pub(super) fn measure() -> Result<Value> {
         Ok(begin.elapsed().as_secs_f64())
     };
     clean()?;
-    let without = build(&["--package", "pointsman", "--no-default-features"])?;
+    let without = build(&["--bin", "pointsman", "--no-default-features"])?;
     clean()?;
     let whole = build(&[])?;
     fs::File::options()

@@ -114,7 +114,7 @@ fn builds(page: &mut String, figures: &Value) -> Result<()> {
         page,
         "\n## Builds\n\n\
          | build | time |\n|---|---|\n\
-         | `cargo build -p pointsman --no-default-features`, clean (goal: 3 minutes) | {} |\n\
+         | `cargo build --bin pointsman --no-default-features`, clean (goal: 3 minutes) | {} |\n\
          | `cargo build`, clean: everything, mistral.rs with it | {} |\n\
          | `cargo build` after a change in the gateway | {} |\n",
         minutes(number(&figures["without_mistralrs_s"])),

@@ -1,4 +1,4 @@
-//! The floors of the workspace (DESIGN, layout): a crate sees lower floors only.
+//! The floors of the workspace (ARCHITECTURE.md, code map): a crate sees lower floors only.
 
 use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};

@@ -598,8 +598,8 @@ pub struct GenerateRequest {
     /// The caller's own name for the person that it asks for. Never sent to telemetry. At most 256 bytes.
     #[prost(string, tag = "17")]
     pub end_user: ::prost::alloc::string::String,
-    /// The caller's name for this request; repeating it asks for the first answer again. 1 to 128 visible
-    /// ASCII characters. Default: a new UUID, returned in `Started`.
+    /// The caller's name for this request, in traces and answers. 1 to 128 visible ASCII characters. Default:
+    /// a new UUID, returned in `Started`.
     #[prost(string, tag = "18")]
     pub request_id: ::prost::alloc::string::String,
 }

@@ -8,14 +8,13 @@ use pointsman_proto::inference::v1::inference_service_server::InferenceService;
 use pointsman_proto::inference::v1::{
     DescribeRequest, DescribeResponse, Frame, GenerateRequest, GenerateResponse, TargetDescription,
 };
-use pointsman_proto::metadata::TRACE_ID;
+use pointsman_proto::metadata::{REQUEST_ID, TRACE_ID};
 use pointsman_proto::{Valid, mesh_context};
 use pointsman_server::Deadline;
 use pointsman_telemetry::propagation;
-use pointsman_types::Origin;
+use pointsman_types::{Origin, new_request_id};
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Response, Status};
-use tracing::Span;
 
 use crate::caller::Caller;
 use crate::config::Scope;
@@ -33,39 +32,59 @@ impl Grpc {
         self.0.callers.authenticate(metadata.as_ref(), origin, context)
     }
 
-    /// Answers, and names the trace in whatever comes of it.
-    async fn answer(&self, request: Request<GenerateRequest>) -> Result<Response<Answer>, Status> {
-        let (metadata, extensions, message) = request.into_parts();
-        let caller = self.caller(&metadata, &extensions)?;
+    /// Answers, and returns what every response names beside it, whatever comes of it.
+    async fn answer(&self, request: Request<GenerateRequest>) -> (Named, Result<Answer, Error>) {
+        let (metadata, extensions, mut message) = request.into_parts();
+        if message.request_id.is_empty() {
+            message.request_id = new_request_id();
+        }
+        let mut named = Named { request: message.request_id.clone(), trace: None };
         let surface = SurfaceName::Grpc;
+        let caller = match self.caller(&metadata, &extensions) {
+            Ok(caller) => caller,
+            Err(error) => return (named, Err(self.0.refuse(surface, error))),
+        };
         let span = span::operation(&message, &caller, surface, metadata.as_ref());
+        named.trace = propagation::trace_id(&span);
         let deadline = extensions.get::<Deadline>().copied();
         let answer = match Valid::new(message) {
-            Ok(request) => self.0.answer(Exchange { surface, caller, request, deadline, span: span.clone() }).await,
+            Ok(request) => self.0.answer(Exchange { surface, caller, request, deadline, span }).await,
             Err(violations) => {
-                let error = Error::invalid(violations);
+                let error = self.0.refuse(surface, Error::invalid(violations));
                 span::failed(&span, error.reason().name());
                 Err(error)
             }
         };
-        match answer {
-            Ok(answer) => {
-                let mut response = Response::new(answer);
-                name_trace(&span, response.metadata_mut());
-                Ok(response)
-            }
-            Err(error) => {
-                let mut status = Status::from(error);
-                name_trace(&span, status.metadata_mut());
-                Err(status)
-            }
-        }
+        (named, answer)
     }
 }
 
-fn name_trace(span: &Span, metadata: &mut MetadataMap) {
-    if let Some(value) = propagation::trace_id(span).and_then(|id| id.parse().ok()) {
-        metadata.insert(TRACE_ID, value);
+/// What every response names.
+struct Named {
+    request: String,
+    trace: Option<String>,
+}
+
+impl Named {
+    fn response<T>(&self, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        self.write(response.metadata_mut());
+        response
+    }
+
+    fn status(&self, error: Error) -> Status {
+        let mut status = Status::from(error);
+        self.write(status.metadata_mut());
+        status
+    }
+
+    fn write(&self, metadata: &mut MetadataMap) {
+        for (name, value) in [(REQUEST_ID, Some(&self.request)), (TRACE_ID, self.trace.as_ref())] {
+            // An id that is no header value was refused as a request id.
+            if let Some(Ok(value)) = value.map(|value| value.parse()) {
+                metadata.insert(name, value);
+            }
+        }
     }
 }
 
@@ -77,13 +96,20 @@ impl InferenceService for Grpc {
         &self,
         request: Request<GenerateRequest>,
     ) -> Result<Response<Self::GenerateStreamStream>, Status> {
-        let answer = self.answer(request).await?;
-        Ok(answer.map(|answer| answer.map(|frame| frame.map_err(Status::from)).boxed()))
+        let (named, answer) = self.answer(request).await;
+        match answer {
+            Ok(answer) => Ok(named.response(answer.map(|frame| frame.map_err(Status::from)).boxed())),
+            Err(error) => Err(named.status(error)),
+        }
     }
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<GenerateResponse>, Status> {
-        let (metadata, answer, extensions) = self.answer(request).await?.into_parts();
-        Ok(Response::from_parts(metadata, answer.fold().await?, extensions))
+        let (named, answer) = self.answer(request).await;
+        let response = match answer {
+            Ok(answer) => answer.fold().await,
+            Err(error) => Err(error),
+        };
+        response.map(|response| named.response(response)).map_err(|error| named.status(error))
     }
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {

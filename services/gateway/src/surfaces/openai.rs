@@ -41,27 +41,32 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
     let mut ids = Ids { request: new_request_id(), trace: None };
-    let caller = match caller(&gateway, &parts.headers, &parts.extensions) {
-        Ok(caller) => caller,
-        Err(error) => return error_response(&error, &ids),
-    };
-    let parsed = match read(body, gateway.max_request_bytes).await.and_then(|body| parse_chat(&body)) {
-        Ok(parsed) => parsed,
-        Err(error) => return error_response(&error, &ids),
-    };
-    let ChatRequest { request, stream, include_usage } = match name(parsed, &parts.headers, &ids.request) {
-        Ok(parsed) => parsed,
-        Err(error) => return error_response(&error, &ids),
+    let surface = SurfaceName::Openai;
+    let understood = understand(&gateway, request, &ids.request).await;
+    let (caller, headers, ChatRequest { request, stream, include_usage }) = match understood {
+        Ok(understood) => understood,
+        Err(error) => return error_response(&gateway.refuse(surface, error), &ids),
     };
     ids.request.clone_from(&request.request_id);
-    let surface = SurfaceName::Openai;
-    let span = span::operation(&request, &caller, surface, &parts.headers);
+    let span = span::operation(&request, &caller, surface, &headers);
     ids.trace = propagation::trace_id(&span);
     let exchange = Exchange { surface, caller, request, deadline: None, span };
     let answer = async move { gateway.answer(exchange).await }.boxed();
     if stream { streamed(answer, include_usage, ids).await } else { whole(answer, &ids).await }
+}
+
+/// Who asks, and what for.
+async fn understand(
+    gateway: &Gateway,
+    request: Request,
+    new_id: &str,
+) -> Result<(Caller, HeaderMap, ChatRequest), Error> {
+    let (parts, body) = request.into_parts();
+    let caller = caller(gateway, &parts.headers, &parts.extensions)?;
+    let body = read(body, gateway.max_request_bytes).await?;
+    let parsed = name(parse_chat(&body)?, &parts.headers, new_id)?;
+    Ok((caller, parts.headers, parsed))
 }
 
 async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, ids: &Ids) -> Response {

@@ -8,7 +8,7 @@ use crate::arguments::ServeOptions;
 use crate::config::{GatewayFile, settle};
 
 pub(crate) async fn run(options: ServeOptions) -> Result<()> {
-    let Some(settled) = settle(&options, |_: &mut GatewayFile| {})? else { return Ok(()) };
+    let Some(settled) = settle(&options, |_: &mut GatewayFile| Vec::new())? else { return Ok(()) };
     let config = settled.config;
     super::serve(
         "gateway",

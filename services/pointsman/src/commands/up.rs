@@ -25,11 +25,9 @@ async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
     let worker_name = format!("{}-worker", context.instance);
     // A readiness of its own: the process is ready when the gateway is.
     let worker_context = Context { readiness: Readiness::default(), ..context.clone() };
-    let deps = pointsman_worker::Deps {
-        engine: config.engine.start().await?,
-        instance: worker_name.clone(),
-        max_request_bytes,
-    };
+    let engine = config.engine.start().await?;
+    let target = engine.description().target.clone();
+    let deps = pointsman_worker::Deps { engine, instance: worker_name.clone(), max_request_bytes };
     let worker = pointsman_worker::build(&config.worker, deps, &worker_context);
     let channel = in_process(Routes::from(worker.router), &pointsman_client::Config::default());
     let deps = pointsman_gateway::Deps {
@@ -38,7 +36,7 @@ async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
         max_request_bytes,
     };
     let gateway = pointsman_gateway::build(&config.gateway, deps, context);
-    let banner = Task::new("banner", banner::when_ready(context.clone(), !config.gateway.keys.is_empty()));
+    let banner = Task::new("banner", banner::when_ready(context.clone(), target, !config.gateway.keys.is_empty()));
     let tasks = worker.tasks.into_iter().chain(gateway.tasks).chain([banner]).collect();
     Ok(Parts { router: gateway.router, tasks })
 }
