@@ -67,12 +67,11 @@ impl Readiness {
                     reporter.set_service_status(*name, status).await;
                 }
                 tokio::select! {
-                    // First, so that watches see the last change before they end.
+                    // First, so that watches see the last change, which is made before the drain begins.
                     biased;
                     changed = changes.changed() => if changed.is_err() { break },
                     () = drain.begun() => {
                         for name in &names {
-                            reporter.set_service_status(*name, ServingStatus::NotServing).await;
                             reporter.clear_service_status(name).await;
                         }
                         break;
