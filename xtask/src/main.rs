@@ -28,8 +28,8 @@ struct Arguments {
 enum Command {
     /// Measures, and writes docs/reference/performance.md. Wants a quiet machine with at least two cores.
     Bench {
-        /// The parts to measure; the page keeps what was measured before of the others.
-        #[arg(value_enum, required = true)]
+        /// The parts to measure; the page keeps what was measured before of the others. None: only the page.
+        #[arg(value_enum)]
         parts: Vec<bench::Part>,
     },
     /// Runs every check but the tests; fails if one of them fails.
