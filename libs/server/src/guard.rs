@@ -134,14 +134,24 @@ fn refuse(error: Error, grpc: bool) -> Response {
     (reason.http_status(), headers, format!("{}\n", error.message())).into_response()
 }
 
-/// Gives tonic's own refusal of a message that is too large the reason that it has on every surface.
+/// Gives tonic's own refusals a reason of ours. What a service of ours refuses has one already; the health
+/// and reflection services answer as their clients expect it.
 fn named(response: Response) -> Response {
-    match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() == Code::OutOfRange && Error::ours(&status).is_none() => {
-            Status::from(Error::from_status(&status)).into_http()
-        }
-        _ => response,
-    }
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    let error = match status.code() {
+        _ if Error::ours(&status).is_some() => return response,
+        // Larger than its decoder reads.
+        Code::OutOfRange => Error::from_status(&status),
+        // Not decodable: a service of ours fails with a reason.
+        Code::Internal => Error::new(
+            Reason::InvalidRequest,
+            "the bytes are no message of this method; make the stubs from the proto that the server has",
+        ),
+        // Generated code says so of a method that its service does not have.
+        Code::Unimplemented => Error::new(Reason::RouteNotFound, "there is no such method here; ask by reflection"),
+        _ => return response,
+    };
+    Status::from(error).into_http()
 }
 
 pin_project! {

@@ -38,6 +38,10 @@ where
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let mut fields = Fields::default();
         event.record(&mut fields);
+        if fields.message.is_empty() {
+            // Libraries that log fields alone put what happened into the name.
+            event.metadata().name().clone_into(&mut fields.message);
+        }
         let ids = context.lookup_current().and_then(|span| ids_of(&span.id()));
         let (level, target) = (event.metadata().level(), event.metadata().target());
         match self.0 {

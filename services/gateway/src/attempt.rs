@@ -113,9 +113,8 @@ impl Stream for Attempt {
             return Poll::Ready(Some(Ok(frame)));
         }
         let next = match ready!(Pin::new(&mut this.frames).poll_next(context)) {
-            // The trailers after `Finished`.
-            None if this.finished => return Poll::Ready(None),
-            Some(Err(_)) if this.finished => return Poll::Ready(None),
+            // The trailers, or whatever else comes after `Finished`: the answer is whole.
+            _ if this.finished => return Poll::Ready(None),
             Some(Err(status)) => Err(after_content(&status)),
             Some(Ok(frame)) => this.check(Some(frame)),
             None => this.check(None),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use pointsman_client::Channel;
@@ -33,7 +33,7 @@ impl Instance {
 pub(crate) struct Fleet {
     instances: Arc<[Arc<Instance>]>,
     /// What each instance said of itself, in the order of `instances`.
-    states: Arc<RwLock<Vec<State>>>,
+    states: Arc<Mutex<Vec<State>>>,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
     /// Where the next search for the least busy instance begins, so that ties are shared.
     turn: Arc<AtomicUsize>,
@@ -72,9 +72,9 @@ impl Fleet {
             .map(|(name, channel)| Arc::new(Instance { name, channel, in_flight: AtomicUsize::new(0) }))
             .collect();
         let states = vec![State::default(); instances.len()];
-        let fleet =
-            Self { states: Arc::new(RwLock::new(states)), snapshot: Arc::default(), turn: Arc::default(), instances };
-        fleet.publish();
+        let fleet = Self { states: Arc::default(), snapshot: Arc::default(), turn: Arc::default(), instances };
+        fleet.publish(&states);
+        *fleet.states.lock().unwrap_or_else(PoisonError::into_inner) = states;
         fleet
     }
 
@@ -124,19 +124,18 @@ impl Fleet {
 
     /// Notes what an instance said of itself. Returns whether any instance is ready now.
     pub(crate) fn set(&self, index: usize, targets: Option<Vec<TargetDescription>>, ready: bool) -> bool {
-        {
-            let mut states = self.states.write().unwrap_or_else(PoisonError::into_inner);
-            states[index].ready = ready;
-            // What it served is still known while it is away: the model is then not ready, not unknown.
-            if let Some(targets) = targets {
-                states[index].targets = Some(targets);
-            }
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states[index].ready = ready;
+        // What it served is still known while it is away: the model is then not ready, not unknown.
+        if let Some(targets) = targets {
+            states[index].targets = Some(targets);
         }
-        self.publish()
+        // Under the lock, so that no older snapshot comes after a newer one.
+        self.publish(&states);
+        states.iter().any(|state| state.ready)
     }
 
-    fn publish(&self) -> bool {
-        let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
+    fn publish(&self, states: &[State]) {
         let mut found: BTreeMap<String, Target> = BTreeMap::new();
         let mut first: Vec<(String, String)> = Vec::new();
         for (instance, state) in self.instances.iter().zip(states.iter()) {
@@ -163,7 +162,6 @@ impl Fleet {
         let incomplete = states.iter().any(|state| state.targets.is_none());
         let snapshot = Arc::new(Snapshot { targets, models, incomplete });
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
-        states.iter().any(|state| state.ready)
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

@@ -152,7 +152,10 @@ async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, Error> {
 fn name(parsed: ChatRequest, headers: &HeaderMap, new_id: &str) -> Result<ChatRequest, Error> {
     let given = headers.get("idempotency-key").map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned());
     let id = given.unwrap_or_else(|| new_id.to_owned());
-    let request = parsed.request.named(id).map_err(Error::invalid)?;
+    let request = parsed.request.named(id).map_err(|mut violations| {
+        violations.iter_mut().for_each(|violation| violation.field = "Idempotency-Key".to_owned());
+        Error::invalid(violations)
+    })?;
     Ok(ChatRequest { request, ..parsed })
 }
 
