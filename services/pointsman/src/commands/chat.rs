@@ -69,7 +69,16 @@ async fn say(mesh: &mut Mesh, options: &ChatOptions, model: &str, messages: Vec<
     let trace = response.metadata().get(TRACE_ID).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut frames = response.into_inner();
     let (mut answer, mut out) = (String::new(), std::io::stdout());
-    while let Some(frame) = frames.message().await.map_err(broken)? {
+    loop {
+        let frame = match frames.message().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(status) => {
+                // What was printed of the answer is on a line of its own, above the error.
+                writeln!(out)?;
+                return Err(broken(status));
+            }
+        };
         match frame.body {
             Some(Body::Delta(delta)) => {
                 if let Some(delta::Content::Text(text)) = delta.content {
