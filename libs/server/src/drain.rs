@@ -18,6 +18,11 @@ impl Drain {
         self.cut.cancel();
     }
 
+    /// Whether nothing new is to be begun.
+    pub fn has_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+
     /// Waits until nothing new is to be begun.
     pub async fn begun(&self) {
         self.begun.cancelled().await;

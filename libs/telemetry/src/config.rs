@@ -35,6 +35,14 @@ impl Config {
         if !(1..=10_000).contains(&self.recent_traces) {
             problems.push("telemetry.recent_traces: must be 1 to 10000".to_owned());
         }
+        if let Some(otlp) = &self.otlp
+            && !otlp.endpoint.starts_with("http://")
+        {
+            problems.push(format!(
+                "telemetry.otlp.endpoint: `{}` must be http://HOST:PORT; there is no TLS yet",
+                otlp.endpoint
+            ));
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
             problems.push(format!("telemetry.log.filter: {error}"));
         }

@@ -42,7 +42,7 @@ pub struct Deps {
 pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
     let metrics = metrics::Metrics::register(&context.metrics);
     let fleet = fleet::Fleet::new(deps.instances);
-    let watch = watch::run(fleet.clone(), context.readiness.clone());
+    let watch = watch::run(fleet.clone(), context.readiness.clone(), context.drain.clone());
     let gateway = Arc::new(exchange::Gateway {
         callers: caller::Callers::new(&config.keys),
         drain: context.drain.clone(),

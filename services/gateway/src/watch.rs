@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use pointsman_proto::inference::v1::DescribeRequest;
 use pointsman_proto::inference::v1::inference_service_server::SERVICE_NAME;
-use pointsman_server::Readiness;
+use pointsman_server::{Drain, Readiness};
 use tonic::Status;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -19,23 +19,25 @@ const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Watches every instance for ever.
-pub(crate) async fn run(fleet: Fleet, readiness: Readiness) {
-    let watches = (0..fleet.instances().len()).map(|index| watch(&fleet, index, &readiness));
+pub(crate) async fn run(fleet: Fleet, readiness: Readiness, drain: Drain) {
+    let watches = (0..fleet.instances().len()).map(|index| watch(&fleet, index, &readiness, &drain));
     join_all(watches).await;
     // Only a fleet without instances gets here: it is never ready.
     std::future::pending().await
 }
 
-async fn watch(fleet: &Fleet, index: usize, readiness: &Readiness) {
+async fn watch(fleet: &Fleet, index: usize, readiness: &Readiness, drain: &Drain) {
     let mut pause = BACKOFF.0;
     let mut reached = true;
     loop {
         let ended = follow(fleet, index, readiness, &mut reached, &mut pause).await;
         readiness.set(fleet.set(index, None, false));
-        if std::mem::take(&mut reached) {
+        if std::mem::take(&mut reached) && !drain.has_begun() {
             let name = &fleet.instances()[index].name;
-            let error =
-                ended.err().map_or_else(|| "it closed the watch".to_owned(), |status| format!("{:?}", status.code()));
+            let error = ended.err().map_or_else(
+                || "it closed the watch".to_owned(),
+                |status| format!("{:?}: {}", status.code(), status.message()),
+            );
             tracing::info!(instance = name, error, "an instance cannot be reached; trying again and again");
         }
         tokio::time::sleep(pause).await;

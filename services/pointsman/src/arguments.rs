@@ -5,6 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// How whoever reads this calls the program: through cargo in a clone, or by its name.
+pub(crate) fn program() -> &'static str {
+    if std::env::var_os("CARGO").is_some() { "cargo run --" } else { "pointsman" }
+}
+
 /// A serving mesh for language models: one contract in front of every model.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]

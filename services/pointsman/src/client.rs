@@ -2,11 +2,11 @@
 
 use anyhow::{Result, anyhow};
 use pointsman_client::{Channel, Config, remote};
-use pointsman_errors::Error;
+use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
-use crate::arguments::ClientOptions;
+use crate::arguments::{ClientOptions, program};
 
 /// A mesh, as a command sees it.
 pub(crate) struct Mesh {
@@ -33,12 +33,18 @@ impl Mesh {
 
 /// Turns a status into what to do.
 pub(crate) fn explain(status: &Status, address: &str) -> anyhow::Error {
+    let program = program();
     match Error::ours(status) {
-        Some(error) => anyhow!("{} ({}, see docs/errors/{}.md)", error.message(), error.reason(), error.reason()),
-        None => anyhow!(
-            "{address} cannot be reached ({:?}: {}); is the mesh up? Start it with `pointsman up`",
-            status.code(),
-            status.message()
-        ),
+        Some(error) => {
+            let mut text = format!("{} ({1}, see docs/errors/{1}.md)", error.message(), error.reason());
+            if error.reason() == Reason::KeyInvalid {
+                text.push_str("; here: --key, or POINTSMAN_KEY");
+            }
+            anyhow!(text)
+        }
+        None if status.code() == Code::Unavailable => {
+            anyhow!("{address} cannot be reached ({}); is the mesh up? Start it with `{program} up`", status.message())
+        }
+        None => anyhow!("the connection to {address} broke off ({}): did the mesh go down?", status.message()),
     }
 }

@@ -1,5 +1,6 @@
 //! Which engine a worker has. The one place that names engines.
 
+#[cfg(feature = "mistralrs")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::arguments::{EngineKind, EngineOptions};
 
 /// The demo model, from the root of a clone.
+#[cfg(feature = "mistralrs")]
 const DEMO_MODEL: &str = "models/demo/model";
 /// What the demo model is called.
+#[cfg(feature = "mistralrs")]
 const DEMO_NAME: &str = "pip";
 
 /// The section `engine`: exactly one engine, by name.

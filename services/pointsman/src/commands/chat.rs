@@ -76,7 +76,11 @@ async fn say(mesh: &mut Mesh, options: &ChatOptions, model: &str, messages: Vec<
             Err(status) => {
                 // What was printed of the answer is on a line of its own, above the error.
                 writeln!(out)?;
-                return Err(broken(status));
+                let error = broken(status);
+                return Err(match trace {
+                    Some(trace) => error.context(format!("trace {trace}")),
+                    None => error,
+                });
             }
         };
         match frame.body {
