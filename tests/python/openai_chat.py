@@ -92,7 +92,7 @@ def errors(client: openai.OpenAI) -> None:
     for stream in (False, True):
         unknown = refused(openai.NotFoundError, model="nobody", stream=stream)
         assert (unknown.code, unknown.param) == ("model_not_found", "model"), unknown
-        assert "pip" in unknown.message, unknown
+        assert "nobody" in unknown.message, unknown
         hot = refused(openai.BadRequestError, temperature=9, stream=stream)
         assert (hot.code, hot.param, hot.type) == ("invalid_request", "temperature", "invalid_request_error"), hot
         tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}

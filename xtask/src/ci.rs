@@ -3,6 +3,7 @@
 mod buf;
 mod built_once;
 mod deny;
+mod deploy;
 mod docs;
 mod files;
 mod floors;
@@ -31,6 +32,7 @@ const STEPS: &[Step] = &[
     Step { name: "python", holds: "Python files compile", check: rust::python },
     Step { name: "codegen", holds: "the generated code is what proto/ says", check: || crate::codegen::run(true) },
     Step { name: "buf", holds: "proto/ keeps the rules of buf", check: buf::check },
+    Step { name: "deploy", holds: "what Docker is given fits together", check: deploy::check },
     Step { name: "deny", holds: "dependencies have licences and sources we accept", check: deny::check },
     Step { name: "clippy", holds: "clippy finds nothing", check: rust::clippy },
     Step { name: "xtask", holds: "the checks themselves work", check: rust::own_tests },

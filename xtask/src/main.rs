@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci`, `test`, `codegen`.
+//! The project's own commands: `cargo xtask ci`, `test`, `mesh`, `codegen`, `bench`.
 //!
 //! One file per command. What a command needs installed it installs itself, below the build folder
 //! (`tools`), from pins that stand in this repository.
@@ -7,6 +7,9 @@
 mod bench;
 mod ci;
 mod codegen;
+mod mesh;
+mod probe;
+mod process;
 mod shell;
 mod test;
 mod tools;
@@ -44,6 +47,11 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Runs a mesh of processes on this machine, without containers.
+    Mesh {
+        #[command(subcommand)]
+        action: mesh::Action,
+    },
     /// Builds the binary once, then runs all tests with it and with the Python and Node packages they drive.
     Test {
         /// What `cargo test` is given, such as `-p pointsman-tests` or a test's name.
@@ -57,6 +65,7 @@ fn main() -> ExitCode {
         Command::Bench { parts } => bench::run(&parts),
         Command::Ci { steps } => ci::run(&steps),
         Command::Codegen { check } => codegen::run(check),
+        Command::Mesh { action } => mesh::run(&action),
         Command::Test { arguments } => test::run(&arguments),
     };
     match outcome {

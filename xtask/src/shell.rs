@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::BufReader;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -47,6 +48,13 @@ pub fn cargo() -> Command {
         }
     }
     command
+}
+
+/// Builds the default members and returns where cargo put the `pointsman` binary.
+pub fn build() -> Result<PathBuf> {
+    let made = artifacts(&["build"])?.into_iter().filter(|artifact| artifact.target.name == "pointsman");
+    let binary = made.filter_map(|artifact| artifact.executable).next();
+    Ok(binary.context("cargo build made no binary called pointsman")?.into())
 }
 
 /// Runs cargo with these arguments and returns what it made or found made.

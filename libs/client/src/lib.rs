@@ -16,11 +16,10 @@
 //! # }
 //! ```
 
+mod config;
 mod deadline;
 mod in_flight;
 mod trace;
-
-use std::time::Duration;
 
 use http::{Request, Response};
 use pointsman_types::Origin;
@@ -32,33 +31,10 @@ use tonic::transport::Endpoint;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
+pub use config::Config;
+
 /// What a generated client speaks through. Cheap to clone; clones share their connection and its limit.
 pub type Channel = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
-
-/// How a peer is called.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// How long a connection may take to come up. Default 2 s.
-    pub connect_timeout: Duration,
-    /// Calls that run at the same time; a further one fails at once with `QUEUE_FULL`. A stream counts until
-    /// its end. Default 4,096.
-    pub max_in_flight: usize,
-    /// How often an HTTP/2 ping asks whether the peer is still there. Default 10 s.
-    pub keepalive_interval: Duration,
-    /// How long its answer may take. Default 5 s.
-    pub keepalive_timeout: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(2),
-            max_in_flight: 4096,
-            keepalive_interval: Duration::from_secs(10),
-            keepalive_timeout: Duration::from_secs(5),
-        }
-    }
-}
 
 /// The address of a peer is no URI that can be called.
 #[derive(Debug, Error)]

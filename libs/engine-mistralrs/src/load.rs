@@ -1,11 +1,9 @@
 use std::path::PathBuf;
 use std::thread;
 
-use futures::StreamExt;
 use mistralrs::{Model, ModelDType, TextModelBuilder, TokenSource};
-use pointsman_engine::{Engine, EngineError, Job};
-use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{Ability, GenerateRequest, Message, Part, Role, TargetDescription, part};
+use pointsman_engine::try_out;
+use pointsman_proto::inference::v1::{Ability, TargetDescription};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::folder::Folder;
@@ -47,26 +45,9 @@ impl MistralrsEngine {
         let load = move || done.send(load_here(&config)).is_ok();
         thread::Builder::new().name("pointsman-load".to_owned()).spawn(load).map_err(LoadError::ThreadRefused)?;
         let engine = loaded.await.map_err(|_| LoadError::Panicked { folder: folder.clone() })??;
-        engine.try_out().await.map_err(|source| LoadError::CannotGenerate { folder, source })?;
+        // A model in a number format that the device lacks loads, and fails every request.
+        try_out(&engine).await.map_err(|source| LoadError::CannotGenerate { folder, source })?;
         Ok(engine)
-    }
-
-    /// Generates one token: a model in a number format that the device lacks loads, and fails every request.
-    async fn try_out(&self) -> Result<(), EngineError> {
-        let hello = Part { kind: Some(part::Kind::Text("Hello".to_owned())) };
-        let request = GenerateRequest {
-            model: self.description().target.clone(),
-            messages: vec![Message { role: Role::User.into(), parts: vec![hello], ..Message::default() }],
-            ..GenerateRequest::default()
-        };
-        let request =
-            Valid::new(request).map_err(|violations| EngineError::Failed { detail: format!("{violations:?}") })?;
-        let prompt_tokens = self.count_prompt_tokens(&request).await?;
-        let mut events = self.generate(Job { request, prompt_tokens, max_output_tokens: 1 }).await?;
-        while let Some(event) = events.next().await {
-            event?;
-        }
-        Ok(())
     }
 }
 

@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use pointsman_errors::Reason;
 use thiserror::Error;
 
 /// Why a generation, or the engine as a whole, failed.
@@ -27,6 +30,17 @@ pub enum EngineError {
     Failed {
         /// For the log.
         detail: String,
+    },
+    /// An error that was chosen beforehand, by a script: the caller is told just this, and nothing has happened
+    /// to the engine.
+    #[error("a chosen error: {reason}")]
+    Chosen {
+        /// What the caller is told to have gone wrong.
+        reason: Reason,
+        /// The sentence for the caller.
+        message: String,
+        /// How long the caller is told to wait before it tries again.
+        retry_after: Option<Duration>,
     },
     /// The engine died and took every running generation with it.
     #[error("the engine was lost")]

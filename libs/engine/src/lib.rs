@@ -4,13 +4,16 @@
 //! and telemetry are the worker's. Abilities are data ([`Engine::description`]), not
 //! methods that fail: a worker refuses by name what the description lacks, before the engine is asked.
 //!
-//! - [`simulated`]: deterministic text, continuous batching, a timing model, failures on schedule.
+//! - [`simulated`]: deterministic text or the replies of a script, continuous batching, a timing model, failures on
+//!   schedule.
 //! - [`stop`]: finds stop texts across token borders, for engines that do not.
+//! - [`try_out`]: whether an engine works, shown by one token.
 
 pub mod simulated;
 pub mod stop;
 
 mod error;
+mod try_out;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -18,6 +21,7 @@ use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{Delta, FinishReason, GenerateRequest, TargetDescription, Usage};
 
 pub use error::EngineError;
+pub use try_out::try_out;
 
 /// Turns prompts into tokens.
 ///

@@ -1,26 +1,34 @@
 //! An engine without a model: deterministic text, continuous batching, a timing model, faults on schedule.
 //!
-//! It answers `You said: …` with the caller's last words, so that a test can tell whose answer it reads.
+//! It answers `You said: …` with the caller's last words, so that a test can tell whose answer it reads, or
+//! what a [`Script`] says.
 //! All running sequences step together, as in a real engine; with the default timing of zero a sequence
 //! runs as fast as it is read, which is what a benchmark of everything around it wants.
 
 mod batch;
+mod plan;
+mod prompt;
+mod script;
 mod sequence;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt};
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{Ability, GenerateRequest, TargetDescription};
+use pointsman_proto::inference::v1::{Ability, GenerateRequest, Priority, TargetDescription};
 use pointsman_types::TargetName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::{Engine, EngineError, Generation, Job};
+use crate::{Engine, EngineError, Event, Generation, Job};
 use batch::Arrival;
+use plan::{Interruption, Pace, Plan};
 use sequence::{Sequence, Step};
+
+pub use script::{Mistake, Script};
 
 /// How a simulated engine behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -36,8 +44,10 @@ pub struct Config {
     pub batch: usize,
     /// How long things take. Default: no time.
     pub timing: Timing,
-    /// What goes wrong, and when. Default: nothing.
+    /// What goes wrong, and when. It comes before what a script says. Default: nothing.
     pub faults: Vec<Fault>,
+    /// What is answered to whom: a YAML file, from the working directory. Default: every caller's last words.
+    pub script: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -49,6 +59,7 @@ impl Default for Config {
             batch: 64,
             timing: Timing::default(),
             faults: Vec::new(),
+            script: None,
         }
     }
 }
@@ -78,7 +89,23 @@ impl Config {
         if !(1..=4096).contains(&self.batch) {
             problems.push("engine.simulated.batch: must be 1 to 4096".to_owned());
         }
+        if self.script.is_some() && self.answer_tokens.is_some() {
+            problems.push(
+                "engine.simulated.answer_tokens: the script says how long answers are; leave one of the two out"
+                    .to_owned(),
+            );
+        }
+        problems.extend(self.read_script().err().unwrap_or_default());
         problems
+    }
+
+    /// Reads the script, if there is one; else returns everything that is wrong with it.
+    pub fn read_script(&self) -> Result<Option<Script>, Vec<String>> {
+        let Some(path) = &self.script else { return Ok(None) };
+        let told = |what: String| format!("engine.simulated.script: {}: {what}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| vec![told(format!("cannot be read: {error}"))])?;
+        let script = Script::parse(&text);
+        script.map(Some).map_err(|mistakes| mistakes.iter().map(|mistake| told(mistake.to_string())).collect())
     }
 }
 
@@ -121,6 +148,7 @@ pub struct SimulatedEngine {
     description: TargetDescription,
     requests: AtomicU64,
     arrivals: mpsc::UnboundedSender<Arrival>,
+    script: Option<Script>,
 }
 
 impl SimulatedEngine {
@@ -135,7 +163,13 @@ impl SimulatedEngine {
             abilities: abilities.into_iter().map(i32::from).collect(),
             engine_fingerprint: "simulated-1".to_owned(),
         };
-        Self { config, description, requests: AtomicU64::new(0), arrivals }
+        Self { config, description, requests: AtomicU64::new(0), arrivals, script: None }
+    }
+
+    /// Answers as the script says.
+    #[must_use]
+    pub fn scripted(self, script: Script) -> Self {
+        Self { script: Some(script), ..self }
     }
 
     fn fault(&self) -> Option<Fault> {
@@ -157,21 +191,36 @@ impl Engine for SimulatedEngine {
         &'a self,
         request: &'a Valid<GenerateRequest>,
     ) -> BoxFuture<'a, Result<u32, EngineError>> {
-        async { Ok(sequence::count_prompt_tokens(request)) }.boxed()
+        async { Ok(prompt::count_prompt_tokens(request)) }.boxed()
     }
 
     fn generate(&self, job: Job) -> BoxFuture<'_, Result<Generation, EngineError>> {
-        let sequence = Sequence::new(&job, self.config.answer_tokens, self.fault());
-        let generation = if self.config.timing.is_zero() {
-            stream::unfold(Some(sequence), run_alone).boxed()
-        } else {
-            self.join_batch(sequence, &job)
-        };
-        async { Ok(generation) }.boxed()
+        let generation = self.plan(&job).map(|plan| self.run(plan, &job));
+        async { generation }.boxed()
     }
 }
 
 impl SimulatedEngine {
+    fn plan(&self, job: &Job) -> Result<Plan, EngineError> {
+        let fault = self.fault();
+        let mut plan = match &self.script {
+            Some(script) if !is_trial(job) => script.plan(&job.request)?,
+            _ => Plan::echo(&job.request, self.config.answer_tokens),
+        };
+        plan.interruption = fault.map(Interruption::from).or(plan.interruption);
+        Ok(plan)
+    }
+
+    fn run(&self, plan: Plan, job: &Job) -> Generation {
+        let pace = plan.pace;
+        let sequence = Sequence::new(plan, job);
+        if self.config.timing.is_zero() {
+            paced(stream::unfold(Some(sequence), run_alone).boxed(), pace)
+        } else {
+            paced(self.join_batch(sequence, job), pace)
+        }
+    }
+
     fn join_batch(&self, sequence: Sequence, job: &Job) -> Generation {
         // Room for every event: the batch never waits for a reader.
         let (events, reader) = mpsc::channel(job.max_output_tokens as usize + 2);
@@ -183,12 +232,33 @@ impl SimulatedEngine {
     }
 }
 
+/// Whether this is a try of the worker itself ([`crate::try_out`]), which must use up no reply of a script.
+/// A gateway gives every request an id.
+fn is_trial(job: &Job) -> bool {
+    job.request.priority() == Priority::System && job.request.request_id.is_empty()
+}
+
+/// Holds each event back for as long as the plan says, beside what the engine's own timing takes.
+fn paced(generation: Generation, pace: Pace) -> Generation {
+    if pace == Pace::default() {
+        return generation;
+    }
+    let following = move |state: Option<(Generation, Duration)>| async move {
+        let (mut generation, wait) = state?;
+        let next = generation.next().await;
+        tokio::time::sleep(wait).await;
+        let goes_on = matches!(next, Some(Ok(Event::Delta { .. })));
+        Some((next?, goes_on.then_some((generation, pace.per_piece))))
+    };
+    stream::unfold(Some((generation, pace.first_piece)), following).boxed()
+}
+
 /// Runs a sequence as fast as it is read.
-async fn run_alone(sequence: Option<Sequence>) -> Option<(Result<crate::Event, EngineError>, Option<Sequence>)> {
+async fn run_alone(sequence: Option<Sequence>) -> Option<(Result<Event, EngineError>, Option<Sequence>)> {
     let mut sequence = sequence?;
     match sequence.step() {
         Step::Event(event) => Some((Ok(event), Some(sequence))),
-        Step::Fail => Some((Err(EngineError::Failed { detail: "a fault on schedule".to_owned() }), None)),
+        Step::Error(error) => Some((Err(error), None)),
         Step::Lose => Some((Err(EngineError::Lost { detail: "a fault on schedule".to_owned() }), None)),
         Step::Stall => std::future::pending().await,
         Step::End => None,

@@ -50,6 +50,13 @@ impl Error {
         self
     }
 
+    /// Replaces the sentence for the caller.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// Returns what went wrong.
     pub fn reason(&self) -> Reason {
         self.0.reason

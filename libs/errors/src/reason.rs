@@ -88,6 +88,24 @@ reasons! {
     EngineLost = "ENGINE_LOST", Unavailable, 503, Mesh;
     /// The stream of the instance ended before its last frame.
     StreamTruncated = "STREAM_TRUNCATED", Unavailable, 502, Mesh;
+    /// No rule of the virtual model applies to the request.
+    NoRuleApplies = "NO_RULE_APPLIES", NotFound, 404, Caller;
+    /// The request may not run in any zone that has an instance of the model.
+    NoTargetAllowed = "NO_TARGET_ALLOWED", FailedPrecondition, 403, Caller;
+    /// This process is not answering a request with that id.
+    RequestNotFound = "REQUEST_NOT_FOUND", NotFound, 404, Caller;
+    /// An operator ended the request.
+    CancelledByOperator = "CANCELLED_BY_OPERATOR", Aborted, 503, Mesh;
+    /// The key has used up what it may use for the moment.
+    RateLimited = "RATE_LIMITED", ResourceExhausted, 429, Capacity;
+    /// The mesh has too much to do for a request of this priority.
+    Overloaded = "OVERLOADED", ResourceExhausted, 429, Capacity;
+    /// The target refused the content.
+    ContentRefused = "CONTENT_REFUSED", FailedPrecondition, 400, Caller;
+    /// An instance was too slow, by the policy's timeouts.
+    AttemptTimeout = "ATTEMPT_TIMEOUT", Unavailable, 504, Mesh;
+    /// The gateway has no room to record what a request consumes.
+    UsageSpoolFull = "USAGE_SPOOL_FULL", Unavailable, 503, Mesh;
     /// The engine failed this request.
     GenerationFailed = "GENERATION_FAILED", Internal, 500, Mesh;
     /// Something that should not happen did.

@@ -45,6 +45,20 @@ const fn need(field: &'static str, ability: Ability, applies: fn(&GenerateReques
     Need { field, ability, applies }
 }
 
+/// Returns the abilities that the request needs, as bits by their number.
+pub fn needed(request: &GenerateRequest) -> u64 {
+    NEEDS.iter().filter(|need| (need.applies)(request)).fold(0, |bits, need| bits | bit(need.ability as i32))
+}
+
+/// Returns abilities as bits by their number. Those that this version does not know are left out.
+pub fn bits(abilities: &[i32]) -> u64 {
+    abilities.iter().fold(0, |bits, ability| bits | bit(*ability))
+}
+
+fn bit(ability: i32) -> u64 {
+    u32::try_from(ability).ok().and_then(|number| 1_u64.checked_shl(number)).unwrap_or(0)
+}
+
 /// Returns a violation for each field of the request that needs an ability beyond these.
 pub fn lacking(request: &GenerateRequest, abilities: &[i32]) -> Vec<FieldViolation> {
     NEEDS

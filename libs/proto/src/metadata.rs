@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Binary metadata between mesh peers: an encoded [`MeshContext`](crate::inference::v1::MeshContext).
-pub const MESH_CONTEXT: &str = "pointsman-mesh-context-bin";
+pub const MESH_CONTEXT: &str = "x-pointsman-mesh-context-bin";
 
 /// The request's id, in every answer.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -13,6 +13,18 @@ pub const REASON: &str = "x-pointsman-reason";
 
 /// The trace, as 32 hexadecimal digits: what to give an operator.
 pub const TRACE_ID: &str = "x-pointsman-trace-id";
+
+/// The routing decision, as 16 hexadecimal digits.
+pub const DECISION_ID: &str = "x-pointsman-decision-id";
+
+/// The revision of the policy that decided.
+pub const POLICY_REVISION: &str = "x-pointsman-policy-revision";
+
+/// The attempts so far, separated by commas: `{target}@{instance} {outcome} {milliseconds}ms`.
+pub const ATTEMPTS: &str = "x-pointsman-attempts";
+
+/// `true` if the answer is a policy's fixed text and no model's.
+pub const STATIC_ANSWER: &str = "x-pointsman-static-answer";
 
 /// The deadline of a call, as gRPC writes it.
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";

@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// Longer is a mistake of units.
+const LONGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What every process has, whatever it serves: the sections `server` and `telemetry`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,7 +42,9 @@ pub struct ServerConfig {
     pub max_request_size: ByteSize,
     /// Limits of a connection.
     pub connection: ConnectionConfig,
-    /// How long running streams may finish after a signal, before they are ended. Default 30s.
+    /// How long the process may take to end after a signal, everything included. The last quarter, at most 4s,
+    /// is for what remains once running answers have had their time: they are ended, connections are closed,
+    /// the last spans are sent. Default 30s.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
 }
@@ -74,12 +79,30 @@ pub enum Peers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConnectionConfig {
+    /// Connections that are open at the same time, on each of the two ports. At the limit further ones wait to be
+    /// accepted. Default 10,000, at most 1,000,000.
+    pub max_connections: usize,
     /// After this time a connection takes no new calls and closes when the running ones are done, so that
     /// callers spread over new instances. Default 30m.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
     /// Calls that run on one HTTP/2 connection at the same time. Default 1,024.
     pub max_streams: u32,
+    /// How long a new connection may take until it is clear whether it speaks HTTP/1.1 or HTTP/2. Default 10s.
+    #[serde(with = "humantime_serde")]
+    pub first_byte_timeout: Duration,
+    /// HTTP/1.1: how long the headers of a request may take. A connection that is kept alive may be idle as
+    /// long. Default 30s.
+    #[serde(with = "humantime_serde")]
+    pub header_read_timeout: Duration,
+    /// How long the next piece of a request's body may take, except over gRPC, where the call's deadline holds.
+    /// Default 30s.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    /// How long the peer may take nothing of what is written to the connection, before it is closed. On HTTP/2 a
+    /// stream that nobody reads does not count: its deadline ends it. Default 60s.
+    #[serde(with = "humantime_serde")]
+    pub stall_timeout: Duration,
     /// How often an HTTP/2 ping asks whether the peer is still there. Default 20s.
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
@@ -91,11 +114,42 @@ pub struct ConnectionConfig {
 impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
+            max_connections: 10_000,
             max_age: Duration::from_secs(30 * 60),
             max_streams: 1024,
+            first_byte_timeout: Duration::from_secs(10),
+            header_read_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
             keepalive_interval: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+impl ConnectionConfig {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !(1..=1_000_000).contains(&self.max_connections) {
+            problems.push("server.connection.max_connections: must be 1 to 1000000".to_owned());
+        }
+        if self.max_streams == 0 {
+            problems.push("server.connection.max_streams: must be at least 1".to_owned());
+        }
+        for (field, value) in [
+            ("max_age", self.max_age),
+            ("first_byte_timeout", self.first_byte_timeout),
+            ("header_read_timeout", self.header_read_timeout),
+            ("body_timeout", self.body_timeout),
+            ("stall_timeout", self.stall_timeout),
+            ("keepalive_interval", self.keepalive_interval),
+            ("keepalive_timeout", self.keepalive_timeout),
+        ] {
+            if value.is_zero() {
+                problems.push(format!("server.connection.{field}: must be longer than 0s"));
+            }
+        }
+        problems
     }
 }
 
@@ -107,18 +161,10 @@ impl ProcessConfig {
         if server.max_request_size.bytes() == 0 {
             problems.push("server.max_request_size: must be at least 1B".to_owned());
         }
-        if server.connection.max_streams == 0 {
-            problems.push("server.connection.max_streams: must be at least 1".to_owned());
+        if server.shutdown_grace.is_zero() || server.shutdown_grace > LONGEST_GRACE {
+            problems.push("server.shutdown_grace: must be longer than 0s, and at most 24h".to_owned());
         }
-        for (field, value) in [
-            ("max_age", server.connection.max_age),
-            ("keepalive_interval", server.connection.keepalive_interval),
-            ("keepalive_timeout", server.connection.keepalive_timeout),
-        ] {
-            if value.is_zero() {
-                problems.push(format!("server.connection.{field}: must be longer than 0s"));
-            }
-        }
+        problems.extend(server.connection.problems());
         problems
     }
 }

@@ -1,10 +1,11 @@
 use tokio_util::sync::CancellationToken;
 
-/// The two moments of a shutdown that others have to know of. Cheap to clone.
+/// The moments of a shutdown that others have to know of. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     begun: CancellationToken,
     cut: CancellationToken,
+    closed: CancellationToken,
 }
 
 impl Drain {
@@ -13,9 +14,14 @@ impl Drain {
         self.begun.cancel();
     }
 
-    /// Says that the time for finishing is over: whatever still runs ends now.
+    /// Says that the time for finishing is over: whatever still runs ends now, and says so to its caller.
     pub fn cut(&self) {
         self.cut.cancel();
+    }
+
+    /// Says that connections are closed, whatever their peers have not read.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
     }
 
     /// Whether nothing new is to be begun.
@@ -31,5 +37,10 @@ impl Drain {
     /// Returns a future that waits until whatever still runs must end.
     pub fn until_cut(&self) -> impl Future<Output = ()> + Send + 'static {
         self.cut.clone().cancelled_owned()
+    }
+
+    /// Waits until connections are closed.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 }

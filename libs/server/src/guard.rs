@@ -3,6 +3,8 @@
 //! tonic's own timeout lives in its server and ends at the headers; this guard stands in the routes, so
 //! that it holds in process too, and covers the body.
 
+mod body;
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,11 +12,9 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
-use http_body::{Frame, SizeHint};
-use pin_project_lite::pin_project;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http_body::Body as _;
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::metadata::{GRPC_TIMEOUT, MESH_CONTEXT, REASON, parse_grpc_timeout};
 use pointsman_types::Origin;
@@ -22,7 +22,13 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use self::body::{Ended, Timed};
 use crate::Drain;
+
+/// In the extensions of a request that was refused before it reached its surface: the surface answers with
+/// this error, in the form of its dialect.
+#[derive(Clone, Debug)]
+pub struct Refused(pub Error);
 
 /// When the caller stops waiting; in the extensions of a request that has a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +80,12 @@ where
         let origin = request.extensions().get::<Origin>().copied().unwrap_or_default();
         if request.headers().contains_key(MESH_CONTEXT) && !origin.is_trusted() {
             let error = Error::new(Reason::MeshContextRefused, "leave the mesh context out: this listener is public");
-            let response = refuse(error, is_grpc(request.headers()));
-            return async { Ok(response) }.boxed();
+            if is_grpc(request.headers()) {
+                return async { Ok(Status::from(error).into_http()) }.boxed();
+            }
+            request.extensions_mut().insert(Refused(error.clone()));
+            let response = self.inner.call(request);
+            return async move { Ok(refused(response.await?, &error)) }.boxed();
         }
         if !is_grpc(request.headers()) {
             return self.inner.call(request).boxed();
@@ -91,9 +101,7 @@ where
             tokio::select! {
                 // First, so that an answer that is there is given.
                 biased;
-                response = response => {
-                    Ok(named(response?).map(|inner| Body::new(Guarded { inner, end: Some(end) })))
-                }
+                response = response => Ok(named(response?).map(|body| guarded(body, end, deadline.is_some()))),
                 status = &mut end => Ok(status.into_http()),
             }
         }
@@ -101,7 +109,20 @@ where
     }
 }
 
+/// What ends a call before its time, and how.
 type End = Pin<Box<dyn Future<Output = Status> + Send>>;
+
+/// Lets a body end before its time. Only a deadline is worth a task: what the drain ends without anybody
+/// reading ends with its connection.
+fn guarded(body: Body, end: End, has_deadline: bool) -> Body {
+    if body.is_end_stream() {
+        body
+    } else if has_deadline {
+        Body::new(Timed::new(body, end))
+    } else {
+        Body::new(Ended::new(body, end))
+    }
+}
 
 async fn end(deadline: Option<Instant>, drain: Drain) -> Status {
     let deadline = async {
@@ -124,13 +145,17 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Only our own peers send a mesh context, over gRPC; whoever tries it over HTTP gets no dialect's form.
-fn refuse(error: Error, grpc: bool) -> Response {
+/// Lets through the answer of a surface that has said the refusal in the form of its dialect. Any other route
+/// may have overlooked it, and says it in plain text.
+fn refused(response: Response, error: &Error) -> Response {
     let reason = error.reason();
-    if grpc {
-        return Status::from(error).into_http();
+    if response.headers().get(REASON).is_some_and(|said| said == reason.name()) {
+        return response;
     }
-    let headers = [(CONTENT_TYPE, "text/plain"), (HeaderName::from_static(REASON), reason.name())];
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/plain")),
+        (HeaderName::from_static(REASON), HeaderValue::from_static(reason.name())),
+    ];
     (reason.http_status(), headers, format!("{}\n", error.message())).into_response()
 }
 
@@ -138,6 +163,7 @@ fn refuse(error: Error, grpc: bool) -> Response {
 /// and reflection services answer as their clients expect it.
 fn named(response: Response) -> Response {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    let accepted = response.headers().get(GRPC_ACCEPT_ENCODING);
     let error = match status.code() {
         _ if Error::ours(&status).is_some() => return response,
         // Larger than its decoder reads.
@@ -147,45 +173,24 @@ fn named(response: Response) -> Response {
             Reason::InvalidRequest,
             "the bytes are no message of this method; make the stubs from the proto that the server has",
         ),
+        // tonic names what it takes only where it refuses a compressed request.
+        Code::Unimplemented if accepted.is_some() => Error::new(
+            Reason::InvalidRequest,
+            "the request is compressed in a way that is not known here; send it uncompressed",
+        ),
         // Generated code says so of a method that its service does not have.
         Code::Unimplemented => Error::new(Reason::RouteNotFound, "there is no such method here; ask by reflection"),
         _ => return response,
     };
-    Status::from(error).into_http()
+    let mut named = Status::from(error).into_http();
+    if let Some(accepted) = accepted {
+        named.headers_mut().insert(GRPC_ACCEPT_ENCODING, accepted.clone());
+    }
+    named
 }
 
-pin_project! {
-    /// A gRPC body that is ended by a status in its trailers.
-    struct Guarded {
-        #[pin]
-        inner: Body,
-        end: Option<End>,
-    }
-}
+/// Which compressions a server takes.
+const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
-impl http_body::Body for Guarded {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = self.project();
-        let Some(end) = this.end else { return Poll::Ready(None) };
-        if let Poll::Ready(status) = end.as_mut().poll(context) {
-            *this.end = None;
-            let mut trailers = HeaderMap::new();
-            return Poll::Ready(Some(match status.add_header(&mut trailers) {
-                Ok(()) => Ok(Frame::trailers(trailers)),
-                Err(status) => Err(axum::Error::new(status)),
-            }));
-        }
-        this.inner.poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.end.is_none() || self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -59,12 +59,16 @@ impl Readiness {
         let mut changes = self.0.subscribe();
         let keep_true = async move {
             let names: Vec<&str> = std::iter::once("").chain(names).collect();
+            let mut said = None;
             loop {
                 let state = *changes.borrow_and_update();
                 let status =
                     if state.ready && !state.draining { ServingStatus::Serving } else { ServingStatus::NotServing };
-                for name in &names {
-                    reporter.set_service_status(*name, status).await;
+                // A watch tells whatever is said, also what it has told before.
+                if said.replace(status) != Some(status) {
+                    for name in &names {
+                        reporter.set_service_status(*name, status).await;
+                    }
                 }
                 tokio::select! {
                     // First, so that watches see the last change, which is made before the drain begins.

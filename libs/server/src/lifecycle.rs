@@ -1,7 +1,10 @@
 //! A process from its configuration to its last span.
 
+mod shutdown;
+mod signals;
+
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::panic::AssertUnwindSafe;
 
 use axum::Router;
 use futures::future::{BoxFuture, FutureExt};
@@ -9,16 +12,14 @@ use pointsman_telemetry::{Identity, Telemetry};
 use pointsman_types::Origin;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
+use self::shutdown::Shutdown;
+use self::signals::Signals;
 use crate::config::ProcessConfig;
-use crate::{Drain, Metrics, Readiness, listener, operator};
-
-/// How long streams have to say that they were ended, after the grace is over.
-const CUT_LIMIT: Duration = Duration::from_secs(1);
-/// How long the last spans may take to send.
-const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+use crate::listener::Listener;
+use crate::{Drain, Metrics, Readiness, Requests, operator};
 
 /// Exit status after a second signal, as a shell reports an interrupt.
 const SECOND_SIGNAL: i32 = 130;
@@ -47,12 +48,14 @@ pub struct Context {
     pub address: SocketAddr,
     /// Where the operator port listens, with the real port.
     pub operator_address: SocketAddr,
-    /// The two moments of a shutdown.
+    /// The moments of a shutdown.
     pub drain: Drain,
     /// Where metrics are added.
     pub metrics: Metrics,
     /// Where the service says whether it can do its work.
     pub readiness: Readiness,
+    /// Where the service says which requests it is answering.
+    pub requests: Requests,
 }
 
 /// What a service is made of.
@@ -97,88 +100,152 @@ pub enum RunError {
     /// The service could not be built.
     #[error("the service cannot start")]
     Build(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A task ended.
+    /// A task ended, or panicked.
     #[error("the task `{0}` ended, and the service cannot go on without it")]
     Task(&'static str),
 }
 
-/// Runs a process to its end. Returns after a signal and a drain; a second signal exits at once.
+/// Runs a process to its end. Returns after a signal, or the end of a task that should not end, and a drain;
+/// a signal during the drain exits at once.
 pub async fn run<B>(process: Process, build: B) -> Result<(), RunError>
 where
     B: AsyncFnOnce(Context) -> Result<Parts, Box<dyn std::error::Error + Send + Sync>>,
 {
     let telemetry = Telemetry::init(&process.identity, &process.config.telemetry).map_err(RunError::Telemetry)?;
-    let outcome = serve(process, &telemetry, build).await;
-    telemetry.flush(FLUSH_LIMIT);
-    outcome
-}
-
-async fn serve<B>(process: Process, telemetry: &Telemetry, build: B) -> Result<(), RunError>
-where
-    B: AsyncFnOnce(Context) -> Result<Parts, Box<dyn std::error::Error + Send + Sync>>,
-{
+    let grace = process.config.server.shutdown_grace;
+    // Kept to the very end: as long as they are, a signal does not kill the process, and has to be heard.
     let mut signals = Signals::new().map_err(RunError::Signals)?;
-    // Before the build, which may take minutes: a taken port is known at once.
-    let listener = bind(process.listen).await?;
-    let operator_listener = bind(process.operator_listen).await?;
-    let address = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
-    let (drain, readiness) = (Drain::default(), Readiness::default());
-    let context = Context {
-        instance: process.identity.instance.clone(),
-        address: address(&listener, process.listen),
-        operator_address: address(&operator_listener, process.operator_listen),
-        drain: drain.clone(),
-        metrics: Metrics::default(),
-        readiness: readiness.clone(),
+    let started = tokio::select! {
+        started = start(process, &telemetry, build) => started.map(Some),
+        () = signals.next() => Ok(None),
     };
-    // The one place that tells a port that was asked for as 0.
-    tracing::info!(address = %context.address, operator = %context.operator_address, "listening");
-    // The operator port has a drain of its own that never begins: it answers to the end.
-    let operator_drain = Drain::default();
-    let (operator, operator_health) =
-        operator::router(readiness.clone(), context.metrics.clone(), telemetry.recent().clone(), &operator_drain);
-    let mut tasks = JoinSet::new();
-    let connection = process.config.server.connection;
-    tasks.spawn(named(
-        "operator port",
-        listener::serve(operator_listener, operator, Origin::Public, connection, operator_drain),
-    ));
-    spawn(&mut tasks, operator_health);
-
-    let parts = tokio::select! {
-        parts = build(context) => parts.map_err(RunError::Build)?,
-        () = signals.next() => return Ok(()),
-    };
-    for task in parts.tasks {
-        spawn(&mut tasks, task);
-    }
-    let mut service = tokio::spawn(listener::serve(listener, parts.router, process.origin, connection, drain.clone()));
-
-    tokio::select! {
-        () = signals.next() => {}
-        Some(ended) = tasks.join_next() => {
-            let name = ended.unwrap_or("unknown: it panicked");
-            return Err(RunError::Task(name));
+    let (running, outcome) = match started {
+        Ok(Some(mut running)) => {
+            let outcome = tokio::select! {
+                () = signals.next() => Ok(()),
+                name = running.ended() => Err(RunError::Task(name)),
+            };
+            (Some(running), outcome)
         }
-    }
-    tracing::info!(grace = ?process.config.server.shutdown_grace, "draining; a second signal exits at once");
-    readiness.drain();
-    drain.begin();
-    let finish = async {
-        if tokio::time::timeout(process.config.server.shutdown_grace, &mut service).await.is_err() {
-            tracing::warn!("streams were still running at the end of the grace; they were ended");
-            drain.cut();
-            let _ = tokio::time::timeout(CUT_LIMIT, &mut service).await;
+        Ok(None) => (None, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    let shutdown = Shutdown::within(grace);
+    let rest = async {
+        if let Some(running) = running {
+            if let Err(error) = &outcome {
+                tracing::error!(%error, "going down");
+            }
+            tracing::info!(?grace, "draining; a second signal exits at once");
+            running.drain(&shutdown).await;
+        }
+        // Last, so that it has the spans of what was drained. It blocks.
+        let flush = tokio::task::spawn_blocking(move || telemetry.flush(shutdown.left()));
+        if let Err(error) = flush.await {
+            tracing::warn!(%error, "the last spans could not be sent");
         }
     };
     tokio::select! {
-        () = finish => tracing::info!("drained"),
+        () = rest => outcome,
         () = signals.next() => {
             tracing::warn!("a second signal: exiting at once");
             std::process::exit(SECOND_SIGNAL);
         }
     }
-    Ok(())
+}
+
+/// A process that serves.
+struct Running {
+    drain: Drain,
+    readiness: Readiness,
+    connections: TaskTracker,
+    tasks: JoinSet<&'static str>,
+}
+
+async fn start<B>(process: Process, telemetry: &Telemetry, build: B) -> Result<Running, RunError>
+where
+    B: AsyncFnOnce(Context) -> Result<Parts, Box<dyn std::error::Error + Send + Sync>>,
+{
+    // Before the build, which may take minutes: a taken port is known at once.
+    let socket = bind(process.listen).await?;
+    let operator_socket = bind(process.operator_listen).await?;
+    let address = |socket: &TcpListener, asked| socket.local_addr().unwrap_or(asked);
+    let (drain, readiness) = (Drain::default(), Readiness::default());
+    let context = Context {
+        instance: process.identity.instance.clone(),
+        address: address(&socket, process.listen),
+        operator_address: address(&operator_socket, process.operator_listen),
+        drain: drain.clone(),
+        metrics: Metrics::default(),
+        readiness: readiness.clone(),
+        requests: Requests::default(),
+    };
+    // The one place that tells a port that was asked for as 0.
+    tracing::info!(address = %context.address, operator = %context.operator_address, "listening");
+    let config = process.config.server.connection;
+    let mut tasks = JoinSet::new();
+    // The operator port has a drain of its own that never begins: it answers to the end.
+    let operator_drain = Drain::default();
+    let (operator, operator_health) = operator::router(
+        readiness.clone(),
+        context.metrics.clone(),
+        telemetry.recent().clone(),
+        context.requests.clone(),
+        &operator_drain,
+    );
+    let operator = Listener {
+        socket: operator_socket,
+        router: operator,
+        origin: Origin::Public,
+        config,
+        drain: operator_drain,
+        connections: TaskTracker::new(),
+    };
+    spawn(&mut tasks, Task::new("operator port", operator.serve()));
+    spawn(&mut tasks, operator_health);
+
+    let parts = build(context).await.map_err(RunError::Build)?;
+    for task in parts.tasks {
+        spawn(&mut tasks, task);
+    }
+    let connections = TaskTracker::new();
+    let service = Listener {
+        socket,
+        router: parts.router,
+        origin: process.origin,
+        config,
+        drain: drain.clone(),
+        connections: connections.clone(),
+    };
+    spawn(&mut tasks, Task::new("listener", service.serve()));
+    Ok(Running { drain, readiness, connections, tasks })
+}
+
+impl Running {
+    /// Waits until a task has ended, which none should, and returns its name.
+    async fn ended(&mut self) -> &'static str {
+        match self.tasks.join_next().await {
+            Some(ended) => ended.unwrap_or("unknown"),
+            None => "all of them",
+        }
+    }
+
+    /// Lets what runs finish, then ends it, then closes its connections. Tasks live until then.
+    async fn drain(self, shutdown: &Shutdown) {
+        self.readiness.drain();
+        self.drain.begin();
+        self.connections.close();
+        if shutdown.before_cut(self.connections.wait()).await.is_none() {
+            tracing::warn!("streams were still running at the end of the grace; they were ended");
+            self.drain.cut();
+            if shutdown.before_close(self.connections.wait()).await.is_none() {
+                tracing::debug!("connections were closed whose peers did not read");
+                self.drain.close();
+                self.connections.wait().await;
+            }
+        }
+        tracing::info!("drained");
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -186,29 +253,12 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
 }
 
 fn spawn(tasks: &mut JoinSet<&'static str>, task: Task) {
-    tasks.spawn(named(task.name, task.work));
+    tasks.spawn(async move {
+        // A panic has said what it was; whose it was is said by whoever gets the name.
+        let _ = AssertUnwindSafe(task.work).catch_unwind().await;
+        task.name
+    });
 }
 
-async fn named(name: &'static str, work: impl Future<Output = ()>) -> &'static str {
-    work.await;
-    name
-}
-
-/// Interrupt and termination, as one.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -3,57 +3,120 @@
 //! Not tonic's server: its timeout layer ends calls at their headers with a status that is not ours, and
 //! one port here serves gRPC and REST alike.
 
+mod body;
+mod patience;
+mod stream;
+
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use pointsman_types::Origin;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use self::body::Timely;
+use self::stream::Impatient;
 use crate::Drain;
 use crate::config::ConnectionConfig;
+use crate::guard::is_grpc;
 
-/// Serves until the drain begins, then until every connection has finished what it was doing.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    origin: Origin,
-    config: ConnectionConfig,
-    drain: Drain,
-) {
-    let connections = TaskTracker::new();
-    let builder = builder(&config);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = drain.begun() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection =
-                    connection(stream, router.clone(), origin, builder.clone(), config.max_age, drain.clone());
-                connections.spawn(connection);
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: wait for some to close instead of spinning.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+pub use self::body::BodyTimeout;
+
+/// A socket, and what is served on it.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) router: Router,
+    /// Whom the socket faces.
+    pub(crate) origin: Origin,
+    pub(crate) config: ConnectionConfig,
+    pub(crate) drain: Drain,
+    /// Where its connections run. They may outlast [`Listener::serve`], to finish what they were doing.
+    pub(crate) connections: TaskTracker,
+}
+
+impl Listener {
+    /// Accepts connections until the drain begins.
+    pub(crate) async fn serve(self) {
+        // Whoever waits for the connections waits for the last that is accepted too.
+        let _accepting = self.connections.token();
+        let mut places = Places::new(self.config.max_connections);
+        let builder = builder(&self.config);
+        loop {
+            let accepted = async {
+                let place = places.take().await;
+                (place, self.socket.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                biased;
+                () = self.drain.begun() => return,
+                accepted = accepted => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let connection = Connection {
+                        stream,
+                        router: self.router.clone(),
+                        origin: self.origin,
+                        config: self.config,
+                        drain: self.drain.clone(),
+                    };
+                    let builder = builder.clone();
+                    self.connections.spawn(async move {
+                        connection.serve(&builder).await;
+                        drop(place);
+                    });
+                }
+                Err(error) if is_exhaustion(&error) => {
+                    tracing::warn!(%error, "a connection could not be accepted; waiting for others to end");
+                    // Instead of spinning: the connection is still there, and so is what is missing.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                // A peer that has gone before it was accepted is its own business.
+                Err(error) => tracing::debug!(%error, "a connection could not be accepted"),
             }
         }
     }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
+}
+
+/// Whether the process or the machine has run out of descriptors or memory.
+fn is_exhaustion(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// The connections that there may be at the same time.
+struct Places {
+    free: Arc<Semaphore>,
+    said_full: bool,
+}
+
+impl Places {
+    fn new(limit: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(limit)), said_full: false }
+    }
+
+    /// Waits for a place. That it has to is said once: at a limit that is reached, it is reached all the time.
+    async fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+        if self.free.available_permits() == 0 && !std::mem::replace(&mut self.said_full, true) {
+            tracing::warn!("server.connection.max_connections is reached: new connections wait until others end");
+        }
+        // It is never closed.
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
 }
 
 fn builder(config: &ConnectionConfig) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_read_timeout);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -67,40 +130,58 @@ fn builder(config: &ConnectionConfig) -> Builder<TokioExecutor> {
     builder
 }
 
-async fn connection(
+/// A connection that was accepted.
+struct Connection {
     stream: TcpStream,
     router: Router,
     origin: Origin,
-    builder: Builder<TokioExecutor>,
-    max_age: Duration,
+    config: ConnectionConfig,
     drain: Drain,
-) {
-    // Without this a stream of small frames waits 40 ms for each acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
-    let service = router.map_request(move |request: http::Request<hyper::body::Incoming>| {
-        let mut request = request.map(axum::body::Body::new);
-        request.extensions_mut().insert(origin);
-        request
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
-    let old = async {
-        tokio::select! {
-            () = tokio::time::sleep(max_age) => {}
-            () = drain.begun() => {}
+}
+
+impl Connection {
+    /// Serves until the peer has gone, or until it is old or the drain begins and all that runs is done.
+    async fn serve(self, builder: &Builder<TokioExecutor>) {
+        let Self { stream, router, origin, config, drain } = self;
+        // Without this a stream of small frames waits 40 ms for each acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-    };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = old => {
-            // GOAWAY, or `Connection: close`: what runs is finished, what comes goes elsewhere.
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        let service = router.map_request(move |request: http::Request<Incoming>| {
+            let timely = !is_grpc(request.headers()) && !request.body().is_end_stream();
+            let mut request = request.map(|body| {
+                // A gRPC call has its deadline for that.
+                if timely { Body::new(Timely::new(body, config.body_timeout)) } else { Body::new(body) }
+            });
+            request.extensions_mut().insert(origin);
+            request
+        });
+        let stream = TokioIo::new(Impatient::new(stream, &config));
+        let mut connection = pin!(builder.serve_connection(stream, TowerToHyperService::new(service)));
+        let old = async {
+            tokio::select! {
+                () = tokio::time::sleep(config.max_age) => {}
+                () = drain.begun() => {}
+            }
+        };
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = old => {
+                // GOAWAY, or `Connection: close`: what runs is finished, what comes goes elsewhere.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    // What the peer has not read by now it does not get.
+                    () = drain.closed() => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            // A peer that goes away in the middle of something is everyday life.
+            tracing::debug!(error, "a connection ended early");
         }
-    };
-    if let Err(error) = ended {
-        // A peer that goes away in the middle of something is everyday life.
-        tracing::debug!(error, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests;

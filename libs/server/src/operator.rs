@@ -9,15 +9,23 @@ use pointsman_errors::{Error, Reason};
 use pointsman_proto::operations::v1::operations_service_server::{
     OperationsService, OperationsServiceServer, SERVICE_NAME,
 };
-use pointsman_proto::operations::v1::{GetTraceRequest, Trace};
-use pointsman_telemetry::RecentTraces;
+use pointsman_proto::operations::v1::{
+    CancelRequestRequest, CancelRequestResponse, GetTraceRequest, ListRequestsRequest, ListRequestsResponse, Trace,
+};
+use pointsman_telemetry::{RecentTraces, bounded};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::{Drain, Metrics, Readiness, Surface, Task, surface};
+use crate::{Drain, Metrics, Readiness, Requests, Surface, Task, surface};
 
 /// Makes the routes of the operator port.
-pub(crate) fn router(readiness: Readiness, metrics: Metrics, recent: RecentTraces, drain: &Drain) -> (Router, Task) {
+pub(crate) fn router(
+    readiness: Readiness,
+    metrics: Metrics,
+    recent: RecentTraces,
+    requests: Requests,
+    drain: &Drain,
+) -> (Router, Task) {
     let ready = readiness.clone();
     let http = Router::new()
         .route("/livez", get(async || "alive\n"))
@@ -38,12 +46,13 @@ pub(crate) fn router(readiness: Readiness, metrics: Metrics, recent: RecentTrace
                 ([(CONTENT_TYPE, kind)], metrics.encode()).into_response()
             }),
         );
-    let grpc = Routes::new(OperationsServiceServer::new(Operations { recent }));
+    let grpc = Routes::new(OperationsServiceServer::new(Operations { recent, requests }));
     surface(Surface { grpc, names: vec![SERVICE_NAME], http }, &readiness, drain)
 }
 
 struct Operations {
     recent: RecentTraces,
+    requests: Requests,
 }
 
 #[tonic::async_trait]
@@ -56,5 +65,23 @@ impl OperationsService for Operations {
             Error::new(Reason::TraceNotFound, message)
         })?;
         Ok(Response::new(trace))
+    }
+
+    async fn list_requests(&self, _: Request<ListRequestsRequest>) -> Result<Response<ListRequestsResponse>, Status> {
+        Ok(Response::new(self.requests.list(self.recent.process().to_owned())))
+    }
+
+    async fn cancel_request(
+        &self,
+        request: Request<CancelRequestRequest>,
+    ) -> Result<Response<CancelRequestResponse>, Status> {
+        let id = request.into_inner().id;
+        if id.is_empty() || !self.requests.cancel(&id) {
+            let message =
+                format!("this process is not answering a request `{id}`; `ListRequests` says what it answers");
+            return Err(Error::new(Reason::RequestNotFound, message).into());
+        }
+        tracing::info!(id = bounded(&id), "an operator ended a request");
+        Ok(Response::new(CancelRequestResponse {}))
     }
 }

@@ -44,6 +44,11 @@ impl RecentTraces {
         Self { process, capacity, traces: Arc::default() }
     }
 
+    /// Returns whose spans these are: service name and instance.
+    pub fn process(&self) -> &str {
+        &self.process
+    }
+
     /// Finds a trace by its id, or by the id of a request that it carried.
     pub fn find(&self, id: &str) -> Option<v1::Trace> {
         let traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);

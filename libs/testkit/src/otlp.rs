@@ -27,9 +27,14 @@ pub struct OtlpReceiver {
 }
 
 impl OtlpReceiver {
-    /// Starts to listen; must be called inside a Tokio runtime.
+    /// Starts to listen on a free port; must be called inside a Tokio runtime.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("binding the receiver's port")?;
+        Self::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// Starts to listen there; must be called inside a Tokio runtime.
+    pub async fn start_on(address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
         let address = listener.local_addr()?;
         let store = Store::default();
         let server = tokio::spawn(server::serve(listener, store.clone()));
@@ -44,6 +49,20 @@ impl OtlpReceiver {
     /// Returns the spans received so far, in the order of arrival.
     pub fn spans(&self) -> Vec<Span> {
         self.store.lock().clone()
+    }
+
+    /// Takes the spans received so far out of the receiver, which makes room for more.
+    pub fn take(&self) -> Vec<Span> {
+        std::mem::take(&mut *self.store.lock())
+    }
+
+    /// Waits until there are spans.
+    pub async fn arrived(&self) {
+        let mut changes = self.store.changed.subscribe();
+        while self.store.lock().is_empty() {
+            // The sender lives as long as `self`.
+            let _ = changes.changed().await;
+        }
     }
 
     /// Waits until the condition holds for the spans received so far, and returns them.

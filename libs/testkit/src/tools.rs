@@ -7,12 +7,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 const BINARY: &str = "POINTSMAN_BIN";
+const XTASK: &str = "POINTSMAN_XTASK";
 const PYTHON: &str = "POINTSMAN_PYTHON";
 const NODE_MODULES: &str = "POINTSMAN_NODE_MODULES";
 
 /// Returns the path of the `pointsman` binary.
 pub fn binary() -> Result<PathBuf> {
     find(BINARY, "pointsman", "run `cargo xtask test`, or `cargo build` first")
+}
+
+/// Returns the path of `xtask`, the project's own commands.
+pub fn xtask() -> Result<PathBuf> {
+    find(XTASK, "xtask", "run `cargo xtask test`")
 }
 
 /// Returns the Python interpreter that has the packages of `tests/python/requirements.txt`.

@@ -5,13 +5,12 @@
 mod byte_size;
 mod origin;
 mod target;
+mod tenant;
 
 pub use byte_size::{ByteSize, ParseByteSizeError};
 pub use origin::Origin;
 pub use target::{ParseTargetError, TargetName};
-
-/// The tenant of every caller that needs no key: a mesh that listens on loopback and has no keys configured.
-pub const LOCAL_TENANT: &str = "local";
+pub use tenant::{LOCAL_TENANT, is_tenant_name};
 
 /// Makes a new request id: a UUID of version 7, which sorts by time.
 pub fn new_request_id() -> String {

@@ -1,156 +1,420 @@
-//! One try against one instance.
+//! The attempts at one request: asks instances as the [`machine`] says, and passes on the answer of one.
 //!
-//! Nothing is given on before the first piece of the answer is there; until then the caller has seen
-//! nothing, and an error is whole. After it, a stream that does not end with `Finished` is an error that
-//! says so, whatever the transport calls it: never a clean end of a truncated stream.
+//! Nothing is given on before the first piece of an answer is there; until then the caller has seen nothing,
+//! and another instance or target may take over. After it, a stream that does not end with `Finished` is an
+//! error that says what was delivered: never a second beginning, never a clean end of a truncated stream.
+
+mod call;
+mod machine;
+mod record;
+mod static_answer;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use futures::future::BoxFuture;
 use futures::stream::Stream;
-use pointsman_errors::{Error, Reason};
+use pointsman_errors::Error;
+use pointsman_policy::Decision;
+use pointsman_policy::compile::Budget;
+use pointsman_policy::pick::{Prefix, Wish};
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Frame, GenerateRequest, MeshContext};
+use pointsman_proto::inference::v1::{AttemptKind, Frame, GenerateRequest, MeshContext, Started, delta};
 use pointsman_proto::mesh_context;
-use pointsman_server::Deadline;
-use pointsman_telemetry::LastingSpan;
-use tonic::{Request, Status, Streaming};
-use tracing::{Instrument, Span};
+use pointsman_server::{Answering, Deadline};
+use prost::Message;
+use tokio::time::{Instant, Sleep};
+use tonic::Request;
+use tracing::Span;
 
-use crate::fleet::Picked;
+use crate::fleet::{Asking, Fleet, View};
 use crate::span;
+use crate::spool::Spool;
+use call::{Call, Progress};
+use machine::{Action, Event, Limits, Machine, Number, Outcome};
+use record::Record;
+pub(crate) use record::Trail;
 
-/// What an instance is asked for.
+/// What is to be answered, and within what.
 pub(crate) struct Order {
-    /// The request, its model replaced by the target's name, with an id.
+    /// The request, with an id; its model is the caller's.
     pub(crate) request: GenerateRequest,
-    /// What the instance is told about it.
+    /// Where it may go.
+    pub(crate) decision: Decision,
+    /// What instances are told about it; each attempt adds its own id.
     pub(crate) context: MeshContext,
-    /// The model as the caller named it.
-    pub(crate) model: String,
     /// When the gateway accepted the request.
     pub(crate) accept_time: SystemTime,
+    /// The same moment, for measuring.
+    pub(crate) accept: Instant,
     /// When the caller stops waiting.
     pub(crate) deadline: Option<Deadline>,
+    /// About how many tokens it will need.
+    pub(crate) tokens: u64,
+    /// The span of the operation.
+    pub(crate) span: Span,
+    /// Where operators see the request.
+    pub(crate) answering: Answering,
+    /// Comes to an end when the request must, with the error that says why.
+    pub(crate) ends: BoxFuture<'static, Error>,
 }
 
-/// An attempt whose first piece is there. Dropping it cancels the instance's work.
-pub(crate) struct Attempt {
-    frames: Streaming<Frame>,
-    /// Frames that came before and with the first piece.
-    held: VecDeque<Frame>,
-    /// The sequence number of the last frame.
-    sequence: u64,
-    finished: bool,
-    span: LastingSpan,
-    instance: Picked,
+/// What attempts are made with.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pub(crate) fleet: Fleet,
+    /// The zone of this gateway.
+    pub(crate) zone: Arc<str>,
+    pub(crate) retry_budget: Budget,
+    pub(crate) hedge_budget: Budget,
+    /// Where usage is recorded.
+    pub(crate) spool: Spool,
 }
 
-/// Asks an instance, and waits for the first piece of its answer.
-pub(crate) async fn open(instance: Picked, order: Order) -> Result<Attempt, Error> {
-    let span = span::attempt(&order.request.model, &instance.name);
-    let opened = open_in(instance, order, span.clone()).instrument(span.clone()).await;
-    if let Err(error) = &opened {
-        span::failed(&span, error.reason().name());
+/// The attempts at a request, and then its answer. Dropping it cancels the instances' work.
+pub(crate) struct Attempts {
+    order: Order,
+    means: Means,
+    view: Arc<View>,
+    machine: Machine,
+    /// By number; `None` once it is over.
+    calls: Vec<Option<Call>>,
+    trail: Arc<Trail>,
+    prefix: Prefix,
+    /// The instances that were asked.
+    tried: Vec<Arc<str>>,
+    /// The `Started` of each attempt that has begun to answer, until one of them wins.
+    held: VecDeque<(Number, Frame)>,
+    /// Frames that are ready for the caller.
+    ready: VecDeque<Frame>,
+    answering: Option<Number>,
+    ended: bool,
+    wake: Pin<Box<Sleep>>,
+    /// When the next progress event is due, since the request was accepted.
+    progress_at: Duration,
+    delivered: Delivered,
+}
+
+/// How often a long answer says on its span that it is still on its way.
+const PROGRESS_EVERY: Duration = Duration::from_secs(20);
+
+/// What the caller has got.
+#[derive(Clone, Copy, Debug, Default)]
+struct Delivered {
+    pieces: u64,
+    text_bytes: u64,
+}
+
+impl Attempts {
+    /// Asks, and waits for the first piece of an answer.
+    pub(crate) async fn open(order: Order, means: Means, view: Arc<View>, trail: Arc<Trail>) -> Result<Self, Error> {
+        let limits = Limits {
+            rule: Arc::clone(&order.decision.rule),
+            steps: order.decision.steps.iter().map(|step| step.causes).collect(),
+            deadline: order.deadline.map(|deadline| deadline.0.saturating_duration_since(order.accept)),
+        };
+        let machine = Machine::begin(limits);
+        let wake = Box::pin(tokio::time::sleep_until(order.accept));
+        let mut attempts = Self {
+            prefix: Prefix::of(&order.request, &order.context.tenant),
+            order,
+            means,
+            view,
+            machine,
+            calls: Vec::with_capacity(1),
+            trail,
+            tried: Vec::new(),
+            held: VecDeque::new(),
+            ready: VecDeque::new(),
+            answering: None,
+            ended: false,
+            wake,
+            progress_at: PROGRESS_EVERY,
+            delivered: Delivered::default(),
+        };
+        attempts.act()?;
+        let first = attempts.wakes_at();
+        attempts.wake.as_mut().reset(first);
+        std::future::poll_fn(|context| attempts.poll_open(context)).await?;
+        Ok(attempts)
     }
-    opened
-}
 
-async fn open_in(instance: Picked, order: Order, span: Span) -> Result<Attempt, Error> {
-    let mut request = Request::new(order.request);
-    mesh_context::write(&order.context, request.metadata_mut());
-    if let Some(deadline) = order.deadline {
-        request.set_timeout(deadline.remaining());
+    /// The target and instance that answer. `None`: the policy does, by itself.
+    pub(crate) fn answering(&self) -> Option<(Arc<str>, Arc<str>)> {
+        self.trail.running()
     }
-    let frames =
-        instance.client().generate_stream(request).await.map_err(|status| before_content(&status, &instance))?;
-    let mut attempt = Attempt {
-        frames: frames.into_inner(),
-        held: VecDeque::with_capacity(2),
-        sequence: 0,
-        finished: false,
-        span: span.into(),
-        instance,
-    };
-    loop {
-        let frame = attempt.frames.message().await.map_err(|status| before_content(&status, &attempt.instance))?;
-        let mut frame = attempt.check(frame)?;
-        match &mut frame.body {
-            Some(Body::Started(started)) => {
-                started.model.clone_from(&order.model);
-                started.accept_time = Some(order.accept_time.into());
-                attempt.held.push_back(frame);
+
+    fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            if self.answering.is_some() || self.ended {
+                return Poll::Ready(Ok(()));
             }
-            _ => {
-                attempt.held.push_back(frame);
-                return Ok(attempt);
+            let mut moved = false;
+            for number in 0..self.calls.len() {
+                let Some(call) = self.calls[number].as_mut() else { continue };
+                if let Poll::Ready(progress) = call.poll(context) {
+                    moved = true;
+                    self.progress(number, progress)?;
+                }
+            }
+            if !moved {
+                moved = self.poll_ends(context)?;
+            }
+            if !moved {
+                return Poll::Pending;
             }
         }
     }
-}
 
-impl Attempt {
-    /// Refuses what no honest stream has: an end before `Finished`, a gap.
-    fn check(&mut self, frame: Option<Frame>) -> Result<Frame, Error> {
-        let frame = frame.ok_or_else(truncated)?;
-        self.sequence += 1;
-        if frame.sequence != self.sequence {
-            return Err(truncated());
+    /// A call came a step further, before anything was given on.
+    fn progress(&mut self, number: Number, progress: Progress) -> Result<(), Error> {
+        let event = match progress {
+            Progress::Taken => Event::Taken(number),
+            Progress::Frame(Frame { body: Some(Body::Started(_)), .. }) if self.answering.is_some() => return Ok(()),
+            Progress::Frame(frame @ Frame { body: Some(Body::Started(_)), .. }) => {
+                self.held.push_back((number, frame));
+                return Ok(());
+            }
+            Progress::Frame(frame) => {
+                self.held.push_back((number, frame));
+                Event::Content(number)
+            }
+            // A stream without content that is whole: what was held is all of it.
+            Progress::Over => Event::Content(number),
+            Progress::Failed(error) => Event::Failed(number, error),
+        };
+        self.tell(event)
+    }
+
+    /// Tells the machine what happened, and does what it says. Fails if that is the end.
+    fn tell(&mut self, event: Event) -> Result<(), Error> {
+        self.machine.on(event, self.order.accept.elapsed());
+        self.act()
+    }
+
+    fn act(&mut self) -> Result<(), Error> {
+        // What is done may call for more: an instance that cannot be asked is an event of its own.
+        while let Some(action) = self.machine.next_action() {
+            match action {
+                Action::Ask { attempt, step, kind, again } => {
+                    let event = self.ask(attempt, step, kind, again);
+                    self.machine.on(event, self.order.accept.elapsed());
+                }
+                Action::Drop(attempt, outcome) => self.drop_call(attempt, &outcome),
+                Action::Answer(attempt) => self.answer(attempt),
+                Action::AnswerStatically => self.answer_statically(),
+                Action::Fail(error) => {
+                    self.ended = true;
+                    return Err(self.delivered.said(error));
+                }
+            }
         }
-        self.finished = matches!(frame.body, Some(Body::Finished(_)));
-        Ok(frame)
+        Ok(())
+    }
+
+    fn ask(&mut self, number: Number, step: usize, kind: AttemptKind, again: bool) -> Event {
+        if again {
+            self.tried.clear();
+        }
+        let target = Arc::clone(&self.order.decision.steps[step].target.name);
+        self.calls.truncate(number);
+        match self.pick(&target, kind) {
+            Ok(instance) => {
+                let span = span::attempt(&target, &instance.name, kind);
+                self.order.answering.asked(&target, &instance.name);
+                self.trail.add(number, Record::new(&target, &instance.name, kind));
+                self.tried.push(Arc::clone(&instance.name));
+                let request = self.request(&target, number);
+                self.calls.push(Some(Call::begin(instance, request, span)));
+                Event::Asked(number)
+            }
+            Err(error) => {
+                self.trail.add(number, Record::new(&target, &Arc::from(""), kind));
+                self.calls.push(None);
+                Event::NotAsked(number, error)
+            }
+        }
+    }
+
+    fn pick(&self, target: &str, kind: AttemptKind) -> Result<crate::fleet::Picked, Error> {
+        let now = self.means.fleet.now();
+        if let Some(extras) = self.view.extras(target) {
+            let allowed = match kind {
+                AttemptKind::Retry => extras.retries.extra(now, self.means.retry_budget),
+                AttemptKind::Hedge => extras.hedges.extra(now, self.means.hedge_budget),
+                _ => {
+                    extras.retries.request(now);
+                    extras.hedges.request(now);
+                    true
+                }
+            };
+            if !allowed {
+                return Err(record::over_budget(target));
+            }
+        }
+        let wish = Wish {
+            decision: &self.order.decision,
+            home_zone: &self.means.zone,
+            prefix: self.prefix,
+            seed: self.order.decision.seed.wrapping_add(self.calls.len() as u64),
+        };
+        self.view.pick(&Asking { wish, target, tried: &self.tried, tokens: self.order.tokens, now })
+    }
+
+    /// The request as an instance gets it.
+    fn request(&self, target: &str, number: Number) -> Request<GenerateRequest> {
+        let mut message = self.order.request.clone();
+        message.model = target.to_owned();
+        let mut context = self.order.context.clone();
+        context.attempt_id = record::attempt_id(&message.request_id, number);
+        let mut request = Request::new(message);
+        mesh_context::write(&context, request.metadata_mut());
+        if let Some(deadline) = self.order.deadline {
+            request.set_timeout(deadline.remaining());
+        }
+        request
+    }
+
+    /// Ends an attempt: the instance is told by dropping the call, and what it did is noted.
+    fn drop_call(&mut self, number: Number, outcome: &Outcome) {
+        let call = self.calls[number].take();
+        self.held.retain(|(of, _)| *of != number);
+        let (Some(record), Some(call)) = (self.trail.end(number, outcome), call) else { return };
+        record::note(&call, outcome, self.means.fleet.now());
+        let record = record.usage(number, &self.order, &call);
+        // Says itself what is wrong, once: an answer that was admitted is not lost for it.
+        let _ = self.means.spool.append(&record.encode_to_vec());
+    }
+
+    /// This attempt is the one: its frames are the caller's from now on.
+    fn answer(&mut self, number: Number) {
+        self.answering = Some(number);
+        let held = std::mem::take(&mut self.held);
+        for (_, mut frame) in held.into_iter().filter(|(of, _)| *of == number) {
+            if let Some(Body::Started(started)) = &mut frame.body {
+                self.complete(started);
+            }
+            self.push(frame);
+        }
+    }
+
+    fn answer_statically(&mut self) {
+        self.ended = true;
+        let Some(answer) = self.order.decision.rule.static_answer.as_ref().map(|answer| Arc::clone(&answer.text))
+        else {
+            return;
+        };
+        let mut started = Started { static_answer: true, ..Started::default() };
+        started.request_id.clone_from(&self.order.request.request_id);
+        self.complete(&mut started);
+        self.ready.extend(static_answer::frames(started, &answer));
+    }
+
+    /// Adds what only the gateway knows.
+    fn complete(&self, started: &mut Started) {
+        let decision = &self.order.decision;
+        started.model.clone_from(&self.order.request.model);
+        started.accept_time = Some(self.order.accept_time.into());
+        started.decision_id = decision.id();
+        started.policy_revision = decision.policy_revision.to_string();
+        started.attempts = self.trail.messages();
+    }
+
+    fn push(&mut self, frame: Frame) {
+        if let Some(Body::Delta(_)) = &frame.body {
+            self.order.answering.piece();
+        }
+        self.delivered.count(&frame);
+        self.ready.push_back(frame);
+    }
+
+    fn wakes_at(&self) -> Instant {
+        self.order.accept + self.machine.wakes_at().min(self.progress_at)
+    }
+
+    /// Looks whether the request must end, or whether it is time for something: then true.
+    fn poll_ends(&mut self, context: &mut Context<'_>) -> Result<bool, Error> {
+        if let Poll::Ready(error) = self.order.ends.as_mut().poll(context) {
+            // It is not asked again: the machine ends with this.
+            self.tell(Event::Stop(error))?;
+        }
+        let due = self.wakes_at();
+        // What is due later waits for the timer to come too early once: that is cheaper than setting it for
+        // every piece.
+        if due < self.wake.deadline() {
+            self.wake.as_mut().reset(due);
+        }
+        if self.wake.as_mut().poll(context).is_pending() {
+            return Ok(false);
+        }
+        self.tell(Event::Tick)?;
+        if self.order.accept.elapsed() >= self.progress_at {
+            self.progress_at += PROGRESS_EVERY;
+            let Delivered { pieces, text_bytes } = self.delivered;
+            tracing::info!(parent: &self.order.span, pieces, text_bytes, "the answer is still on its way");
+        }
+        let next = self.wakes_at();
+        self.wake.as_mut().reset(next);
+        Ok(true)
     }
 }
 
-impl Stream for Attempt {
+impl Stream for Attempts {
     type Item = Result<Frame, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Some(frame) = this.held.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
+        loop {
+            if let Some(frame) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            let Some(number) = this.answering.filter(|_| !this.ended) else { return Poll::Ready(None) };
+            let Some(call) = this.calls[number].as_mut() else { return Poll::Ready(None) };
+            let event = match call.poll(context) {
+                Poll::Ready(Progress::Frame(frame)) => {
+                    let is_last = matches!(frame.body, Some(Body::Finished(_)));
+                    this.push(frame);
+                    // Noted before the caller can see the end.
+                    if is_last { Event::Finished } else { Event::Piece }
+                }
+                Poll::Ready(Progress::Failed(error)) => Event::Failed(number, error),
+                Poll::Ready(Progress::Over | Progress::Taken) => return Poll::Ready(None),
+                Poll::Pending => {
+                    this.machine.on(Event::Waiting, this.order.accept.elapsed());
+                    match this.poll_ends(context) {
+                        Ok(true) => continue,
+                        Ok(false) => return Poll::Pending,
+                        Err(error) => return Poll::Ready(Some(Err(error))),
+                    }
+                }
+            };
+            if let Err(error) = this.tell(event) {
+                return Poll::Ready(Some(Err(error)));
+            }
         }
-        let next = match ready!(Pin::new(&mut this.frames).poll_next(context)) {
-            // The trailers, or whatever else comes after `Finished`: the answer is whole.
-            _ if this.finished => return Poll::Ready(None),
-            Some(Err(status)) => Err(after_content(&status)),
-            Some(Ok(frame)) => this.check(Some(frame)),
-            None => this.check(None),
-        };
-        if let Err(error) = &next {
-            span::failed(&this.span, error.reason().name());
-        }
-        Poll::Ready(Some(next))
     }
 }
 
-/// An instance's own error is the caller's; a transport's means that the instance was not reached.
-fn before_content(status: &Status, instance: &Picked) -> Error {
-    let error = Error::ours(status).unwrap_or_else(|| {
-        let what = "the chosen instance could not be reached; try again";
-        match Error::from_status(status).reason() {
-            reason @ (Reason::DeadlineExceeded | Reason::Cancelled) => Error::new(reason, status.message()),
-            _ => Error::new(Reason::InstanceUnreachable, what).retry_after(Duration::from_secs(1)),
+impl Delivered {
+    fn count(&mut self, frame: &Frame) {
+        if let Some(Body::Delta(piece)) = &frame.body {
+            self.pieces += 1;
+            if let Some(delta::Content::Text(text)) = &piece.content {
+                self.text_bytes += text.len() as u64;
+            }
         }
-    });
-    if error.reason() == Reason::InstanceUnreachable {
-        tracing::warn!(instance = instance.name, code = ?status.code(), detail = status.message(), "an instance could not be reached");
     }
-    error
-}
 
-fn after_content(status: &Status) -> Error {
-    Error::ours(status).unwrap_or_else(|| {
-        tracing::warn!(code = ?status.code(), detail = status.message(), "a stream broke off");
-        truncated()
-    })
-}
-
-fn truncated() -> Error {
-    Error::new(
-        Reason::StreamTruncated,
-        "the instance's stream ended before the answer did: what was delivered is not whole. Send the request again",
-    )
+    /// Adds to an error what the caller has got before it.
+    fn said(self, error: Error) -> Error {
+        if self.pieces == 0 {
+            return error;
+        }
+        let got = format!("{} pieces with {} bytes of text were delivered", self.pieces, self.text_bytes);
+        let message = format!("{} ({got})", error.message());
+        error.with_message(message)
+    }
 }

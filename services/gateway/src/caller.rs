@@ -23,6 +23,8 @@ pub(crate) struct Caller {
     scopes: Vec<Scope>,
     /// How many gateways the request has passed before this one.
     pub(crate) hops: u32,
+    /// The zones that whoever sent the request allows. Empty: all.
+    pub(crate) allowed_zones: Arc<[Box<str>]>,
 }
 
 impl Caller {
@@ -40,6 +42,8 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) struct Callers {
     by_id: HashMap<String, KnownKey>,
+    /// Everybody, where no key is needed.
+    local: Caller,
 }
 
 #[derive(Debug)]
@@ -61,9 +65,17 @@ impl Callers {
                 key: key.id.as_str().into(),
                 scopes: key.scopes.clone(),
                 hops: 0,
+                allowed_zones: Arc::default(),
             },
         };
-        Self { by_id: keys.iter().map(|key| (key.id.clone(), known(key))).collect() }
+        let local = Caller {
+            tenant: LOCAL_TENANT.into(),
+            key: "".into(),
+            scopes: Scope::all(),
+            hops: 0,
+            allowed_zones: Arc::default(),
+        };
+        Self { by_id: keys.iter().map(|key| (key.id.clone(), known(key))).collect(), local }
     }
 
     /// Finds out who sent these headers. A peer of the mesh says it, and is believed; the guard has refused
@@ -79,11 +91,16 @@ impl Callers {
                 let message = format!("the request has passed {HOP_LIMIT} gateways: do they send it in a circle?");
                 return Err(Error::new(Reason::InvalidRequest, message));
             }
-            let (tenant, key) = (context.tenant.into(), context.key.into());
-            return Ok(Caller { tenant, key, scopes: Scope::all(), hops: context.hops + 1 });
+            return Ok(Caller {
+                tenant: context.tenant.into(),
+                key: context.key.into(),
+                scopes: Scope::all(),
+                hops: context.hops + 1,
+                allowed_zones: context.allowed_zones.into_iter().map(String::into_boxed_str).collect(),
+            });
         }
         if self.by_id.is_empty() {
-            return Ok(Caller { tenant: LOCAL_TENANT.into(), key: "".into(), scopes: Scope::all(), hops: 0 });
+            return Ok(self.local.clone());
         }
         let invalid = || Error::new(Reason::KeyInvalid, "send a known key as `Authorization: Bearer pm_…`");
         let key = bearer(headers).ok_or_else(invalid)?;

@@ -1,11 +1,13 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use pointsman_client::check_address;
+use pointsman_types::{ByteSize, is_tenant_name};
 use serde::{Deserialize, Serialize};
 
 /// The section `gateway`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The instances that requests may be sent to. Their targets are asked of them.
@@ -13,6 +15,18 @@ pub struct Config {
     /// The keys that callers may use. Default: none, and then every caller is the tenant `local`, which is
     /// allowed on loopback only.
     pub keys: Vec<KeyConfig>,
+    /// The file with the policy; read again when it changes. Default: none, and then callers name models and
+    /// targets of the fleet.
+    pub policy: Option<PathBuf>,
+    /// The zone that this gateway runs in, such as `eu-west`: instances there are preferred. Default: none.
+    pub zone: String,
+    /// The folder where usage records are kept until a ledger has read them. Default: none, and they are
+    /// counted and dropped.
+    pub data_dir: Option<PathBuf>,
+    /// How much the usage records may take of it; at least 32 MiB. Full: new requests are refused. Default 1 GiB.
+    pub usage_limit: ByteSize,
+    /// How instances are called.
+    pub client: pointsman_client::Config,
 }
 
 /// One instance: a worker.
@@ -65,6 +79,20 @@ impl Scope {
     }
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            instances: Vec::new(),
+            keys: Vec::new(),
+            policy: None,
+            zone: String::new(),
+            data_dir: None,
+            usage_limit: ByteSize::mebibytes(1024),
+            client: pointsman_client::Config::default(),
+        }
+    }
+}
+
 impl Config {
     /// Returns what is wrong with these values, each with its field.
     pub fn problems(&self) -> Vec<String> {
@@ -86,9 +114,17 @@ impl Config {
             if !hex::decode(&key.sha256).is_ok_and(|digest| digest.len() == 32) {
                 problems.push(format!("gateway.keys[{index}].sha256: must be 64 hexadecimal digits"));
             }
-            if key.tenant.is_empty() {
-                problems.push(format!("gateway.keys[{index}].tenant: must be there"));
+            if !is_tenant_name(&key.tenant) {
+                problems
+                    .push(format!("gateway.keys[{index}].tenant: must be 1 to 63 letters, digits, `-`, `_` or `.`"));
             }
+        }
+        problems.extend(self.client.problems("gateway.client"));
+        if self.usage_limit < ByteSize::mebibytes(32) {
+            problems.push("gateway.usage_limit: must be at least 32MiB".to_owned());
+        }
+        if let Some(Err(mistakes)) = self.policy.as_deref().map(crate::policy::read) {
+            problems.extend(mistakes.lines().map(|mistake| format!("gateway.policy: {mistake}")));
         }
         problems
     }

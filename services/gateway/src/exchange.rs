@@ -1,25 +1,33 @@
 //! One operation of a caller, from its acceptance to the end of its answer.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{Stream, StreamExt};
 use pointsman_errors::{Error, Reason};
+use pointsman_policy::compile::CompiledPolicy;
+use pointsman_policy::decide::Circumstances;
+use pointsman_policy::{Decision, Fact, Facts, decide};
 use pointsman_proto::Valid;
 use pointsman_proto::fold::Fold;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest, GenerateResponse, MeshContext};
-use pointsman_server::{Deadline, Drain};
-use pointsman_telemetry::LastingSpan;
+use pointsman_server::{About, Answering, Deadline, Drain, Requests};
+use pointsman_telemetry::{LastingSpan, propagation};
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use crate::attempt::{self, Attempt};
+use crate::attempt::{Attempts, Means, Order, Trail};
 use crate::caller::{Caller, Callers};
 use crate::config::Scope;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, View};
 use crate::metrics::{Metrics, SurfaceName};
+use crate::policy::InForce;
 use crate::span;
+use crate::spool::Spool;
 
 /// What every exchange works with.
 pub(crate) struct Gateway {
@@ -29,6 +37,10 @@ pub(crate) struct Gateway {
     pub(crate) instance: String,
     pub(crate) max_request_bytes: usize,
     pub(crate) metrics: Metrics,
+    pub(crate) policy: InForce,
+    pub(crate) requests: Requests,
+    pub(crate) spool: Spool,
+    pub(crate) zone: Arc<str>,
 }
 
 /// A request as a surface has understood it.
@@ -42,6 +54,17 @@ pub(crate) struct Exchange {
     pub(crate) span: Span,
 }
 
+/// What an answer says of where it comes from, whatever becomes of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origins {
+    /// The decision that was made. Empty: none was.
+    pub(crate) decision_id: String,
+    /// The policy's revision. Empty: there is none.
+    pub(crate) policy_revision: Arc<str>,
+    /// The attempts so far.
+    pub(crate) trail: Arc<Trail>,
+}
+
 impl Gateway {
     /// Counts a request that a surface refuses.
     pub(crate) fn refuse(&self, surface: SurfaceName, error: Error) -> Error {
@@ -49,21 +72,86 @@ impl Gateway {
         error
     }
 
+    /// Decides where a request goes. What is decided stands in every answer to it, whatever becomes of it.
+    pub(crate) fn decide(&self, exchange: Exchange) -> (Origins, Result<Decided, Error>) {
+        let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
+        let policy = self.policy.get();
+        let view = self.fleet.view();
+        let decided = exchange.span.in_scope(|| self.decision(&exchange, &policy, &view));
+        match decided {
+            Ok((decision, tokens)) => {
+                span::decided(&exchange.span, &decision);
+                let origins = Origins {
+                    decision_id: decision.id(),
+                    policy_revision: Arc::clone(&decision.policy_revision),
+                    trail: Arc::default(),
+                };
+                let trail = Arc::clone(&origins.trail);
+                (origins, Ok(Decided { exchange, decision, tokens, policy, view, trail, operation }))
+            }
+            Err(error) => {
+                operation.end(error.reason().name());
+                (Origins { policy_revision: Arc::clone(&policy.revision), ..Origins::default() }, Err(error))
+            }
+        }
+    }
+
+    fn decision(&self, exchange: &Exchange, policy: &CompiledPolicy, view: &View) -> Result<(Decision, u64), Error> {
+        exchange.caller.require(Scope::Generate)?;
+        if !self.spool.has_room() {
+            let message = "this gateway cannot record usage at the moment; try another";
+            return Err(Error::new(Reason::UsageSpoolFull, message).retry_after(Duration::from_secs(5)));
+        }
+        let facts = Facts::new(&exchange.request, &exchange.caller.tenant, &exchange.caller.key);
+        let given = Circumstances {
+            caller_zones: Arc::clone(&exchange.caller.allowed_zones),
+            time: SystemTime::now(),
+            seed: rand::random(),
+        };
+        let decision = decide(policy, &view.fleet, &facts, given)?;
+        Ok((decision, tokens(&exchange.request, &facts)))
+    }
+
     /// Answers a request. Returns when the first piece of the answer is there, so that an error before it
     /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
-    pub(crate) async fn answer(&self, exchange: Exchange) -> Result<Answer, Error> {
-        let span = exchange.span.clone();
-        let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
-        let attempt = tokio::select! {
-            // First, so that an answer that is there is given.
-            biased;
-            attempt = self.attempt(exchange).instrument(span) => attempt,
-            () = self.drain.until_cut() => Err(going_down()),
+    pub(crate) async fn answer(&self, decided: Decided) -> Result<Answer, Error> {
+        let Decided { exchange, decision, tokens, policy, view, trail, mut operation } = decided;
+        let (span, accept, accept_time) = (exchange.span, operation.accept, decision.time);
+        let request = exchange.request.into_inner();
+        let answering = self.requests.enter(About {
+            request_id: request.request_id.as_str().into(),
+            trace_id: propagation::trace_id(&span).map(Into::into),
+            tenant: Arc::clone(&exchange.caller.tenant),
+            model: request.model.as_str().into(),
+        });
+        let context = context(&exchange.caller, &request, &decision);
+        let order = Order {
+            ends: self.ends(&answering),
+            answering,
+            request,
+            decision,
+            context,
+            accept_time,
+            accept,
+            deadline: exchange.deadline,
+            tokens,
+            span: span.clone(),
         };
-        match attempt {
-            Ok(attempt) => {
+        let means = Means {
+            fleet: self.fleet.clone(),
+            zone: Arc::clone(&self.zone),
+            retry_budget: policy.retry_budget,
+            hedge_budget: policy.hedge_budget,
+            spool: self.spool.clone(),
+        };
+        let attempts = Attempts::open(order, means, view, trail).instrument(span).await;
+        match attempts {
+            Ok(attempts) => {
                 operation.first_chunk();
-                Ok(Answer { attempt, cut: Box::pin(self.drain.until_cut()), operation })
+                if let Some((target, instance)) = attempts.answering() {
+                    span::answering(&operation.span, &target, &instance);
+                }
+                Ok(Answer { attempts, operation })
             }
             Err(error) => {
                 operation.end(error.reason().name());
@@ -72,35 +160,69 @@ impl Gateway {
         }
     }
 
-    async fn attempt(&self, exchange: Exchange) -> Result<Attempt, Error> {
-        exchange.caller.require(Scope::Generate)?;
-        let accept_time = SystemTime::now();
-        let mut request = exchange.request.into_inner();
-        let target = self.fleet.resolve(&request.model)?;
-        let instance = self.fleet.pick(&target)?;
-        let model = std::mem::replace(&mut request.model, target.description.target.clone());
-        let context = MeshContext {
-            tenant: exchange.caller.tenant.to_string(),
-            key: exchange.caller.key.to_string(),
-            attempt_id: format!("{}-1", request.request_id),
-            data_class: request.data_class,
-            priority: request.priority,
-            hops: exchange.caller.hops,
-            ..MeshContext::default()
-        };
-        let deadline = exchange.deadline;
-        attempt::open(instance, attempt::Order { request, context, model, accept_time, deadline }).await
+    /// Waits until the request must end, whatever its attempts do.
+    fn ends(&self, answering: &Answering) -> BoxFuture<'static, Error> {
+        let (cancelled, cut) = (answering.cancelled(), self.drain.until_cut());
+        async move {
+            tokio::select! {
+                () = cancelled => Error::new(Reason::CancelledByOperator, "an operator ended this request"),
+                () = cut => {
+                    let message = "this gateway is going down and ended the answer; send the request again";
+                    Error::new(Reason::ShuttingDown, message).retry_after(Duration::from_secs(1))
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A request with the decision where it goes.
+pub(crate) struct Decided {
+    exchange: Exchange,
+    decision: Decision,
+    tokens: u64,
+    policy: Arc<CompiledPolicy>,
+    view: Arc<View>,
+    trail: Arc<Trail>,
+    operation: Operation,
+}
+
+/// Tokens that a request will need, about: its prompt, and an answer of usual length.
+fn tokens(request: &GenerateRequest, facts: &Facts<'_>) -> u64 {
+    const USUAL_ANSWER: u64 = 256;
+    let limit = request.limits.and_then(|limits| limits.max_output_tokens).map_or(USUAL_ANSWER, u64::from);
+    facts.number(&Fact::EstimatedPromptTokens).saturating_add(limit.min(USUAL_ANSWER))
+}
+
+/// What instances are told about a request.
+fn context(caller: &Caller, request: &GenerateRequest, decision: &Decision) -> MeshContext {
+    let zones: &[Box<str>] =
+        if decision.rule.allowed_zones.is_empty() { &caller.allowed_zones } else { &decision.rule.allowed_zones };
+    MeshContext {
+        tenant: caller.tenant.to_string(),
+        key: caller.key.to_string(),
+        decision_id: decision.id(),
+        // Both sets where both bind: whoever is next may use what is in one and was allowed by the other.
+        allowed_zones: zones.iter().filter(|zone| decision.allows_zone(zone)).map(|zone| zone.to_string()).collect(),
+        data_class: request.data_class,
+        priority: request.priority,
+        hops: caller.hops,
+        ..MeshContext::default()
     }
 }
 
 /// An answer, as it comes. It ends after `Finished`, or with one error.
 pub(crate) struct Answer {
-    attempt: Attempt,
-    cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    attempts: Attempts,
     operation: Operation,
 }
 
 impl Answer {
+    /// Whether it is a policy's fixed text, and no model's.
+    pub(crate) fn is_static(&self) -> bool {
+        self.attempts.answering().is_none()
+    }
+
     /// Reads the answer to its end, as one response.
     pub(crate) async fn fold(mut self) -> Result<GenerateResponse, Error> {
         let mut fold = Fold::default();
@@ -119,13 +241,7 @@ impl Stream for Answer {
         if this.operation.ended {
             return Poll::Ready(None);
         }
-        let next = match this.attempt.poll_next_unpin(context) {
-            Poll::Ready(next) => next,
-            Poll::Pending => match this.cut.as_mut().poll(context) {
-                Poll::Ready(()) => Some(Err(going_down())),
-                Poll::Pending => return Poll::Pending,
-            },
-        };
+        let Poll::Ready(next) = this.attempts.poll_next_unpin(context) else { return Poll::Pending };
         match &next {
             Some(Ok(Frame { body: Some(Body::Usage(usage)), .. })) => span::usage(&this.operation.span, usage),
             Some(Ok(Frame { body: Some(Body::ChoiceFinished(choice)), .. })) => {
@@ -137,11 +253,6 @@ impl Stream for Answer {
         }
         Poll::Ready(next)
     }
-}
-
-fn going_down() -> Error {
-    let message = "this gateway is going down and ended the answer; send the request again";
-    Error::new(Reason::ShuttingDown, message).retry_after(Duration::from_secs(1))
 }
 
 /// The outcome of an operation that went well; the others are reasons.

@@ -1,20 +1,24 @@
 //! The gateway: the one address in front of every model.
 //!
-//! It owns nothing that another replica would need: a view of the fleet, counts of what it sent where.
+//! It owns a last-good policy, a view of the fleet and a usage spool: nothing that another replica would need.
 //! It depends on the instances that its configuration names. It refuses provider secrets and databases.
 //!
 //! The tree reads like the path of a request: a surface ([`surfaces`]) makes a [`caller`] and a
-//! `Valid<GenerateRequest>` of what came; [`exchange`] is the whole of one operation; it resolves the
-//! model in the [`fleet`], picks an instance there, and hands over to an [`attempt`]; its frames go back
-//! through the surface. Calls on the path: one, to the instance that generates.
+//! `Valid<GenerateRequest>` of what came; [`exchange`] is the whole of one operation; it decides by the
+//! [`policy`] where the request may go, and hands over to the attempts ([`attempt`]), which pick instances
+//! in the [`fleet`] and record usage in the [`spool`]; frames go back through the surface. Calls on the path:
+//! one, to the instance that generates.
 
 mod attempt;
 mod caller;
+mod catalog;
 mod config;
 mod exchange;
 mod fleet;
 mod metrics;
+mod policy;
 mod span;
+mod spool;
 mod surfaces;
 mod watch;
 
@@ -38,11 +42,51 @@ pub struct Deps {
     pub max_request_bytes: usize,
 }
 
+/// A gateway cannot be built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// The policy was right when the configuration was checked, and is not any more.
+    Policy(String),
+    /// The folder for usage records cannot be used.
+    Spool(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl std::fmt::Display for BuildError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Policy(mistakes) => write!(f, "the policy cannot be used:\n{mistakes}"),
+            Self::Spool(_) => f.write_str("usage cannot be recorded in gateway.data_dir"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Policy(_) => None,
+            Self::Spool(source) => Some(&**source),
+        }
+    }
+}
+
+/// How large a file of usage records grows.
+const SEGMENT_BYTES: u64 = 16 << 20;
+
 /// Builds a gateway. It is ready while at least one instance is.
-pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
+pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, BuildError> {
     let metrics = metrics::Metrics::register(&context.metrics);
+    let policy = policy::InForce::read(config.policy.as_deref()).map_err(BuildError::Policy)?;
+    let spool = match &config.data_dir {
+        Some(folder) => spool::Spool::open(&folder.join("usage"), config.usage_limit.bytes(), SEGMENT_BYTES)
+            .map_err(|error| BuildError::Spool(error.into()))?,
+        None => spool::Spool::none(),
+    };
     let fleet = fleet::Fleet::new(deps.instances);
-    let watch = watch::run(fleet.clone(), context.readiness.clone(), context.drain.clone());
+    let tasks = vec![
+        Task::new("fleet watch", watch::run(fleet.clone(), context.readiness.clone(), context.drain.clone())),
+        Task::new("policy watch", policy.clone().follow(config.policy.clone(), metrics.clone())),
+        Task::new("usage spool", spool.clone().keep_synced()),
+    ];
     let gateway = Arc::new(exchange::Gateway {
         callers: caller::Callers::new(&config.keys),
         drain: context.drain.clone(),
@@ -50,10 +94,15 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
         instance: deps.instance,
         max_request_bytes: deps.max_request_bytes,
         metrics,
+        policy,
+        requests: context.requests.clone(),
+        spool,
+        zone: config.zone.as_str().into(),
     });
     let grpc = InferenceServiceServer::new(surfaces::grpc::Grpc(Arc::clone(&gateway)))
         .max_decoding_message_size(deps.max_request_bytes);
     let own = Surface { grpc: Routes::new(grpc), names: vec![SERVICE_NAME], http: surfaces::openai::router(gateway) };
     let (router, health) = surface(own, &context.readiness, &context.drain);
-    Parts { router, tasks: vec![health, Task::new("fleet watch", watch)] }
+    let router = router.layer(axum::middleware::map_response(surfaces::grpc::trailers::add));
+    Ok(Parts { router, tasks: tasks.into_iter().chain([health]).collect() })
 }

@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     first_chunk: Histogram,
     duration: Histogram,
+    policies: Family<PolicyLabels, Counter>,
 }
 
 /// The surface that a request came through.
@@ -40,6 +41,12 @@ impl SurfaceName {
 struct RequestLabels {
     surface: &'static str,
     /// `FINISHED`, or the reason of the error: bounded by the catalogue.
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PolicyLabels {
+    /// `taken` or `refused`.
     outcome: &'static str,
 }
 
@@ -72,7 +79,18 @@ impl Metrics {
                 Some(Unit::Seconds),
                 seconds(),
             ),
+            policies: registry.register(
+                "gateway_policy_changes",
+                "Changes of the policy file, and whether they were taken",
+                None,
+                Family::default(),
+            ),
         }
+    }
+
+    pub(crate) fn policy_taken(&self, taken: bool) {
+        let outcome = if taken { "taken" } else { "refused" };
+        self.policies.get_or_create(&PolicyLabels { outcome }).inc();
     }
 
     pub(crate) fn began(&self) {

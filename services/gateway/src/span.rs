@@ -2,7 +2,8 @@
 //! (<https://github.com/open-telemetry/semantic-conventions-genai>); ours are `pointsman.*`.
 
 use http::HeaderMap;
-use pointsman_proto::inference::v1::{FinishReason, GenerateRequest, Usage};
+use pointsman_policy::Decision;
+use pointsman_proto::inference::v1::{AttemptKind, FinishReason, GenerateRequest, Usage};
 use pointsman_telemetry::{bounded, propagation};
 use tracing::{Span, field};
 
@@ -28,25 +29,54 @@ pub(crate) fn operation(request: &GenerateRequest, caller: &Caller, surface: Sur
         gen_ai.response.time_to_first_chunk = field::Empty,
         gen_ai.usage.input_tokens = field::Empty,
         gen_ai.usage.output_tokens = field::Empty,
+        pointsman.decision_id = field::Empty,
+        pointsman.instance = field::Empty,
+        pointsman.policy_revision = field::Empty,
         pointsman.request_id = bounded(&request.request_id),
+        pointsman.rule = field::Empty,
         pointsman.surface = surface.name(),
-        pointsman.tenant = &*caller.tenant,
+        pointsman.target = field::Empty,
+        pointsman.tenant = bounded(&caller.tenant),
     );
     propagation::set_parent(&span, headers);
     span
 }
 
+/// Notes where a request may go, and by which policy.
+pub(crate) fn decided(span: &Span, decision: &Decision) {
+    span.record("pointsman.decision_id", decision.id());
+    if !decision.policy_revision.is_empty() {
+        span.record("pointsman.policy_revision", &*decision.policy_revision)
+            .record("pointsman.rule", &*decision.rule.name);
+    }
+}
+
+/// Notes what answers.
+pub(crate) fn answering(span: &Span, target: &str, instance: &str) {
+    span.record("pointsman.target", target).record("pointsman.instance", instance);
+}
+
 /// Begins the span of one try against one instance.
-pub(crate) fn attempt(target: &str, instance: &str) -> Span {
+pub(crate) fn attempt(target: &str, instance: &str, kind: AttemptKind) -> Span {
     tracing::info_span!(
         "attempt",
         otel.name = format!("attempt {target}"),
         otel.kind = "client",
         otel.status_code = field::Empty,
         error.type = field::Empty,
+        pointsman.attempt.kind = kind.as_str_name().trim_start_matches("ATTEMPT_KIND_"),
+        pointsman.attempt.outcome = field::Empty,
         pointsman.target = target,
         pointsman.instance = instance,
     )
+}
+
+/// Notes how an attempt ended.
+pub(crate) fn attempt_ended(span: &Span, outcome: &'static str, is_failure: bool) {
+    span.record("pointsman.attempt.outcome", outcome);
+    if is_failure {
+        failed(span, outcome);
+    }
 }
 
 /// Notes what was consumed.

@@ -1,4 +1,5 @@
 //! The public surfaces: each reads a request from its wire, and writes an answer to it.
 
 pub(crate) mod grpc;
+pub(crate) mod named;
 pub(crate) mod openai;

@@ -1,17 +1,18 @@
 //! Keeps the view of the fleet true: asks each instance what it serves, and watches its health.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use futures::future::join_all;
-use pointsman_proto::inference::v1::DescribeRequest;
 use pointsman_proto::inference::v1::inference_service_server::SERVICE_NAME;
+use pointsman_proto::inference::v1::{DescribeRequest, WatchLoadRequest};
 use pointsman_server::{Drain, Readiness};
 use tonic::Status;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Instance};
 
 /// How long an instance may take to describe itself.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
@@ -31,14 +32,14 @@ async fn watch(fleet: &Fleet, index: usize, readiness: &Readiness, drain: &Drain
     let mut reached = true;
     loop {
         let ended = follow(fleet, index, readiness, &mut reached, &mut pause).await;
-        readiness.set(fleet.set(index, None, false));
+        readiness.set(fleet.unready(index));
         if std::mem::take(&mut reached) && !drain.has_begun() {
             let name = &fleet.instances()[index].name;
             let error = ended.err().map_or_else(
                 || "it closed the watch".to_owned(),
                 |status| format!("{:?}: {}", status.code(), status.message()),
             );
-            tracing::info!(instance = name, error, "an instance cannot be reached; trying again and again");
+            tracing::info!(instance = &**name, error, "an instance cannot be reached; trying again and again");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(BACKOFF.1);
@@ -56,15 +57,41 @@ async fn follow(
     let instance = &fleet.instances()[index];
     let request = HealthCheckRequest { service: SERVICE_NAME.to_owned() };
     let mut changes = HealthClient::new(instance.channel.clone()).watch(request).await?.into_inner();
-    while let Some(change) = changes.message().await? {
-        let ready = change.status() == ServingStatus::Serving;
+    let mut load = std::pin::pin!(follow_load(instance));
+    loop {
+        let change = tokio::select! {
+            change = changes.message() => change?,
+            never = &mut load => match never {},
+        };
+        let Some(change) = change else { return Ok(()) };
+        (*reached, *pause) = (true, BACKOFF.0);
+        if change.status() != ServingStatus::Serving {
+            // At once: an instance that hangs would not describe itself either.
+            readiness.set(fleet.unready(index));
+            tracing::info!(instance = &*instance.name, ready = false, "an instance says how it is");
+            continue;
+        }
         // Asked again at each change: what comes back after a restart may serve something else.
         let described = tokio::time::timeout(DESCRIBE_LIMIT, instance.client().describe(DescribeRequest {}))
             .await
             .map_err(|_| Status::deadline_exceeded("describe took too long"))??;
-        readiness.set(fleet.set(index, Some(described.into_inner().targets), ready));
-        tracing::info!(instance = instance.name, ready, "an instance says how it is");
-        (*reached, *pause) = (true, BACKOFF.0);
+        readiness.set(fleet.describe(index, described.into_inner()));
+        tracing::info!(instance = &*instance.name, ready = true, "an instance says how it is");
     }
-    Ok(())
+}
+
+/// Notes what an instance says of its load, again and again.
+async fn follow_load(instance: &Instance) -> Infallible {
+    let mut pause = BACKOFF.0;
+    loop {
+        if let Ok(loads) = instance.client().watch_load(WatchLoadRequest {}).await {
+            let mut loads = loads.into_inner();
+            while let Ok(Some(load)) = loads.message().await {
+                instance.says(&load);
+                pause = BACKOFF.0;
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(BACKOFF.1);
+    }
 }

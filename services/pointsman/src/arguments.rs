@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// Runs the whole mesh in one process, with the bundled demo model unless told otherwise.
     Up(UpOptions),
     /// Runs a gateway.
-    Gateway(ServeOptions),
+    Gateway(GatewayOptions),
     /// Runs a worker.
     Worker(WorkerOptions),
     /// Sends a chat and prints the answer as it comes; without text, holds a conversation.
@@ -32,6 +32,12 @@ pub(crate) enum Command {
     Models(ClientOptions),
     /// Shows the spans of a recent request, from the operator port.
     Trace(TraceOptions),
+    /// Lists the requests in flight, from the operator port.
+    Requests(OperatorOptions),
+    /// Ends a request in flight, at the operator port.
+    Cancel(CancelOptions),
+    /// Checks and explains policies.
+    Policy(PolicyOptions),
     /// Makes keys for callers.
     Key(KeyOptions),
 }
@@ -64,6 +70,9 @@ pub(crate) struct EngineOptions {
     /// What generates.
     #[arg(long, value_enum)]
     pub(crate) engine: Option<EngineKind>,
+    /// What the simulated engine answers, as YAML; see docs/reference/script.md.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,10 +83,40 @@ pub(crate) enum EngineKind {
     Simulated,
 }
 
+/// What a gateway takes beside.
+#[derive(Debug, Args)]
+pub(crate) struct RouteOptions {
+    /// The policy: virtual models and where they lead; see docs/reference/policy.md.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// The folder for usage records [default: they are counted and dropped].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+impl RouteOptions {
+    /// What is given here wins over the file. Returns what is wrong with it: nothing can be.
+    pub(crate) fn change(&self, config: &mut pointsman_gateway::Config) -> Vec<String> {
+        config.policy = self.policy.clone().or(config.policy.take());
+        config.data_dir = self.data_dir.clone().or(config.data_dir.take());
+        Vec::new()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayOptions {
+    #[command(flatten)]
+    pub(crate) serve: ServeOptions,
+    #[command(flatten)]
+    pub(crate) route: RouteOptions,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct UpOptions {
     #[command(flatten)]
     pub(crate) serve: ServeOptions,
+    #[command(flatten)]
+    pub(crate) route: RouteOptions,
     #[command(flatten)]
     pub(crate) engine: EngineOptions,
 }
@@ -128,9 +167,59 @@ pub(crate) struct ChatOptions {
 pub(crate) struct TraceOptions {
     /// A request id (`x-request-id`) or a trace id (`x-pointsman-trace-id`).
     pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) operator: OperatorOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelOptions {
+    /// A request id (`x-request-id`) or a trace id (`x-pointsman-trace-id`).
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) operator: OperatorOptions,
+}
+
+/// What every command of operators takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OperatorOptions {
     /// Where the operator port listens.
     #[arg(long, value_name = "URL", env = "POINTSMAN_OPERATOR_ADDRESS", default_value = "http://127.0.0.1:8081")]
     pub(crate) operator_address: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyOptions {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Checks a policy file; tells every mistake with its line and column.
+    Check {
+        /// The policy.
+        file: PathBuf,
+    },
+    /// Says what a policy would do with a request, and why.
+    Explain(ExplainOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainOptions {
+    /// The policy.
+    pub(crate) file: PathBuf,
+    /// The request: a GenerateRequest in protobuf's JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: PathBuf,
+    /// The tenant that sends it.
+    #[arg(long, default_value = pointsman_types::LOCAL_TENANT)]
+    pub(crate) tenant: String,
+    /// The id of the key that it is sent with.
+    #[arg(long, default_value = "")]
+    pub(crate) key: String,
+    /// Repeats the chance of a decision: its id is this number in hexadecimal digits [default: random].
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@ pub(crate) mod chat;
 pub(crate) mod gateway;
 pub(crate) mod key;
 pub(crate) mod models;
+pub(crate) mod policy;
+pub(crate) mod requests;
 pub(crate) mod trace;
 pub(crate) mod up;
 pub(crate) mod worker;
@@ -15,17 +17,22 @@ use pointsman_server::{Context, Parts, Process, ProcessConfig};
 use pointsman_telemetry::Identity;
 use pointsman_types::Origin;
 
-/// Runs a service to its end.
-async fn serve(
-    service: &str,
+/// A service that is to be run.
+struct Service<'a> {
+    /// `up`, `gateway` or `worker`.
+    name: &'static str,
+    /// Whom its listener faces.
     origin: Origin,
-    config: &ProcessConfig,
+    config: &'a ProcessConfig,
     listen: SocketAddr,
     operator_listen: SocketAddr,
-    build: impl AsyncFnOnce(Context) -> Result<Parts>,
-) -> Result<()> {
-    let instance = config.server.instance.clone().unwrap_or_else(|| format!("{service}-{:08x}", rand::random::<u32>()));
-    let identity = Identity { service: format!("pointsman-{service}"), instance, version: env!("CARGO_PKG_VERSION") };
+}
+
+/// Runs a service to its end.
+async fn serve(service: Service<'_>, build: impl AsyncFnOnce(Context) -> Result<Parts>) -> Result<()> {
+    let Service { name, origin, config, listen, operator_listen } = service;
+    let instance = config.server.instance.clone().unwrap_or_else(|| format!("{name}-{:08x}", rand::random::<u32>()));
+    let identity = Identity { service: format!("pointsman-{name}"), instance, version: env!("CARGO_PKG_VERSION") };
     let process = Process { identity, config: config.clone(), listen, operator_listen, origin };
     pointsman_server::run(process, async |context| Ok(build(context).await?)).await?;
     Ok(())

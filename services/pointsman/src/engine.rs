@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use pointsman_engine::Engine;
 use pointsman_engine::simulated::{self, SimulatedEngine};
+use pointsman_server::ConfigError;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{EngineKind, EngineOptions};
@@ -66,6 +67,11 @@ impl EngineConfig {
         if options.model.is_some() {
             *self = Self::Unchosen;
         }
+        match (self, &options.script) {
+            (_, None) => {}
+            (Self::Simulated(config), Some(script)) => config.script = Some(script.clone()),
+            _ => return vec!["--script: only the simulated engine follows one; add `--engine simulated`".to_owned()],
+        }
         Vec::new()
     }
 
@@ -90,7 +96,14 @@ impl EngineConfig {
         match self {
             #[cfg(feature = "mistralrs")]
             Self::Mistralrs(config) => Ok(Arc::new(pointsman_engine_mistralrs::MistralrsEngine::load(config).await?)),
-            Self::Simulated(config) => Ok(Arc::new(SimulatedEngine::new(config))),
+            Self::Simulated(config) => {
+                let script = config.read_script().map_err(ConfigError::Invalid)?;
+                let engine = SimulatedEngine::new(config);
+                Ok(Arc::new(match script {
+                    Some(script) => engine.scripted(script),
+                    None => engine,
+                }))
+            }
             #[cfg(not(feature = "mistralrs"))]
             Self::Unchosen => anyhow::bail!("no engine was chosen"),
         }

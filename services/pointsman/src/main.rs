@@ -58,6 +58,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Chat(options) => commands::chat::run(options).await,
         Command::Models(options) => commands::models::run(options).await,
         Command::Trace(options) => commands::trace::run(options).await,
+        Command::Requests(options) => commands::requests::list(options).await,
+        Command::Cancel(options) => commands::requests::cancel(options).await,
+        Command::Policy(options) => commands::policy::run(options),
         Command::Key(options) => commands::key::run(&options),
     }
 }

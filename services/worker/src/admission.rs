@@ -7,56 +7,42 @@ use std::time::{Duration, Instant};
 use pointsman_errors::{Error, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::metrics::Metrics;
+use crate::load::{Loads, Share};
+use crate::metrics::{Counted, Metrics};
 
 /// Slots, and a bounded queue before them, first come first served.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     slots: Arc<Semaphore>,
+    /// As many as there are slots and places in the queue: whoever is here has one, to the end.
     places: Arc<Semaphore>,
     slot_count: usize,
     /// How long a slot was held lately, in milliseconds: a moving average, for the hint to come back.
     held_ms: Arc<AtomicU64>,
+    loads: Loads,
     metrics: Metrics,
 }
 
 impl Admission {
-    pub(crate) fn new(slots: usize, queue: usize, metrics: Metrics) -> Self {
+    pub(crate) fn new(slots: usize, queue: usize, loads: Loads, metrics: Metrics) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(slots)),
-            places: Arc::new(Semaphore::new(queue)),
+            places: Arc::new(Semaphore::new(slots + queue)),
             slot_count: slots,
             held_ms: Arc::new(AtomicU64::new(0)),
+            loads,
             metrics,
         }
     }
 
-    /// Waits for a slot. Fails at once if the queue is full. Dropping the future leaves the queue.
-    pub(crate) async fn enter(&self) -> Result<Slot, Error> {
-        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(self.slot(permit));
-        }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+    /// Takes a place, or fails at once if the queue is full. All work for a request comes after this, the
+    /// counting of its prompt too: so the queue bounds it.
+    pub(crate) fn place(&self) -> Result<Place, Error> {
+        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
             let message = "this worker's queue is full; wait as long as the retry hint says, or go to another";
             return Err(Error::new(Reason::QueueFull, message).retry_after(self.wait_hint()));
         };
-        let waiting = self.metrics.queued();
-        // Never closed: an error cannot come.
-        let permit = Arc::clone(&self.slots).acquire_owned().await;
-        drop((place, waiting));
-        match permit {
-            Ok(permit) => Ok(self.slot(permit)),
-            Err(_) => Err(Error::new(Reason::ShuttingDown, "this worker takes nothing new; go to another")),
-        }
-    }
-
-    fn slot(&self, permit: OwnedSemaphorePermit) -> Slot {
-        Slot {
-            since: Instant::now(),
-            held_ms: Arc::clone(&self.held_ms),
-            _running: self.metrics.running(),
-            _permit: permit,
-        }
+        Ok(Place { waiting: self.metrics.queued(), share: self.loads.enter(), admission: self.clone(), permit })
     }
 
     /// How long it takes until a place in a full queue is free: one slot's time, shared by all slots.
@@ -67,13 +53,57 @@ impl Admission {
     }
 }
 
+/// The right to wait for a slot. Dropping it leaves the queue.
+#[derive(Debug)]
+pub(crate) struct Place {
+    waiting: Counted,
+    share: Share,
+    admission: Admission,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Says how large the request is, once that is known.
+    pub(crate) fn count(&mut self, prompt_tokens: u32, max_output_tokens: u32) {
+        self.share.count(prompt_tokens, max_output_tokens);
+    }
+
+    /// Waits for a slot. Dropping the future leaves the queue.
+    pub(crate) async fn slot(self) -> Result<Slot, Error> {
+        let Self { waiting, mut share, admission, permit: place } = self;
+        let Ok(permit) = Arc::clone(&admission.slots).acquire_owned().await else {
+            // Never closed: this cannot come.
+            return Err(Error::new(Reason::ShuttingDown, "this worker takes nothing new; go to another"));
+        };
+        let running = admission.metrics.running();
+        drop(waiting);
+        share.run();
+        let held_ms = Arc::clone(&admission.held_ms);
+        Ok(Slot { since: Instant::now(), held_ms, share, _running: running, _permit: permit, _place: place })
+    }
+}
+
 /// The right to generate, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Slot {
     since: Instant,
     held_ms: Arc<AtomicU64>,
-    _running: crate::metrics::Counted,
+    share: Share,
+    _running: Counted,
     _permit: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    /// Returns when it was given.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Says that the prompt has been read.
+    pub(crate) fn prompt_read(&mut self) {
+        self.share.prompt_read();
+    }
 }
 
 impl Drop for Slot {
@@ -91,30 +121,47 @@ mod tests {
     use pointsman_errors::Reason;
 
     use super::Admission;
+    use crate::load::Loads;
     use crate::metrics::Metrics;
 
     fn admission(slots: usize, queue: usize) -> Admission {
-        Admission::new(slots, queue, Metrics::register(&pointsman_server::Metrics::default()))
+        let metrics = Metrics::register(&pointsman_server::Metrics::default());
+        Admission::new(slots, queue, Loads::new(slots), metrics)
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_with_a_hint() {
         let admission = admission(1, 1);
-        let _slot = admission.enter().await.unwrap();
-        let mut waiting = Box::pin(admission.enter());
-        assert!(waiting.as_mut().now_or_never().is_none());
-        let error = admission.enter().await.unwrap_err();
+        let _slot = admission.place().unwrap().slot().await.unwrap();
+        let waiting = admission.place().unwrap();
+        let error = admission.place().unwrap_err();
         assert_eq!(error.reason(), Reason::QueueFull);
         assert!(error.retry_delay().is_some());
         drop(waiting);
-        assert!(Box::pin(admission.enter()).as_mut().now_or_never().is_none(), "the place is free again");
+        let mut waiting = Box::pin(admission.place().unwrap().slot());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert!(admission.place().is_err());
+        drop(waiting);
+        assert!(admission.place().is_ok(), "the place is free again");
+    }
+
+    #[tokio::test]
+    async fn who_is_not_yet_counted_fills_the_queue_too() {
+        let admission = admission(1, 0);
+        let place = admission.place().unwrap();
+        assert!(admission.place().is_err());
+        let slot = place.slot().await.unwrap();
+        assert!(admission.place().is_err());
+        drop(slot);
+        admission.place().unwrap().slot().await.unwrap();
     }
 
     #[tokio::test]
     async fn slots_pass_on_in_order() {
         let admission = admission(1, 2);
-        let slot = admission.enter().await.unwrap();
-        let (mut first, mut second) = (Box::pin(admission.enter()), Box::pin(admission.enter()));
+        let slot = admission.place().unwrap().slot().await.unwrap();
+        let (first, second) = (admission.place().unwrap(), admission.place().unwrap());
+        let (mut first, mut second) = (Box::pin(first.slot()), Box::pin(second.slot()));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
         drop(slot);
         assert!(second.as_mut().now_or_never().is_none(), "the first comes first");

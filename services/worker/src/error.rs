@@ -1,14 +1,11 @@
-//! What becomes of an engine's errors: what the caller is told, and what the log,
-//! the trace and the metrics.
+//! What becomes of an engine's errors: what the caller is told, and what the log.
 
 use std::time::Duration;
 
 use pointsman_engine::EngineError;
 use pointsman_errors::{Error, Reason};
-use tracing::Span;
 
-use crate::metrics::{Metrics, Outcome};
-use crate::probe::EngineHealth;
+use crate::probe::{EngineHealth, Round};
 
 /// What the caller is told.
 pub(crate) fn for_caller(error: &EngineError) -> Error {
@@ -28,6 +25,10 @@ pub(crate) fn for_caller(error: &EngineError) -> Error {
             Reason::GenerationFailed,
             "the engine failed this request; if it fails again, give the operators the trace id",
         ),
+        EngineError::Chosen { reason, message, retry_after } => {
+            let error = Error::new(*reason, message.clone());
+            if let Some(delay) = retry_after { error.retry_after(*delay) } else { error }
+        }
         EngineError::Lost { .. } => Error::new(
             Reason::EngineLost,
             "the engine died while it generated; the answer so far is not whole. Try again",
@@ -36,20 +37,17 @@ pub(crate) fn for_caller(error: &EngineError) -> Error {
     }
 }
 
-/// Logs an engine's error; a loss makes the worker not ready.
-pub(crate) fn report(error: &EngineError, health: &EngineHealth) {
+/// Logs an engine's error; a loss makes the worker not ready. The round is that in which the engine was asked.
+pub(crate) fn report(error: &EngineError, health: &EngineHealth, round: Round) {
     match error {
-        EngineError::InvalidRequest { .. } | EngineError::ContextTooLong { .. } | EngineError::Saturated => {}
+        EngineError::InvalidRequest { .. }
+        | EngineError::ContextTooLong { .. }
+        | EngineError::Saturated
+        | EngineError::Chosen { .. } => {}
         EngineError::Failed { detail } => tracing::error!(detail, "the engine failed a request"),
         EngineError::Lost { detail } => {
             tracing::error!(detail, "the engine was lost");
-            health.lost();
+            health.lost(round);
         }
     }
-}
-
-/// Notes on the span and in the metrics how a request ended.
-pub(crate) fn failed(span: &Span, metrics: &Metrics, reason: Reason) {
-    metrics.ended(Outcome::Failed(reason));
-    span.record("otel.status_code", "ERROR").record("error.type", reason.name());
 }

@@ -1,47 +1,42 @@
-//! One generation as a stream of frames, with everything that is held for its life.
+//! One generation: from the engine's first event to its last, with everything that is held for that time.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use futures::stream::{BoxStream, Stream};
+use futures::StreamExt;
 use pointsman_engine::{EngineError, Event, Generation};
-use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{ChoiceFinished, FinishReason, Finished, Frame, Started, Usage};
+use pointsman_proto::inference::v1::{ChoiceFinished, FinishReason, Finished, Usage};
 use pointsman_telemetry::LastingSpan;
+use tokio::task::coop::consume_budget;
 use tonic::Status;
 use tracing::Span;
 
 use crate::admission::Slot;
-use crate::error::{failed, for_caller, report};
-use crate::metrics::{Metrics, Outcome, TokenKind};
-use crate::probe::EngineHealth;
+use crate::error::{for_caller, report};
+use crate::frames::Reader;
+use crate::operation::Operation;
+use crate::probe::{EngineHealth, Round};
 
-/// What `GenerateStream` answers.
-pub(crate) type FrameStream = BoxStream<'static, Result<Frame, Status>>;
-
-/// A generation that runs. Dropping it ends the engine's work, then frees the slot, in the order of the
-/// fields.
+/// A generation that runs. Dropping it ends the engine's work, then frees the slot, then says how it ended, in
+/// the order of the fields.
 pub(crate) struct Generating {
     events: Generation,
-    queued: VecDeque<Body>,
-    sequence: u64,
     phase: Phase,
     output_tokens: u32,
-    begin: Instant,
-    held: Held,
+    slot: Slot,
+    health: EngineHealth,
+    round: Round,
+    operation: Operation,
 }
 
-/// What a generation holds for its life.
-pub(crate) struct Held {
-    /// The span of the request.
-    pub(crate) span: LastingSpan,
-    pub(crate) health: EngineHealth,
-    pub(crate) metrics: Metrics,
-    /// Freed when the generation is dropped, after the engine has been told.
-    pub(crate) _slot: Slot,
+/// What a generation begins with.
+pub(crate) struct Begun {
+    pub(crate) events: Generation,
+    /// The span in which the engine reads the prompt.
+    pub(crate) prefill: Span,
+    pub(crate) slot: Slot,
+    /// When the engine was asked.
+    pub(crate) round: Round,
 }
 
 /// The spans of a phase last as long as the phase.
@@ -52,92 +47,75 @@ enum Phase {
 }
 
 impl Generating {
-    pub(crate) fn new(events: Generation, started: Started, prefill: Span, held: Held) -> Self {
-        Self {
-            events,
-            queued: VecDeque::from([Body::Started(started)]),
-            sequence: 0,
-            phase: Phase::Prefill { _span: prefill.into() },
-            output_tokens: 0,
-            begin: Instant::now(),
-            held,
+    pub(crate) fn new(begun: Begun, health: EngineHealth, operation: Operation) -> Self {
+        let Begun { events, prefill, slot, round } = begun;
+        let phase = Phase::Prefill { _span: prefill.into() };
+        Self { events, phase, output_tokens: 0, slot, health, round, operation }
+    }
+
+    /// Takes the engine's events as they come. When the last one is there all is given back, and only then the
+    /// reader is told: whoever has read to the end finds the slot free and the request counted.
+    pub(crate) async fn run(mut self, reader: Reader) {
+        let last = loop {
+            // An engine whose events are all there must not keep its neighbours from the thread.
+            consume_budget().await;
+            match self.events.next().await {
+                Some(Ok(Event::Delta { delta, tokens })) => {
+                    self.count(tokens);
+                    // The reader is dropped only after this.
+                    let _ = reader.send(Ok(Body::Delta(delta)));
+                }
+                Some(Ok(Event::Finished { reason, usage })) => break self.finish(reason, usage),
+                Some(Err(error)) => break vec![Err(self.fail(&error))],
+                None => {
+                    let detail = "the stream ended without an end".to_owned();
+                    break vec![Err(self.fail(&EngineError::Lost { detail }))];
+                }
+            }
+        };
+        drop(self);
+        for body in last {
+            let _ = reader.send(body);
         }
     }
 
-    fn frame(&mut self, body: Body) -> Frame {
-        self.sequence += 1;
-        Frame { sequence: self.sequence, body: Some(body) }
+    fn count(&mut self, tokens: u32) {
+        if let Phase::Prefill { .. } = self.phase {
+            self.first_piece();
+        }
+        self.output_tokens += tokens;
+        self.operation.metrics().output_tokens(tokens);
     }
 
-    /// The first tokens are there: the prompt has been read.
-    fn first_tokens(&mut self) {
+    /// The first piece is there: the prompt has been read.
+    fn first_piece(&mut self) {
+        self.slot.prompt_read();
         let now = Instant::now();
-        self.held.metrics.first_token(now - self.begin);
-        let span = tracing::info_span!(parent: &*self.held.span, "decode");
+        self.operation.metrics().first_token(now - self.slot.since());
+        let span = tracing::info_span!(parent: self.operation.span(), "decode");
         self.phase = Phase::Decode { _span: span.into(), since: now };
     }
 
-    fn finish(&mut self, reason: FinishReason, usage: Usage) -> Frame {
+    fn finish(&mut self, reason: FinishReason, usage: Usage) -> Vec<Result<Body, Status>> {
         if let Phase::Decode { since, .. } = self.phase
             && self.output_tokens > 1
         {
-            self.held.metrics.per_token(since.elapsed() / (self.output_tokens - 1));
+            self.operation.metrics().per_token(since.elapsed() / (self.output_tokens - 1));
         }
         self.phase = Phase::Ended;
-        self.held.metrics.ended(Outcome::Finished);
-        let name = reason.as_str_name().trim_start_matches("FINISH_REASON_").to_ascii_lowercase();
-        self.held.span.record("gen_ai.response.finish_reasons", name);
-        if let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) {
-            self.held.span.record("gen_ai.usage.input_tokens", input).record("gen_ai.usage.output_tokens", output);
-        }
-        self.queued.push_back(Body::Usage(usage));
-        self.queued.push_back(Body::Finished(Finished {}));
-        self.frame(Body::ChoiceFinished(ChoiceFinished { choice: 0, reason: reason.into() }))
+        self.operation.finished(reason, &usage);
+        vec![
+            Ok(Body::ChoiceFinished(ChoiceFinished { choice: 0, reason: reason.into() })),
+            Ok(Body::Usage(usage)),
+            Ok(Body::Finished(Finished {})),
+        ]
     }
 
     fn fail(&mut self, error: &EngineError) -> Status {
         self.phase = Phase::Ended;
-        let span = (*self.held.span).clone();
-        let _inside = span.enter();
-        report(error, &self.held.health);
+        self.operation.span().in_scope(|| report(error, &self.health, self.round));
         let error = for_caller(error);
-        failed(&span, &self.held.metrics, error.reason());
+        self.operation.failed(error.reason());
         error.into()
-    }
-}
-
-impl Stream for Generating {
-    type Item = Result<Frame, Status>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if let Some(body) = this.queued.pop_front() {
-            return Poll::Ready(Some(Ok(this.frame(body))));
-        }
-        if let Phase::Ended = this.phase {
-            return Poll::Ready(None);
-        }
-        let next = match ready!(this.events.as_mut().poll_next(context)) {
-            Some(Ok(Event::Delta { delta, tokens })) => {
-                if let Phase::Prefill { .. } = this.phase {
-                    this.first_tokens();
-                }
-                this.output_tokens += tokens;
-                this.held.metrics.tokens(TokenKind::Output, tokens);
-                Ok(this.frame(Body::Delta(delta)))
-            }
-            Some(Ok(Event::Finished { reason, usage })) => Ok(this.finish(reason, usage)),
-            Some(Err(error)) => Err(this.fail(&error)),
-            None => Err(this.fail(&EngineError::Lost { detail: "the stream ended without an end".to_owned() })),
-        };
-        Poll::Ready(Some(next))
-    }
-}
-
-impl Drop for Generating {
-    fn drop(&mut self) {
-        if !matches!(self.phase, Phase::Ended) {
-            failed(&self.held.span, &self.held.metrics, Reason::Cancelled);
-        }
     }
 }

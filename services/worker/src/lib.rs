@@ -3,17 +3,23 @@
 //! It owns the engine's weights (through `dyn Engine`) and a bounded admission queue. It depends on
 //! nothing but its engine. It refuses to route, and to know which engine it runs.
 //!
-//! A request passes, in order: [`service`] (checks), [`admission`] (a slot, or a place in the queue),
-//! [`generation`] (frames, to the end of the stream). Dropping the stream frees the slot. [`probe`] keeps
-//! the worker's health true: it is ready once a real generation has succeeded.
+//! A request passes, in order: [`service`] (who asks), [`taken`] (checks, a place, the slot), [`admission`] (slots
+//! and the queue before them), [`generation`] (the engine's events). [`frames`] is the reader's end: it lets the
+//! work go on without the reader, and ends it when the reader goes. [`operation`] says how it ended, whatever
+//! ended it. [`load`] tells how busy the worker is; [`probe`] keeps its health true: it is ready once a real
+//! generation has succeeded.
 
 mod admission;
 mod config;
 mod error;
+mod frames;
 mod generation;
+mod load;
 mod metrics;
+mod operation;
 mod probe;
 mod service;
+mod taken;
 
 use std::sync::Arc;
 
@@ -41,16 +47,19 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
     let health = probe::EngineHealth::new(context.readiness.clone());
     let probe = probe::run(Arc::clone(&deps.engine), health.clone());
     let slots = config.slots.min(deps.engine.max_concurrent());
-    let admission = admission::Admission::new(slots, config.queue, metrics.clone());
+    let loads = load::Loads::new(slots);
     let worker = service::Worker {
         instance: deps.instance,
         zone: config.zone.clone(),
         engine: deps.engine,
-        admission,
+        admission: admission::Admission::new(slots, config.queue, loads.clone(), metrics.clone()),
+        drain: context.drain.clone(),
         health,
+        loads,
         metrics,
     };
-    let service = InferenceServiceServer::new(worker).max_decoding_message_size(deps.max_request_bytes);
+    let service = service::Service(Arc::new(worker));
+    let service = InferenceServiceServer::new(service).max_decoding_message_size(deps.max_request_bytes);
     let own = Surface { grpc: Routes::new(service), names: vec![SERVICE_NAME], http: Router::new() };
     let (router, health) = surface(own, &context.readiness, &context.drain);
     Parts { router, tasks: vec![health, Task::new("engine probe", probe)] }

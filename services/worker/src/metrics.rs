@@ -1,5 +1,6 @@
 //! What a worker counts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman_errors::Reason;
@@ -13,11 +14,15 @@ use prometheus_client::registry::Unit;
 
 /// Handles to a worker's metrics. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct Metrics(Arc<Handles>);
+
+#[derive(Debug)]
+struct Handles {
     queued: Gauge,
     running: Gauge,
     requests: Family<RequestLabels, Counter>,
-    tokens: Family<TokenLabels, Counter>,
+    input_tokens: Counter,
+    output_tokens: Counter,
     first_token: Histogram,
     per_token: Histogram,
 }
@@ -29,15 +34,19 @@ pub(crate) enum Outcome {
     Failed(Reason),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokenKind {
-    Input,
-    Output,
-}
-
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     outcome: &'static str,
+}
+
+impl From<Outcome> for RequestLabels {
+    fn from(outcome: Outcome) -> Self {
+        let outcome = match outcome {
+            Outcome::Finished => "FINISHED",
+            Outcome::Failed(reason) => reason.name(),
+        };
+        Self { outcome }
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -54,24 +63,29 @@ impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Self {
         let buckets =
             |(start, factor, count)| prometheus_client::metrics::histogram::exponential_buckets(start, factor, count);
-        Self {
+        let tokens: Family<TokenLabels, Counter> =
+            registry.register("worker_tokens", "Tokens read (input) and written (output)", None, Family::default());
+        // Looked up once: the second is counted at every piece of an answer.
+        let of_kind = |kind| tokens.get_or_create(&TokenLabels { kind }).clone();
+        Self(Arc::new(Handles {
             queued: registry.register(
                 "worker_queued_requests",
-                "Requests that wait for a slot",
+                "Requests that wait for a slot, or for the count of their prompt",
                 None,
                 Gauge::default(),
             ),
-            running: registry.register("worker_running_requests", "Requests that hold a slot", None, Gauge::default()),
-            requests: registry.register("worker_requests", "Requests by how they ended", None, Family::default()),
-            tokens: registry.register(
-                "worker_tokens",
-                "Tokens read (input) and written (output)",
+            running: registry.register(
+                "worker_running_requests",
+                "Requests that hold a slot, until the engine is done with them",
                 None,
-                Family::default(),
+                Gauge::default(),
             ),
+            requests: registry.register("worker_requests", "Requests by how they ended", None, Family::default()),
+            input_tokens: of_kind("input"),
+            output_tokens: of_kind("output"),
             first_token: registry.register(
                 "worker_first_token",
-                "Time from getting a slot to the first piece of the answer",
+                "Time from getting a slot to the engine's first piece of the answer",
                 Some(Unit::Seconds),
                 Histogram::new(buckets(FIRST_TOKEN_BUCKETS)),
             ),
@@ -81,41 +95,45 @@ impl Metrics {
                 Some(Unit::Seconds),
                 Histogram::new(buckets(PER_TOKEN_BUCKETS)),
             ),
-        }
+        }))
     }
 
     /// Counts a request as waiting while the result lives.
     pub(crate) fn queued(&self) -> Counted {
-        Counted::new(&self.queued)
+        Counted::new(&self.0.queued)
     }
 
     /// Counts a request as running while the result lives.
     pub(crate) fn running(&self) -> Counted {
-        Counted::new(&self.running)
+        Counted::new(&self.0.running)
     }
 
     pub(crate) fn ended(&self, outcome: Outcome) {
-        let outcome = match outcome {
-            Outcome::Finished => "FINISHED",
-            Outcome::Failed(reason) => reason.name(),
-        };
-        self.requests.get_or_create(&RequestLabels { outcome }).inc();
+        self.0.requests.get_or_create(&outcome.into()).inc();
     }
 
-    pub(crate) fn tokens(&self, kind: TokenKind, count: u32) {
-        let kind = match kind {
-            TokenKind::Input => "input",
-            TokenKind::Output => "output",
-        };
-        self.tokens.get_or_create(&TokenLabels { kind }).inc_by(u64::from(count));
+    /// Returns how many requests have ended so.
+    #[cfg(test)]
+    pub(crate) fn count(&self, outcome: Outcome) -> u64 {
+        self.0.requests.get_or_create(&outcome.into()).get()
+    }
+
+    /// Counts tokens that the engine has taken to read.
+    pub(crate) fn input_tokens(&self, count: u32) {
+        self.0.input_tokens.inc_by(count.into());
+    }
+
+    /// Counts tokens that the engine has written.
+    pub(crate) fn output_tokens(&self, count: u32) {
+        self.0.output_tokens.inc_by(count.into());
     }
 
     pub(crate) fn first_token(&self, after: Duration) {
-        self.first_token.observe(after.as_secs_f64());
+        self.0.first_token.observe(after.as_secs_f64());
     }
 
     pub(crate) fn per_token(&self, each: Duration) {
-        self.per_token.observe(each.as_secs_f64());
+        self.0.per_token.observe(each.as_secs_f64());
     }
 }
 

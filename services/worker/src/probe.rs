@@ -1,13 +1,10 @@
 //! Keeps a worker's health true: ready once a real generation has succeeded, and again after each loss
 //! of the engine.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
-use pointsman_engine::{Engine, EngineError, Event, Job};
-use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{GenerateRequest, Message, Part, Role, part};
+use pointsman_engine::{Engine, try_out};
 use pointsman_server::Readiness;
 use tokio::sync::Notify;
 
@@ -18,20 +15,89 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// Whether the engine lives. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct EngineHealth {
+pub(crate) struct EngineHealth(Arc<Shared>);
+
+/// The number of a probe, and of what the engine was asked for since that probe began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Round(u64);
+
+#[derive(Debug)]
+struct Shared {
     readiness: Readiness,
-    lost: Arc<Notify>,
+    /// Held while the readiness is changed, so that a loss and a success are told in their order.
+    state: Mutex<State>,
+    lost: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last probe that began.
+    round: Round,
+    /// The last probe that succeeded.
+    proven: Round,
+    /// The latest round that has told of a loss.
+    lost: Option<Round>,
+}
+
+impl State {
+    /// Whether there is a loss that no probe has disproved. What was asked before a probe began cannot tell
+    /// of a loss after it: it died with the engine then.
+    fn is_lost(&self) -> bool {
+        self.lost >= Some(self.proven)
+    }
 }
 
 impl EngineHealth {
     pub(crate) fn new(readiness: Readiness) -> Self {
-        Self { readiness, lost: Arc::new(Notify::new()) }
+        Self(Arc::new(Shared { readiness, state: Mutex::default(), lost: Notify::new() }))
     }
 
-    /// Says that the engine was lost: the worker is not ready until a probe succeeds.
-    pub(crate) fn lost(&self) {
-        self.readiness.set(false);
-        self.lost.notify_one();
+    /// Returns the round in which the engine is asked now.
+    pub(crate) fn round(&self) -> Round {
+        self.state().round
+    }
+
+    /// Says that the engine was lost while it did what it was asked for in this round: the worker is not
+    /// ready until a probe succeeds, unless one has since.
+    pub(crate) fn lost(&self, round: Round) {
+        let mut state = self.state();
+        state.lost = state.lost.max(Some(round));
+        if state.is_lost() {
+            self.0.readiness.set(false);
+            self.0.lost.notify_one();
+        }
+    }
+
+    /// Says that a probe begins.
+    fn begin(&self) -> Round {
+        let mut state = self.state();
+        state.round.0 += 1;
+        state.round
+    }
+
+    /// Says that this probe has succeeded. Returns whether that makes the worker ready: it does not, if the
+    /// engine was lost by then to somebody who came after the probe had begun.
+    fn proven(&self, round: Round) -> bool {
+        let mut state = self.state();
+        state.proven = round;
+        let ready = !state.is_lost();
+        self.0.readiness.set(ready);
+        ready
+    }
+
+    /// Waits until the engine is lost.
+    async fn until_lost(&self) {
+        loop {
+            self.0.lost.notified().await;
+            // It may have been told of a loss that was over by then.
+            if self.state().is_lost() {
+                return;
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -39,38 +105,67 @@ impl EngineHealth {
 pub(crate) async fn run(engine: Arc<dyn Engine>, health: EngineHealth) {
     loop {
         let mut pause = BACKOFF.0;
-        loop {
-            match tokio::time::timeout(PROBE_LIMIT, generate_once(engine.as_ref())).await {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => tracing::warn!(?error, "a probe generation failed; this worker is not ready"),
-                Err(_) => {
-                    tracing::warn!(limit = ?PROBE_LIMIT, "a probe generation took too long; this worker is not ready")
-                }
-            }
+        while !probe(engine.as_ref(), &health).await {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BACKOFF.1);
         }
-        health.readiness.set(true);
         tracing::info!(target_name = engine.description().target, "a probe generation succeeded; this worker is ready");
-        health.lost.notified().await;
+        health.until_lost().await;
     }
 }
 
-/// One token of an answer to `Hello`.
-async fn generate_once(engine: &dyn Engine) -> Result<(), EngineError> {
-    let part = Part { kind: Some(part::Kind::Text("Hello".to_owned())) };
-    let message = Message { role: Role::User.into(), parts: vec![part], ..Message::default() };
-    let model = engine.description().target.clone();
-    let request = GenerateRequest { model, messages: vec![message], ..GenerateRequest::default() };
-    let request = Valid::new(request).map_err(|violations| EngineError::Failed {
-        detail: format!("the probe is no valid request: {violations:?}"),
-    })?;
-    let prompt_tokens = engine.count_prompt_tokens(&request).await?;
-    let mut generation = engine.generate(Job { request, prompt_tokens, max_output_tokens: 1 }).await?;
-    while let Some(event) = generation.next().await {
-        if let Event::Finished { .. } = event? {
-            return Ok(());
+/// Has the engine generate one token. Returns whether the worker is ready.
+async fn probe(engine: &dyn Engine, health: &EngineHealth) -> bool {
+    let round = health.begin();
+    match tokio::time::timeout(PROBE_LIMIT, try_out(engine)).await {
+        Ok(Ok(())) => health.proven(round),
+        Ok(Err(error)) => {
+            tracing::warn!(?error, "a probe generation failed; this worker is not ready");
+            false
+        }
+        Err(_) => {
+            tracing::warn!(limit = ?PROBE_LIMIT, "a probe generation took too long; this worker is not ready");
+            false
         }
     }
-    Err(EngineError::Lost { detail: "the probe's stream ended without an end".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use pointsman_server::Readiness;
+
+    use super::EngineHealth;
+
+    #[tokio::test]
+    async fn a_loss_and_a_success_are_told_in_their_order() {
+        let readiness = Readiness::default();
+        let health = EngineHealth::new(readiness.clone());
+        assert!(health.proven(health.begin()) && readiness.is_ready());
+        assert!(health.until_lost().now_or_never().is_none());
+
+        let before = health.round();
+        health.lost(before);
+        assert!(!readiness.is_ready());
+        assert!(health.until_lost().now_or_never().is_some());
+
+        // Whoever was asked before the probe died of the loss that it is about, however late it says so.
+        let probe = health.begin();
+        health.lost(before);
+        assert!(health.proven(probe) && readiness.is_ready());
+        health.lost(before);
+        assert!(readiness.is_ready(), "a late report unsettles nobody");
+        assert!(health.until_lost().now_or_never().is_none());
+
+        // Whoever was asked after it began may have died after its success.
+        let probe = health.begin();
+        let during = health.round();
+        health.lost(during);
+        assert!(!health.proven(probe) && !readiness.is_ready(), "a loss is not overwritten");
+        assert!(health.until_lost().now_or_never().is_some());
+        let probe = health.begin();
+        assert!(health.proven(probe) && readiness.is_ready());
+        health.lost(health.round());
+        assert!(!readiness.is_ready());
+    }
 }

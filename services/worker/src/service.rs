@@ -4,119 +4,72 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::StreamExt;
-use pointsman_engine::{Engine, EngineError, Job};
-use pointsman_errors::{Error, Reason};
+use futures::stream::BoxStream;
+use pointsman_engine::{Engine, EngineError};
+use pointsman_errors::Error;
 use pointsman_proto::fold::Fold;
 use pointsman_proto::inference::v1::inference_service_server::InferenceService;
 use pointsman_proto::inference::v1::{
-    DescribeRequest, DescribeResponse, GenerateRequest, GenerateResponse, MeshContext, Started, TargetDescription,
+    DescribeRequest, DescribeResponse, GenerateRequest, GenerateResponse, Load, MeshContext, WatchLoadRequest,
 };
-use pointsman_proto::{Valid, abilities, mesh_context};
+use pointsman_proto::mesh_context;
+use pointsman_server::{Deadline, Drain};
 use pointsman_telemetry::{bounded, propagation};
-use pointsman_types::{LOCAL_TENANT, TargetName, new_request_id};
+use pointsman_types::LOCAL_TENANT;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, field};
 
 use crate::admission::Admission;
-use crate::error::{failed, for_caller, report};
-use crate::generation::{FrameStream, Generating, Held};
-use crate::metrics::{Metrics, TokenKind};
+use crate::error::for_caller;
+use crate::frames::Frames;
+use crate::load::Loads;
+use crate::metrics::Metrics;
+use crate::operation::Operation;
 use crate::probe::EngineHealth;
 
-/// A worker, as its callers see it.
+/// What every request works with.
 pub(crate) struct Worker {
     pub(crate) instance: String,
     pub(crate) zone: String,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) admission: Admission,
+    pub(crate) drain: Drain,
     pub(crate) health: EngineHealth,
+    pub(crate) loads: Loads,
     pub(crate) metrics: Metrics,
 }
 
-impl Worker {
-    async fn start(&self, request: Request<GenerateRequest>) -> Result<FrameStream, Error> {
+/// A worker, as its callers see it.
+pub(crate) struct Service(pub(crate) Arc<Worker>);
+
+impl Service {
+    /// Takes a request, and begins to work for it. Returns when it has a place; the slot, the engine and the
+    /// answer come after.
+    async fn start(&self, request: Request<GenerateRequest>) -> Result<Frames, Error> {
         let accept_time = SystemTime::now();
-        let (metadata, _, message) = request.into_parts();
-        let context = caller(&metadata)?;
-        let span = self.span(&message, &context);
+        let (metadata, extensions, message) = request.into_parts();
+        let worker = &self.0;
+        let span = worker.span(&message);
         propagation::set_parent(&span, metadata.as_ref());
-        let started = self.admit(message, accept_time, &span).instrument(span.clone()).await;
-        if let Err(error) = &started {
-            failed(&span, &self.metrics, error.reason());
-        }
-        started
-    }
-
-    /// Checks the request, waits for a slot, and begins.
-    async fn admit(
-        &self,
-        message: GenerateRequest,
-        accept_time: SystemTime,
-        span: &Span,
-    ) -> Result<FrameStream, Error> {
-        let request = Valid::new(message).map_err(Error::invalid)?;
-        let job = self.job(request).await?;
-        let started = self.started(&job, accept_time);
-        let slot = self.admission.enter().instrument(tracing::info_span!("queue")).await?;
-        let prefill = tracing::info_span!("prefill", gen_ai.usage.input_tokens = job.prompt_tokens);
-        self.metrics.tokens(TokenKind::Input, job.prompt_tokens);
-        let events =
-            self.engine.generate(job).instrument(prefill.clone()).await.map_err(|error| self.reported(&error))?;
-        let (health, metrics) = (self.health.clone(), self.metrics.clone());
-        let held = Held { span: span.clone().into(), health, metrics, _slot: slot };
-        Ok(Generating::new(events, started, prefill, held).boxed())
-    }
-
-    /// Fits the request to the engine: refuses what it lacks, counts the prompt, bounds the answer.
-    async fn job(&self, request: Valid<GenerateRequest>) -> Result<Job, Error> {
-        let description = self.engine.description();
-        if !serves(description, &request.model) {
-            let message = format!("this worker serves {} only", description.target);
-            return Err(Error::new(Reason::ModelNotFound, message));
-        }
-        let lacking = abilities::lacking(&request, &description.abilities);
-        if !lacking.is_empty() {
-            return Err(Error::unsupported(lacking));
-        }
-        let prompt_tokens = self.engine.count_prompt_tokens(&request).await.map_err(|error| self.reported(&error))?;
-        let wanted = request.limits.and_then(|limits| limits.max_output_tokens).unwrap_or(u32::MAX);
-        let room = match description.context_tokens {
-            0 => u32::MAX,
-            context_tokens if prompt_tokens >= context_tokens => {
-                return Err(for_caller(&EngineError::ContextTooLong { prompt_tokens, context_tokens }));
+        let deadline = extensions.get::<Deadline>().copied();
+        let mut operation = Operation::begin(span.clone(), worker.metrics.clone(), worker.drain.clone(), deadline);
+        let taken = async {
+            span.record("pointsman.tenant", bounded(&caller(&metadata)?.tenant));
+            worker.take(message, accept_time).await
+        };
+        match taken.instrument(span.clone()).await {
+            Ok(taken) => Ok(Frames::of(|reader| Arc::clone(worker).work(taken, operation, reader))),
+            Err(error) => {
+                operation.failed(error.reason());
+                Err(error)
             }
-            context_tokens => context_tokens - prompt_tokens,
-        };
-        Ok(Job { request, prompt_tokens, max_output_tokens: wanted.min(room) })
-    }
-
-    fn started(&self, job: &Job, accept_time: SystemTime) -> Started {
-        let description = self.engine.description();
-        let request_id = match job.request.request_id.as_str() {
-            "" => new_request_id(),
-            id => id.to_owned(),
-        };
-        let version = description.target.parse::<TargetName>().map(|target| target.version().to_owned());
-        Started {
-            request_id,
-            accept_time: Some(accept_time.into()),
-            model: job.request.model.clone(),
-            target: description.target.clone(),
-            version: version.unwrap_or_default(),
-            instance: self.instance.clone(),
-            engine_fingerprint: description.engine_fingerprint.clone(),
-            ..Started::default()
         }
     }
+}
 
-    /// Handles an engine's error: the log gets the whole of it, the caller its own part.
-    fn reported(&self, error: &EngineError) -> Error {
-        report(error, &self.health);
-        for_caller(error)
-    }
-
-    fn span(&self, request: &GenerateRequest, context: &MeshContext) -> Span {
+impl Worker {
+    fn span(&self, request: &GenerateRequest) -> Span {
         tracing::info_span!(
             "generate",
             otel.kind = "server",
@@ -129,7 +82,7 @@ impl Worker {
             gen_ai.usage.input_tokens = field::Empty,
             gen_ai.usage.output_tokens = field::Empty,
             pointsman.request_id = bounded(&request.request_id),
-            pointsman.tenant = bounded(&context.tenant),
+            pointsman.tenant = field::Empty,
             pointsman.instance = self.instance,
         )
     }
@@ -141,17 +94,12 @@ fn caller(metadata: &MetadataMap) -> Result<MeshContext, Error> {
     Ok(context.unwrap_or_else(|| MeshContext { tenant: LOCAL_TENANT.to_owned(), ..MeshContext::default() }))
 }
 
-/// Whether a name means this target: its resource name, or its model's.
-fn serves(description: &TargetDescription, name: &str) -> bool {
-    let target = &description.target;
-    target == name || target.parse::<TargetName>().is_ok_and(|target| target.model() == name)
-}
-
 #[tonic::async_trait]
-impl InferenceService for Worker {
-    type GenerateStreamStream = FrameStream;
+impl InferenceService for Service {
+    type GenerateStreamStream = Frames;
+    type WatchLoadStream = BoxStream<'static, Result<Load, Status>>;
 
-    async fn generate_stream(&self, request: Request<GenerateRequest>) -> Result<Response<FrameStream>, Status> {
+    async fn generate_stream(&self, request: Request<GenerateRequest>) -> Result<Response<Frames>, Status> {
         Ok(Response::new(self.start(request).await?))
     }
 
@@ -167,10 +115,17 @@ impl InferenceService for Worker {
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         Ok(Response::new(DescribeResponse {
-            instance: self.instance.clone(),
-            zone: self.zone.clone(),
+            instance: self.0.instance.clone(),
+            zone: self.0.zone.clone(),
             pointsman_version: env!("CARGO_PKG_VERSION").to_owned(),
-            targets: vec![self.engine.description().clone()],
+            targets: vec![self.0.engine.description().clone()],
         }))
+    }
+
+    async fn watch_load(&self, _: Request<WatchLoadRequest>) -> Result<Response<Self::WatchLoadStream>, Status> {
+        let drain = self.0.drain.clone();
+        // Whoever drains gets nothing new to do, and a watch would hold up the end.
+        let loads = self.0.loads.watch().take_until(async move { drain.begun().await });
+        Ok(Response::new(loads.map(Ok).boxed()))
     }
 }

@@ -19,7 +19,7 @@ async fn with_config(command: &str, config: &str, options: &[&str]) -> Result<En
 #[tokio::test]
 async fn all_mistakes_are_told_at_once() -> Result<()> {
     let config = "\
-server: {max_request_size: 0B, connection: {max_streams: 0, max_age: 0s}}
+server: {max_request_size: 0B, shutdown_grace: 0s, connection: {max_connections: 0, max_streams: 0, max_age: 0s, stall_timeout: 0s}}
 telemetry: {sample_ratio: 7}
 gateway:
   instances: [{name: one, endpoint: \"http://127.0.0.1:1\"}, {name: one, endpoint: \"http://127.0.0.1:2\"}]
@@ -29,8 +29,11 @@ gateway:
     assert_eq!(ended.code, Some(64), "{ended:?}");
     for field in [
         "server.max_request_size",
+        "server.shutdown_grace",
+        "server.connection.max_connections",
         "server.connection.max_streams",
         "server.connection.max_age",
+        "server.connection.stall_timeout",
         "telemetry.sample_ratio",
         "gateway.instances[1].name",
         "gateway.keys[0].id",
@@ -138,6 +141,16 @@ async fn wrong_arguments_are_told() -> Result<()> {
     for arguments in [&["up", "--no-such-option"][..], &["fly"], &["up", "--config", "/no/such/file"]] {
         let ended = pointsman(arguments).await?;
         assert_eq!(ended.code, Some(64), "{ended:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tenant_that_no_gateway_takes_gets_no_key() -> Result<()> {
+    for tenant in ["a\"b", "", "a b", "a\nb", &"a".repeat(64)] {
+        let ended = pointsman(&["key", "new", "--tenant", tenant]).await?;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(64), ""), "{tenant:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("--tenant: "), "{}", ended.stderr);
     }
     Ok(())
 }

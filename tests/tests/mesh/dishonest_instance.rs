@@ -6,8 +6,8 @@ use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::inference_service_server::{InferenceService, InferenceServiceServer};
 use pointsman_proto::inference::v1::{
-    Delta, DescribeRequest, DescribeResponse, Finished, Frame, GenerateRequest, GenerateResponse, Started,
-    TargetDescription, delta,
+    Delta, DescribeRequest, DescribeResponse, Finished, Frame, GenerateRequest, GenerateResponse, Load, Started,
+    TargetDescription, WatchLoadRequest, delta,
 };
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -111,5 +111,11 @@ impl InferenceService for Lie {
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let target = TargetDescription { target: "models/liar/versions/1".to_owned(), ..Default::default() };
         Ok(Response::new(DescribeResponse { targets: vec![target], ..Default::default() }))
+    }
+
+    type WatchLoadStream = BoxStream<'static, Result<Load, Status>>;
+
+    async fn watch_load(&self, _: Request<WatchLoadRequest>) -> Result<Response<Self::WatchLoadStream>, Status> {
+        Err(Status::unimplemented("liars have no load"))
     }
 }

@@ -1,12 +1,16 @@
 //! The end of a process: what runs is finished, what comes is refused, and a second signal ends everything.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
 use pointsman_testkit::eventually;
+use tokio::net::TcpListener;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::caller::{chat_body, connect, next_health, post_chat, read, read_deltas, reason, say, watch_health};
 use crate::service::{LIMIT, Service, Start, simulated_config};
+use crate::slow_reader::narrow;
 
 const RUNNING: &str = "pointsman_gateway_running_requests";
 
@@ -34,7 +38,7 @@ async fn an_interrupt_lets_streams_finish() -> Result<()> {
 #[tokio::test]
 async fn after_the_grace_streams_end_with_an_error() -> Result<()> {
     let engine = simulated_config("answer_tokens: 8000, timing: {step: 50ms}");
-    let mut mesh = Start::new("up", &format!("{engine}server: {{shutdown_grace: 300ms}}\n")).ready().await?;
+    let mut mesh = Start::new("up", &format!("{engine}server: {{shutdown_grace: 2s}}\n")).ready().await?;
     let mut client = connect(&mesh.address).await?;
     let mut frames = client.generate_stream(say("simulated", "Hello")).await?.into_inner();
     let mut other = client.clone();
@@ -65,6 +69,47 @@ async fn a_second_interrupt_ends_it_at_once() -> Result<()> {
     assert_eq!(mesh.process.wait(LIMIT).await?.code(), Some(130));
     assert!(read(frames).await?.error.is_some(), "a clean end");
     Ok(())
+}
+
+/// An address that takes spans and never says that it has them.
+async fn silent_collector() -> Result<(TcpListener, String)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = format!("http://{}", listener.local_addr()?);
+    Ok((listener, address))
+}
+
+#[tokio::test]
+async fn a_second_interrupt_ends_the_last_flush_too() -> Result<()> {
+    let (_collector, endpoint) = silent_collector().await?;
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
+    let config = simulated_config("");
+    let mut mesh = Start { environment: &environment, ..Start::new("up", &config) }.ready().await?;
+    connect(&mesh.address).await?.generate(say("simulated", "Hello")).await?;
+    mesh.process.interrupt().await?;
+    mesh.process.line_with("drained", LIMIT).await?;
+    mesh.process.interrupt().await?;
+    assert_eq!(mesh.process.wait(Duration::from_secs(5)).await?.code(), Some(130));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_grace_is_the_whole_of_the_shutdown() -> Result<()> {
+    let (_collector, endpoint) = silent_collector().await?;
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
+    let engine = simulated_config("answer_tokens: 80000, context_tokens: 1000000");
+    let config = format!("{engine}server: {{shutdown_grace: 4s}}\n");
+    let mut mesh = Start { environment: &environment, ..Start::new("up", &config) }.ready().await?;
+    // Never read, and without a deadline of its own.
+    let mut client = narrow(&mesh.address).await?;
+    let _frames = client.generate_stream(say("simulated", "Hello")).await?;
+    mesh.process.terminate().await?;
+    let begun = Instant::now();
+    let status = mesh.process.wait(LIMIT).await?;
+    // 3 s of them are the streams'.
+    let took = begun.elapsed();
+    assert!(Duration::from_secs(3) <= took && took < Duration::from_secs(6), "{took:?}");
+    let unsent = ["BatchSpanProcessor", "OTLP export failed"];
+    mesh.check(status, &[&["streams were still running at the end of the grace"], &unsent[..]].concat())
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ async fn a_mesh_context_is_believed_from_the_mesh_only() -> Result<()> {
     assert_eq!((status.code(), reason(&status)?), (Code::PermissionDenied, Reason::MeshContextRefused));
     let post = reqwest::Client::new().post(format!("{}/v1/chat/completions", mesh.gateway.address));
     let post =
-        post.header("pointsman-mesh-context-bin", "AA").json(&chat_body("simulated", "Hello", false)).send().await?;
+        post.header("x-pointsman-mesh-context-bin", "AA").json(&chat_body("simulated", "Hello", false)).send().await?;
     assert_eq!(
         (post.status().as_u16(), &post.headers()["x-pointsman-reason"]),
         (403, &"MESH_CONTEXT_REFUSED".parse()?)

@@ -10,7 +10,7 @@ use crate::service::{LIMIT, Pair, Start, simulated_config};
 
 const SLOW: &str = "answer_tokens: 1000, timing: {step: 50ms}";
 /// What the gateway's log says of a worker that went away.
-const WARNINGS: [&str; 2] = ["a stream broke off", "an instance could not be reached"];
+const WARNINGS: [&str; 2] = ["an instance could not be reached, or was lost", "an instance could not be reached"];
 
 /// Reads events until the text has come so often.
 async fn read_until(response: &mut Response, text: &str, count: usize) -> Result<String> {

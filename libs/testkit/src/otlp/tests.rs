@@ -31,8 +31,9 @@ fn request(name: &str) -> ExportTraceServiceRequest {
         attributes: vec![pair("tokens", Value::IntValue(7)), pair("reasons", Value::ArrayValue(reasons))],
         ..Default::default()
     };
-    let service = pair("service.name", Value::StringValue("pointsman".to_owned()));
-    let resource = Resource { attributes: vec![service], ..Default::default() };
+    let text = |key: &str, value: &str| pair(key, Value::StringValue(value.to_owned()));
+    let attributes = vec![text("service.name", "pointsman"), text("service.instance.id", "up-1")];
+    let resource = Resource { attributes, ..Default::default() };
     let scope = ScopeSpans { spans: vec![span], ..Default::default() };
     let spans = ResourceSpans { resource: Some(resource), scope_spans: vec![scope], ..Default::default() };
     ExportTraceServiceRequest { resource_spans: vec![spans] }
@@ -65,6 +66,21 @@ async fn spans_arrive_over_http() {
     assert_eq!(post(request("chat").encode_to_vec()).await.unwrap().status(), 200);
     assert_eq!(post(b"no protobuf".to_vec()).await.unwrap().status(), 400);
     assert_eq!(receiver.spans().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_taken_makes_room() {
+    let receiver = OtlpReceiver::start().await.unwrap();
+    let mut client = TraceServiceClient::connect(receiver.endpoint()).await.unwrap();
+    for name in ["one", "two"] {
+        client.export(request(name)).await.unwrap();
+        receiver.arrived().await;
+        let [span] = &receiver.take()[..] else { panic!("not one span") };
+        let json = span.to_json();
+        assert_eq!((&json["name"], &json["attributes"]["tokens"]), (&name.into(), &"7".into()));
+        assert_eq!(json["resource"]["service.instance.id"], "up-1");
+        assert!(receiver.spans().is_empty());
+    }
 }
 
 #[tokio::test]

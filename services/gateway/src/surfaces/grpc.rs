@@ -1,19 +1,21 @@
 //! `InferenceService`, as callers see it.
 
+pub(crate) mod trailers;
+
 use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt};
-use pointsman_errors::Error;
+use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::inference_service_server::InferenceService;
 use pointsman_proto::inference::v1::{
-    DescribeRequest, DescribeResponse, Frame, GenerateRequest, GenerateResponse, TargetDescription,
+    DescribeRequest, DescribeResponse, Frame, GenerateRequest, GenerateResponse, Load, WatchLoadRequest,
 };
-use pointsman_proto::metadata::{REQUEST_ID, TRACE_ID};
+use pointsman_proto::metadata::STATIC_ANSWER;
 use pointsman_proto::{Valid, mesh_context};
 use pointsman_server::Deadline;
 use pointsman_telemetry::propagation;
 use pointsman_types::{Origin, new_request_id};
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Extensions, Request, Response, Status};
 
 use crate::caller::Caller;
@@ -21,6 +23,8 @@ use crate::config::Scope;
 use crate::exchange::{Answer, Exchange, Gateway};
 use crate::metrics::SurfaceName;
 use crate::span;
+use crate::surfaces::named::Named;
+use trailers::Trailers;
 
 /// The gRPC surface.
 pub(crate) struct Grpc(pub(crate) Arc<Gateway>);
@@ -35,10 +39,10 @@ impl Grpc {
     /// Answers, and returns what every response names beside it, whatever comes of it.
     async fn answer(&self, request: Request<GenerateRequest>) -> (Named, Result<Answer, Error>) {
         let (metadata, extensions, mut message) = request.into_parts();
+        let mut named = Named::new(new_request_id());
         if message.request_id.is_empty() {
-            message.request_id = new_request_id();
+            message.request_id.clone_from(&named.request);
         }
-        let mut named = Named { request: message.request_id.clone(), trace: None };
         let surface = SurfaceName::Grpc;
         let caller = match self.caller(&metadata, &extensions) {
             Ok(caller) => caller,
@@ -46,46 +50,44 @@ impl Grpc {
         };
         let span = span::operation(&message, &caller, surface, metadata.as_ref());
         named.trace = propagation::trace_id(&span);
-        let deadline = extensions.get::<Deadline>().copied();
-        let answer = match Valid::new(message) {
-            Ok(request) => self.0.answer(Exchange { surface, caller, request, deadline, span }).await,
+        let request = match Valid::new(message) {
+            Ok(request) => request,
             Err(violations) => {
                 let error = self.0.refuse(surface, Error::invalid(violations));
                 span::failed(&span, error.reason().name());
-                Err(error)
+                return (named, Err(error));
             }
+        };
+        named.request.clone_from(&request.request_id);
+        let deadline = extensions.get::<Deadline>().copied();
+        let (origins, decided) = self.0.decide(Exchange { surface, caller, request, deadline, span });
+        named.origins = origins;
+        let answer = match decided {
+            Ok(decided) => self.0.answer(decided).await,
+            Err(error) => Err(error),
         };
         (named, answer)
     }
 }
 
-/// What every response names.
-struct Named {
-    request: String,
-    trace: Option<String>,
+fn response<T>(named: &Named, message: T) -> Response<T> {
+    let mut response = Response::new(message);
+    write(named, response.metadata_mut());
+    response
 }
 
-impl Named {
-    fn response<T>(&self, message: T) -> Response<T> {
-        let mut response = Response::new(message);
-        self.write(response.metadata_mut());
-        response
-    }
+fn status(named: &Named, error: Error) -> Status {
+    let mut status = Status::from(error);
+    write(named, status.metadata_mut());
+    status
+}
 
-    fn status(&self, error: Error) -> Status {
-        let mut status = Status::from(error);
-        self.write(status.metadata_mut());
-        status
-    }
-
-    fn write(&self, metadata: &mut MetadataMap) {
-        for (name, value) in [(REQUEST_ID, Some(&self.request)), (TRACE_ID, self.trace.as_ref())] {
-            // An id that is no header value was refused as a request id.
-            if let Some(Ok(value)) = value.map(|value| value.parse()) {
-                metadata.insert(name, value);
-            }
+fn write(named: &Named, metadata: &mut MetadataMap) {
+    named.each(|name, value| {
+        if let Ok(value) = value.parse() {
+            metadata.insert(name, value);
         }
-    }
+    });
 }
 
 #[tonic::async_trait]
@@ -98,30 +100,47 @@ impl InferenceService for Grpc {
     ) -> Result<Response<Self::GenerateStreamStream>, Status> {
         let (named, answer) = self.answer(request).await;
         match answer {
-            Ok(answer) => Ok(named.response(answer.map(|frame| frame.map_err(Status::from)).boxed())),
-            Err(error) => Err(named.status(error)),
+            Ok(answer) => {
+                let is_static = answer.is_static();
+                let trailers = Trailers::of(&named);
+                let ending = named.clone();
+                let frames = answer.map(move |frame| frame.map_err(|error| status(&ending, error))).boxed();
+                let mut response = response(&named, frames);
+                if is_static {
+                    response.metadata_mut().insert(STATIC_ANSWER, MetadataValue::from_static("true"));
+                }
+                response.extensions_mut().insert(trailers);
+                Ok(response)
+            }
+            Err(error) => Err(status(&named, error)),
         }
     }
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<GenerateResponse>, Status> {
         let (named, answer) = self.answer(request).await;
-        let response = match answer {
+        let whole = match answer {
             Ok(answer) => answer.fold().await,
             Err(error) => Err(error),
         };
-        response.map(|response| named.response(response)).map_err(|error| named.status(error))
+        whole.map(|whole| response(&named, whole)).map_err(|error| status(&named, error))
     }
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let (metadata, extensions, _) = request.into_parts();
         self.caller(&metadata, &extensions)?.require(Scope::Describe)?;
-        let targets: Vec<TargetDescription> =
-            self.0.fleet.targets().iter().map(|target| target.description.clone()).collect();
+        let targets = self.0.describe();
         Ok(Response::new(DescribeResponse {
             instance: self.0.instance.clone(),
-            zone: String::new(),
+            zone: self.0.zone.to_string(),
             pointsman_version: env!("CARGO_PKG_VERSION").to_owned(),
             targets,
         }))
+    }
+
+    type WatchLoadStream = BoxStream<'static, Result<Load, Status>>;
+
+    async fn watch_load(&self, _: Request<WatchLoadRequest>) -> Result<Response<Self::WatchLoadStream>, Status> {
+        let message = "a gateway has no load of its own; ask its instances";
+        Err(Error::new(Reason::RouteNotFound, message).into())
     }
 }

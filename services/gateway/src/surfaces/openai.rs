@@ -2,6 +2,7 @@
 
 mod sse;
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use futures::future::{BoxFuture, FutureExt};
+use http_body_util::LengthLimitError;
 use pointsman_dialects::openai::{
     ChatRequest, ModelEntry, parse_chat, render_chat, render_error, render_model, render_models,
 };
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::metadata::{REASON, REQUEST_ID, TRACE_ID};
+use pointsman_proto::metadata::{REASON, STATIC_ANSWER};
+use pointsman_server::{BodyTimeout, Refused};
 use pointsman_telemetry::propagation;
 use pointsman_types::{Origin, new_request_id};
 
@@ -26,6 +29,7 @@ use crate::config::Scope;
 use crate::exchange::{Answer, Exchange, Gateway};
 use crate::metrics::SurfaceName;
 use crate::span;
+use crate::surfaces::named::Named;
 
 /// How long the first piece of a stream may take before the caller's connection is kept alive.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,19 +45,23 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let mut ids = Ids { request: new_request_id(), trace: None };
+    let mut named = Named::new(new_request_id());
     let surface = SurfaceName::Openai;
-    let understood = understand(&gateway, request, &ids.request).await;
+    let understood = understand(&gateway, request, &named.request).await;
     let (caller, headers, ChatRequest { request, stream, include_usage }) = match understood {
         Ok(understood) => understood,
-        Err(error) => return error_response(&gateway.refuse(surface, error), &ids),
+        Err(error) => return error_response(&gateway.refuse(surface, error), &named),
     };
-    ids.request.clone_from(&request.request_id);
+    named.request.clone_from(&request.request_id);
     let span = span::operation(&request, &caller, surface, &headers);
-    ids.trace = propagation::trace_id(&span);
-    let exchange = Exchange { surface, caller, request, deadline: None, span };
-    let answer = async move { gateway.answer(exchange).await }.boxed();
-    if stream { streamed(answer, include_usage, ids).await } else { whole(answer, &ids).await }
+    named.trace = propagation::trace_id(&span);
+    let (origins, decided) = gateway.decide(Exchange { surface, caller, request, deadline: None, span });
+    named.origins = origins;
+    let answer = match decided {
+        Ok(decided) => async move { gateway.answer(decided).await }.boxed(),
+        Err(error) => return error_response(&error, &named),
+    };
+    if stream { streamed(answer, include_usage, named).await } else { whole(answer, &named).await }
 }
 
 /// Who asks, and what for.
@@ -69,25 +77,29 @@ async fn understand(
     Ok((caller, parts.headers, parsed))
 }
 
-async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, ids: &Ids) -> Response {
-    let response = match answer.await {
-        Ok(answer) => answer.fold().await,
-        Err(error) => Err(error),
+async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, named: &Named) -> Response {
+    let (is_static, whole) = match answer.await {
+        Ok(answer) => (answer.is_static(), answer.fold().await),
+        Err(error) => (false, Err(error)),
     };
-    match response {
-        Ok(response) => json_response(StatusCode::OK, render_chat(&response), ids),
-        Err(error) => error_response(&error, ids),
+    match whole {
+        Ok(whole) => marked(json_response(StatusCode::OK, render_chat(&whole), named), is_static),
+        Err(error) => error_response(&error, named),
     }
 }
 
 /// Waits for the first piece, so that an error before it has a status of its own; but not longer than
 /// proxies on the way keep a silent connection.
-async fn streamed(mut answer: BoxFuture<'static, Result<Answer, Error>>, include_usage: bool, ids: Ids) -> Response {
-    let trace = ids.trace.clone().unwrap_or_default();
-    let body = match tokio::time::timeout(KEEPALIVE_INTERVAL, &mut answer).await {
-        Ok(Ok(answer)) => sse::Sse::flowing(answer, include_usage, trace),
-        Ok(Err(error)) => return error_response(&error, &ids),
-        Err(_) => sse::Sse::waiting(answer, include_usage, trace, KEEPALIVE_INTERVAL),
+async fn streamed(
+    mut answer: BoxFuture<'static, Result<Answer, Error>>,
+    include_usage: bool,
+    named: Named,
+) -> Response {
+    let trace = named.trace.clone().unwrap_or_default();
+    let (is_static, body) = match tokio::time::timeout(KEEPALIVE_INTERVAL, &mut answer).await {
+        Ok(Ok(answer)) => (answer.is_static(), sse::Sse::flowing(answer, include_usage, trace)),
+        Ok(Err(error)) => return error_response(&error, &named),
+        Err(_) => (false, sse::Sse::waiting(answer, include_usage, trace, KEEPALIVE_INTERVAL)),
     };
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
@@ -95,37 +107,45 @@ async fn streamed(mut answer: BoxFuture<'static, Result<Answer, Error>>, include
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Asks buffering proxies (nginx) to pass pieces on as they come.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    ids.write(headers);
+    write(&named, headers);
+    marked(response, is_static)
+}
+
+/// Says of a policy's fixed text that it is one.
+fn marked(mut response: Response, is_static: bool) -> Response {
+    if is_static {
+        response.headers_mut().insert(HeaderName::from_static(STATIC_ANSWER), HeaderValue::from_static("true"));
+    }
     response
 }
 
 async fn models(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let ids = Ids { request: new_request_id(), trace: None };
+    let named = Named::new(new_request_id());
     match describing(&gateway, &request) {
         Ok(()) => {
-            let models = gateway.fleet.models();
-            json_response(StatusCode::OK, render_models(models.iter().map(|(name, _)| entry(name))), &ids)
+            let models = gateway.models();
+            json_response(StatusCode::OK, render_models(models.iter().map(|name| entry(name))), &named)
         }
-        Err(error) => error_response(&error, &ids),
+        Err(error) => error_response(&error, &named),
     }
 }
 
 async fn model(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>, request: Request) -> Response {
-    let ids = Ids { request: new_request_id(), trace: None };
-    match describing(&gateway, &request).and_then(|()| gateway.fleet.resolve(&name)) {
-        Ok(_) => json_response(StatusCode::OK, render_model(entry(&name)), &ids),
-        Err(error) => error_response(&error, &ids),
+    let named = Named::new(new_request_id());
+    match describing(&gateway, &request).and_then(|()| gateway.resolve(&name)) {
+        Ok(()) => json_response(StatusCode::OK, render_model(entry(&name)), &named),
+        Err(error) => error_response(&error, &named),
     }
 }
 
 async fn no_route(request: Request) -> Response {
-    let ids = Ids { request: new_request_id(), trace: None };
+    let named = Named::new(new_request_id());
     let message = format!(
         "there is no {} {} here; see docs/reference/openai.md for what there is",
         request.method(),
         request.uri().path()
     );
-    error_response(&Error::new(Reason::RouteNotFound, message), &ids)
+    error_response(&Error::new(Reason::RouteNotFound, message), &named)
 }
 
 fn entry(name: &str) -> ModelEntry<'_> {
@@ -139,12 +159,23 @@ fn describing(gateway: &Gateway, request: &Request) -> Result<(), Error> {
 
 /// A mesh context travels over gRPC only.
 fn caller(gateway: &Gateway, headers: &HeaderMap, extensions: &axum::http::Extensions) -> Result<Caller, Error> {
+    if let Some(Refused(error)) = extensions.get() {
+        return Err(error.clone());
+    }
     gateway.callers.authenticate(headers, extensions.get::<Origin>().copied().unwrap_or_default(), None)
 }
 
 async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, Error> {
-    to_bytes(body, limit).await.map_err(|_| {
-        Error::new(Reason::RequestTooLarge, format!("the request has more than {limit} bytes, or its body broke off"))
+    to_bytes(body, limit).await.map_err(|error| {
+        let is_too_large = error.source().is_some_and(|source| source.is::<LengthLimitError>());
+        if is_too_large {
+            return Error::new(Reason::RequestTooLarge, format!("the request has more than {limit} bytes"));
+        }
+        let message = match BodyTimeout::in_sources_of(&error) {
+            Some(_) => "the body came too slowly; send it without pauses",
+            None => "the body broke off before its end; send it whole",
+        };
+        Error::new(Reason::InvalidRequest, message)
     })
 }
 
@@ -159,27 +190,18 @@ fn name(parsed: ChatRequest, headers: &HeaderMap, new_id: &str) -> Result<ChatRe
     Ok(ChatRequest { request, ..parsed })
 }
 
-/// What every response names.
-struct Ids {
-    request: String,
-    trace: Option<String>,
-}
-
-impl Ids {
-    fn write(&self, headers: &mut HeaderMap) {
-        let named = [(REQUEST_ID, Some(&self.request)), (TRACE_ID, self.trace.as_ref())];
-        for (name, value) in named {
-            if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
+fn write(named: &Named, headers: &mut HeaderMap) {
+    named.each(|name, value| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
         }
-    }
+    });
 }
 
-fn error_response(error: &Error, ids: &Ids) -> Response {
+fn error_response(error: &Error, named: &Named) -> Response {
     let (status, body) = render_error(error);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json_response(status, body, ids);
+    let mut response = json_response(status, body, named);
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(error.reason().name()));
     if let Some(delay) = error.retry_delay() {
@@ -189,10 +211,10 @@ fn error_response(error: &Error, ids: &Ids) -> Response {
     response
 }
 
-fn json_response(status: StatusCode, body: Vec<u8>, ids: &Ids) -> Response {
+fn json_response(status: StatusCode, body: Vec<u8>, named: &Named) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    ids.write(response.headers_mut());
+    write(named, response.headers_mut());
     response
 }

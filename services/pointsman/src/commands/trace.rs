@@ -11,9 +11,9 @@ use crate::arguments::TraceOptions;
 use crate::client::explain;
 
 pub(crate) async fn run(options: TraceOptions) -> Result<()> {
-    let mut operations = OperationsServiceClient::new(remote(&options.operator_address, &Config::default())?);
+    let mut operations = OperationsServiceClient::new(remote(&options.operator.operator_address, &Config::default())?);
     let trace = operations.get_trace(GetTraceRequest { id: options.id }).await;
-    let trace = trace.map_err(|status| explain(&status, &options.operator_address))?.into_inner();
+    let trace = trace.map_err(|status| explain(&status, &options.operator.operator_address))?.into_inner();
     print!("{}", render(&trace));
     Ok(())
 }

@@ -6,14 +6,26 @@ use pointsman_server::{Context, Parts, Readiness, Task};
 use pointsman_types::Origin;
 use tonic::service::Routes;
 
+use super::Service;
 use crate::arguments::UpOptions;
 use crate::banner;
 use crate::config::{UpConfig, settle};
 
 pub(crate) async fn run(options: UpOptions) -> Result<()> {
-    let change = |config: &mut UpConfig| config.engine.choose(&options.engine);
+    let change = |config: &mut UpConfig| {
+        let mut problems = options.route.change(&mut config.gateway);
+        problems.extend(config.engine.choose(&options.engine));
+        problems
+    };
     let Some(settled) = settle(&options.serve, change)? else { return Ok(()) };
-    super::serve("up", Origin::Public, &settled.process, settled.listen, settled.operator_listen, async |context| {
+    let service = Service {
+        name: "up",
+        origin: Origin::Public,
+        config: &settled.process,
+        listen: settled.listen,
+        operator_listen: settled.operator_listen,
+    };
+    super::serve(service, async |context| {
         let parts = build(settled.config, &context).await?;
         Ok(parts)
     })
@@ -29,13 +41,13 @@ async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
     let target = engine.description().target.clone();
     let deps = pointsman_worker::Deps { engine, instance: worker_name.clone(), max_request_bytes };
     let worker = pointsman_worker::build(&config.worker, deps, &worker_context);
-    let channel = in_process(Routes::from(worker.router), &pointsman_client::Config::default());
+    let channel = in_process(Routes::from(worker.router), &config.gateway.client);
     let deps = pointsman_gateway::Deps {
         instances: vec![(worker_name, channel)],
         instance: context.instance.clone(),
         max_request_bytes,
     };
-    let gateway = pointsman_gateway::build(&config.gateway, deps, context);
+    let gateway = pointsman_gateway::build(&config.gateway, deps, context)?;
     let banner = Task::new("banner", banner::when_ready(context.clone(), target, !config.gateway.keys.is_empty()));
     let tasks = worker.tasks.into_iter().chain(gateway.tasks).chain([banner]).collect();
     Ok(Parts { router: gateway.router, tasks })

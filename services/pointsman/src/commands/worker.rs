@@ -3,6 +3,7 @@
 use anyhow::Result;
 use pointsman_types::Origin;
 
+use super::Service;
 use crate::arguments::WorkerOptions;
 use crate::config::{WorkerFile, settle};
 
@@ -10,7 +11,14 @@ pub(crate) async fn run(options: WorkerOptions) -> Result<()> {
     let change = |config: &mut WorkerFile| config.engine.choose(&options.engine);
     let Some(settled) = settle(&options.serve, change)? else { return Ok(()) };
     let config = settled.config;
-    super::serve("worker", Origin::Mesh, &settled.process, settled.listen, settled.operator_listen, async |context| {
+    let service = Service {
+        name: "worker",
+        origin: Origin::Mesh,
+        config: &settled.process,
+        listen: settled.listen,
+        operator_listen: settled.operator_listen,
+    };
+    super::serve(service, async |context| {
         let deps = pointsman_worker::Deps {
             engine: config.engine.start().await?,
             instance: context.instance.clone(),

@@ -1,0 +1,276 @@
+//! A policy, checked for meaning and made quick to look things up in.
+
+mod limits;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use pointsman_proto::policy::v1 as proto;
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use crate::condition::{Condition, compile_fact};
+use crate::rule::{DEFAULT_MAX_ATTEMPTS, Fallback, Rule, StaticAnswer, WeightedTarget};
+use crate::{Cause, Causes};
+use limits::{budget, is_segment, is_target, timeouts, within};
+
+/// A policy that can be decided by.
+#[derive(Debug)]
+pub struct CompiledPolicy {
+    /// The first 12 hexadecimal digits of the SHA-256 of the policy's message; empty if there is none.
+    pub revision: Arc<str>,
+    /// Whether callers may use nothing but virtual models.
+    pub virtual_models_only: bool,
+    /// How much a target may be retried.
+    pub retry_budget: Budget,
+    /// How much a target may be hedged.
+    pub hedge_budget: Budget,
+    /// The rule of what is named directly; its target is the name itself.
+    pub(crate) direct: Arc<Rule>,
+    virtual_models: BTreeMap<Box<str>, Vec<Arc<Rule>>>,
+}
+
+/// How many extra attempts are allowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// As a share of requests.
+    pub ratio: f64,
+    /// In each second, whatever the share.
+    pub min_per_second: u32,
+}
+
+/// Something wrong with a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field, such as `virtual_models[0].rules[1].when`.
+    pub path: String,
+    /// The byte within the field's text, where it is known.
+    pub offset: Option<usize>,
+    /// What is wrong, and what to write instead.
+    pub message: String,
+}
+
+impl CompiledPolicy {
+    /// Returns the policy of a mesh that has none: models and targets by their own names.
+    pub fn none() -> Self {
+        Self {
+            revision: "".into(),
+            virtual_models_only: false,
+            retry_budget: Budget::default(),
+            hedge_budget: Budget::default(),
+            direct: Arc::new(Rule::direct("")),
+            virtual_models: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the names of the virtual models.
+    pub fn virtual_models(&self) -> impl Iterator<Item = &str> {
+        self.virtual_models.keys().map(|name| &**name)
+    }
+
+    /// Returns the rules of a virtual model.
+    pub fn rules(&self, name: &str) -> Option<&[Arc<Rule>]> {
+        self.virtual_models.get(name).map(Vec::as_slice)
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { ratio: 0.2, min_per_second: 3 }
+    }
+}
+
+/// Compiles a policy. Fails with everything that is wrong with it.
+pub fn compile(policy: &proto::Policy) -> Result<CompiledPolicy, Vec<Problem>> {
+    let mut problems = Problems::default();
+    problems.require(policy.virtual_models.len() <= 1024, "virtual_models", "there may be at most 1,024");
+    problems.require(
+        !policy.virtual_models_only || !policy.virtual_models.is_empty(),
+        "virtual_models_only",
+        "leaves callers nothing, without virtual models",
+    );
+    let mut virtual_models = BTreeMap::new();
+    for (index, model) in policy.virtual_models.iter().enumerate() {
+        let at = format!("virtual_models[{index}]");
+        problems.require(
+            is_segment(&model.name),
+            format!("{at}.name"),
+            "must be 1 to 63 letters, digits, `-`, `_`, `.` and `:`",
+        );
+        let rules = compile_rules(model, &at, &mut problems);
+        if virtual_models.insert(model.name.as_str().into(), rules).is_some() {
+            problems.add(format!("{at}.name"), format!("`{}` is there twice", model.name));
+        }
+    }
+    let retry_budget = budget(policy.retry_budget.as_ref(), "retry_budget", &mut problems);
+    let hedge_budget = budget(policy.hedge_budget.as_ref(), "hedge_budget", &mut problems);
+    if !problems.0.is_empty() {
+        return Err(problems.0);
+    }
+    let digest = Sha256::digest(policy.encode_to_vec());
+    let revision: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let virtual_models_only = policy.virtual_models_only;
+    Ok(CompiledPolicy {
+        revision: revision.into(),
+        virtual_models_only,
+        retry_budget,
+        hedge_budget,
+        virtual_models,
+        ..CompiledPolicy::none()
+    })
+}
+
+/// The problems found so far, at most [`Problems::LIMIT`].
+#[derive(Debug, Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    const LIMIT: usize = 100;
+
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.push(Problem { path: path.into(), offset: None, message: message.into() });
+    }
+
+    fn require(&mut self, kept: bool, path: impl Into<String>, message: &str) {
+        if !kept {
+            self.add(path, message);
+        }
+    }
+
+    fn push(&mut self, problem: Problem) {
+        if self.0.len() < Self::LIMIT {
+            self.0.push(problem);
+        }
+    }
+}
+
+fn compile_rules(model: &proto::VirtualModel, at: &str, problems: &mut Problems) -> Vec<Arc<Rule>> {
+    problems.require((1..=64).contains(&model.rules.len()), format!("{at}.rules"), "there must be 1 to 64");
+    let mut names = HashSet::new();
+    let mut rules: Vec<Arc<Rule>> = Vec::new();
+    for (index, rule) in model.rules.iter().enumerate() {
+        let at = format!("{at}.rules[{index}]");
+        problems.require(
+            is_segment(&rule.name) && names.insert(&rule.name),
+            format!("{at}.name"),
+            "must be 1 to 63 letters, digits, `-`, `_`, `.` and `:`, and unlike the others",
+        );
+        let when = compile_condition(&rule.when, &format!("{at}.when"), &rules, problems);
+        rules.push(Arc::new(compile_rule(rule, when, &at, problems)));
+    }
+    rules
+}
+
+/// Compiles a condition, and proves that it can hold behind the rules before it.
+fn compile_condition(text: &str, at: &str, before: &[Arc<Rule>], problems: &mut Problems) -> Condition {
+    match Condition::compile(text) {
+        Ok(when) => {
+            let before: Vec<&Condition> = before.iter().map(|rule| &rule.when).collect();
+            // Where the field is absent, its rule's own place is the nearest.
+            if !when.can_hold(&[]) {
+                problems.add(at, "no request can meet this condition");
+            } else if !when.can_hold(&before) {
+                problems.add(at, "the rules before this one take every request that it could apply to");
+            }
+            when
+        }
+        Err(mistakes) => {
+            for mistake in mistakes {
+                problems.push(Problem { path: at.to_owned(), offset: Some(mistake.offset), message: mistake.message });
+            }
+            // Not `always`, which would make the rules behind it look as if nothing reached them.
+            Condition::never()
+        }
+    }
+}
+
+fn compile_rule(rule: &proto::Rule, when: Condition, at: &str, problems: &mut Problems) -> Rule {
+    let targets = compile_targets(rule, at, problems);
+    let fallbacks = compile_fallbacks(rule, at, problems);
+    let max_attempts = rule.max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS);
+    problems.require((1..=16).contains(&max_attempts), format!("{at}.max_attempts"), "must be 1 to 16");
+    let one_attempt = max_attempts == 1;
+    problems.require(
+        !one_attempt || rule.fallbacks.is_empty(),
+        format!("{at}.fallbacks"),
+        "are never tried, with max_attempts 1",
+    );
+    let hedge_after = rule.hedge.as_ref().and_then(|hedge| {
+        let at = format!("{at}.hedge");
+        problems.require(!one_attempt, &at, "never happens, with max_attempts 1");
+        within(hedge.after.as_ref(), &format!("{at}.after"), (1, 600_000), problems)
+    });
+    let sticky_by = (!rule.sticky_by.is_empty()).then(|| compile_fact(&rule.sticky_by)).and_then(|fact| {
+        let path = || format!("{at}.sticky_by");
+        fact.map_err(|mistake| {
+            problems.push(Problem { path: path(), offset: Some(mistake.offset), message: mistake.message });
+        })
+        .ok()
+    });
+    for (index, zone) in rule.allowed_zones.iter().enumerate() {
+        problems.require(!zone.is_empty(), format!("{at}.allowed_zones[{index}]"), "must not be empty");
+    }
+    Rule {
+        name: rule.name.as_str().into(),
+        when,
+        targets,
+        sticky_by,
+        fallbacks,
+        static_answer: compile_static_answer(rule, at, problems),
+        hedge_after,
+        timeouts: timeouts(rule.timeouts.as_ref(), &format!("{at}.timeouts"), problems),
+        max_attempts,
+        allowed_zones: rule.allowed_zones.iter().map(|zone| zone.as_str().into()).collect(),
+    }
+}
+
+fn compile_targets(rule: &proto::Rule, at: &str, problems: &mut Problems) -> Vec<WeightedTarget> {
+    problems.require((1..=16).contains(&rule.targets.len()), format!("{at}.targets"), "there must be 1 to 16");
+    let mut seen = HashSet::new();
+    let mut targets = Vec::new();
+    for (index, target) in rule.targets.iter().enumerate() {
+        let at = format!("{at}.targets[{index}]");
+        problems.require(is_target(&target.target), format!("{at}.target"), limits::NO_TARGET);
+        problems.require(seen.insert(&target.target), format!("{at}.target"), "is there twice");
+        let weight = target.weight.unwrap_or(1);
+        let allowed = (1..=1_000_000).contains(&weight);
+        problems.require(allowed, format!("{at}.weight"), "must be 1 to 1,000,000; leave the target out instead of 0");
+        targets.push(WeightedTarget::new(&target.target, weight));
+    }
+    targets
+}
+
+fn compile_fallbacks(rule: &proto::Rule, at: &str, problems: &mut Problems) -> Vec<Fallback> {
+    problems.require(rule.fallbacks.len() <= 16, format!("{at}.fallbacks"), "there may be at most 16");
+    let mut fallbacks: Vec<Fallback> = Vec::new();
+    for (index, fallback) in rule.fallbacks.iter().enumerate() {
+        let at = format!("{at}.fallbacks[{index}]");
+        problems.require(is_target(&fallback.target), format!("{at}.target"), limits::NO_TARGET);
+        let causes = compile_causes(&fallback.causes, &format!("{at}.causes"), Causes::CAPACITY, problems);
+        let is_only_target = rule.targets.len() == 1 && rule.targets[0].target == fallback.target;
+        problems.require(!is_only_target, format!("{at}.target"), "is the target that it would stand in for");
+        let twice = fallbacks.iter().any(|before| *before.target == *fallback.target);
+        problems.require(!twice, format!("{at}.target"), "is there twice: a target is tried once");
+        fallbacks.push(Fallback { target: fallback.target.as_str().into(), causes });
+    }
+    fallbacks
+}
+
+fn compile_static_answer(rule: &proto::Rule, at: &str, problems: &mut Problems) -> Option<StaticAnswer> {
+    let answer = rule.static_answer.as_ref()?;
+    let at = format!("{at}.static_answer");
+    let kept = (1..=16 << 10).contains(&answer.text.len());
+    problems.require(kept, format!("{at}.text"), "must be there, and have at most 16 KiB");
+    let causes = compile_causes(&answer.causes, &format!("{at}.causes"), Causes::ALL, problems);
+    Some(StaticAnswer { text: answer.text.as_str().into(), causes })
+}
+
+fn compile_causes(causes: &[i32], at: &str, default: Causes, problems: &mut Problems) -> Causes {
+    if causes.is_empty() {
+        return default;
+    }
+    let known = |cause: &i32| Cause::try_from(*cause).ok().filter(|cause| *cause != Cause::Unspecified);
+    let found: Vec<Cause> = causes.iter().filter_map(known).collect();
+    problems.require(found.len() == causes.len(), at, "may not hold CAUSE_UNSPECIFIED or a number of a later version");
+    found.into_iter().collect()
+}

@@ -1,0 +1,65 @@
+//! The bounds of single values.
+
+use std::time::Duration;
+
+use pointsman_proto::policy::v1 as proto;
+use pointsman_types::TargetName;
+
+use super::{Budget, Problems};
+use crate::rule::Timeouts;
+
+pub(super) const NO_TARGET: &str = "must be `models/{model}/versions/{version}`, or a model's name";
+
+pub(super) fn is_segment(text: &str) -> bool {
+    (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+}
+
+pub(super) fn is_target(text: &str) -> bool {
+    is_segment(text) || text.parse::<TargetName>().is_ok()
+}
+
+pub(super) fn budget(given: Option<&proto::Budget>, at: &str, problems: &mut Problems) -> Budget {
+    let default = Budget::default();
+    let Some(given) = given else { return default };
+    let ratio = given.ratio.unwrap_or(default.ratio);
+    let min_per_second = given.min_per_second.unwrap_or(default.min_per_second);
+    problems.require((0.0..=1.0).contains(&ratio), format!("{at}.ratio"), "must be 0 to 1");
+    problems.require(min_per_second <= 1000, format!("{at}.min_per_second"), "must be at most 1,000");
+    Budget { ratio, min_per_second }
+}
+
+pub(super) fn timeouts(given: Option<&proto::Timeouts>, at: &str, problems: &mut Problems) -> Timeouts {
+    let default = Timeouts::default();
+    let Some(given) = given else { return default };
+    let mut read = |given: Option<&prost_types::Duration>, name: &str, default| {
+        given
+            .map_or(Some(default), |_| within(given, &format!("{at}.{name}"), (1, 3_600_000), problems))
+            .unwrap_or(default)
+    };
+    let read = Timeouts {
+        connect: read(given.connect.as_ref(), "connect", default.connect),
+        first_token: read(given.first_token.as_ref(), "first_token", default.first_token),
+        idle_gap: read(given.idle_gap.as_ref(), "idle_gap", default.idle_gap),
+        total: read(given.total.as_ref(), "total", default.total),
+    };
+    let reached = given.first_token.is_none() || read.first_token <= read.total;
+    problems.require(reached, format!("{at}.first_token"), "is never reached: `total` is shorter");
+    read
+}
+
+/// Reads a duration that must be there and within these bounds, in milliseconds.
+pub(super) fn within(
+    given: Option<&prost_types::Duration>,
+    at: &str,
+    (least, most): (u64, u64),
+    problems: &mut Problems,
+) -> Option<Duration> {
+    let duration = given.and_then(|given| Duration::try_from(*given).ok());
+    let bounds = Duration::from_millis(least)..=Duration::from_millis(most);
+    let duration = duration.filter(|duration| bounds.contains(duration));
+    if duration.is_none() {
+        let most = Duration::from_millis(most).as_secs();
+        problems.add(at, format!("must be {least} ms to {most} s, in seconds: 0.5s"));
+    }
+    duration
+}

@@ -1,0 +1,210 @@
+//! One decision: constraints → rule → split → ordered targets.
+
+mod split;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::abilities;
+
+use crate::fleet::Target;
+use crate::rule::Rule;
+use crate::{Cause, Causes, CompiledPolicy, Facts, Fleet};
+
+/// Where a request may go, in order, and from what that was decided.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Names the decision, and repeats it: the chance that was used.
+    pub seed: u64,
+    /// When it was made.
+    pub time: SystemTime,
+    /// The fleet that it was made for.
+    pub fleet_revision: u64,
+    /// The policy's revision. Empty: there is none.
+    pub policy_revision: Arc<str>,
+    /// The rule that applied.
+    pub rule: Arc<Rule>,
+    /// The targets to try. Empty: the static answer at once.
+    pub steps: Vec<Step>,
+    /// Targets of the rule that this request may not or cannot go to.
+    pub rejected: Vec<Rejected>,
+    /// The zones that whoever sent the request allows. Empty: all.
+    caller_zones: Arc<[Box<str>]>,
+}
+
+/// One target of a decision.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The target.
+    pub target: Arc<Target>,
+    /// The failures after which it is tried; of the first one, none.
+    pub causes: Causes,
+}
+
+/// A target that was not taken into a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The target, as the rule names it.
+    pub target: Arc<str>,
+    /// Why.
+    pub why: Rejection,
+}
+
+/// Why a target was not taken into a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No instance serves it.
+    Unknown,
+    /// It lacks something that the request asks for.
+    LacksAbility,
+    /// None of its instances is in an allowed zone.
+    ZoneNotAllowed,
+}
+
+impl Rejection {
+    /// Returns its name, as it is written in decisions.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN_TARGET",
+            Self::LacksAbility => "LACKS_ABILITY",
+            Self::ZoneNotAllowed => "ZONE_NOT_ALLOWED",
+        }
+    }
+}
+
+impl Decision {
+    /// Returns the decision's id: 16 hexadecimal digits.
+    pub fn id(&self) -> String {
+        format!("{:016x}", self.seed)
+    }
+
+    /// Whether the request may run in this zone.
+    pub fn allows_zone(&self, zone: &str) -> bool {
+        let has = |zones: &[Box<str>]| zones.is_empty() || zones.iter().any(|allowed| **allowed == *zone);
+        has(&self.rule.allowed_zones) && has(&self.caller_zones)
+    }
+}
+
+/// What a decision is made from, beside policy and fleet.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// The zones that whoever sent the request allows. Empty: all.
+    pub caller_zones: Arc<[Box<str>]>,
+    /// Now.
+    pub time: SystemTime,
+    /// Chance: 64 random bits.
+    pub seed: u64,
+}
+
+/// Decides where a request may go. The same arguments give the same decision.
+pub fn decide(
+    policy: &CompiledPolicy,
+    fleet: &Fleet,
+    facts: &Facts<'_>,
+    given: Circumstances,
+) -> Result<Decision, Error> {
+    let name = facts.request().model.as_str();
+    let mut decision = Decision {
+        seed: given.seed,
+        time: given.time,
+        fleet_revision: fleet.revision,
+        policy_revision: Arc::clone(&policy.revision),
+        rule: Arc::clone(&policy.direct),
+        steps: Vec::new(),
+        rejected: Vec::new(),
+        caller_zones: given.caller_zones,
+    };
+    let needed = abilities::needed(facts.request());
+    if let Some(rules) = policy.rules(name) {
+        let rule = rules.iter().find(|rule| rule.when.holds(facts)).ok_or_else(|| {
+            let message = format!("no rule of `{name}` applies to this request: ask whoever owns the policy");
+            Error::new(Reason::NoRuleApplies, message)
+        })?;
+        decision.rule = Arc::clone(rule);
+        decision.plan(fleet, facts, needed);
+    } else {
+        let target = fleet.find(name).filter(|_| !policy.virtual_models_only).ok_or_else(|| unknown(name, fleet))?;
+        if let Err(why) = decision.admits(target, needed) {
+            decision.rejected.push(Rejected { target: Arc::clone(&target.name), why });
+        } else {
+            decision.steps.push(Step { target: Arc::clone(target), causes: Causes::default() });
+        }
+    }
+    if decision.steps.is_empty() && !decision.begins_with_static_answer() {
+        return Err(decision.refusal(fleet, facts));
+    }
+    Ok(decision)
+}
+
+impl Decision {
+    /// Orders the rule's targets: one of the split, then the fallbacks.
+    fn plan(&mut self, fleet: &Fleet, facts: &Facts<'_>, needed: u64) {
+        let rule = Arc::clone(&self.rule);
+        if let Some(first) = self.split(&rule, fleet, facts, needed) {
+            self.steps.push(Step { target: first, causes: Causes::default() });
+        }
+        for fallback in &rule.fallbacks {
+            // Without a first target, what remains is what would follow after its failure.
+            if self.steps.is_empty() && !fallback.causes.contains(Cause::Unavailable) {
+                continue;
+            }
+            if let Some(target) = self.admitted(&fallback.target, fleet, needed)
+                && !self.steps.iter().any(|step| step.target.name == target.name)
+            {
+                self.steps.push(Step { target, causes: fallback.causes });
+            }
+        }
+    }
+
+    /// Finds a target that the request may and can go to; notes why it is not one.
+    fn admitted(&mut self, name: &Arc<str>, fleet: &Fleet, needed: u64) -> Option<Arc<Target>> {
+        let found = fleet.find(name).ok_or(Rejection::Unknown);
+        match found.and_then(|target| self.admits(target, needed).map(|()| target)) {
+            Ok(target) => Some(Arc::clone(target)),
+            Err(why) => {
+                self.rejected.push(Rejected { target: Arc::clone(name), why });
+                None
+            }
+        }
+    }
+
+    fn admits(&self, target: &Target, needed: u64) -> Result<(), Rejection> {
+        if needed & !target.abilities != 0 {
+            Err(Rejection::LacksAbility)
+        } else if !target.zones.iter().any(|zone| self.allows_zone(zone)) {
+            Err(Rejection::ZoneNotAllowed)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn begins_with_static_answer(&self) -> bool {
+        // A wall is no failure: what no target may do is not answered by a text either.
+        self.rejected.iter().all(|rejected| rejected.why == Rejection::Unknown)
+            && self.rule.static_answer.as_ref().is_some_and(|answer| answer.causes.contains(Cause::Unavailable))
+    }
+
+    /// Says why there is nothing to try: what the caller can change comes first.
+    fn refusal(&self, fleet: &Fleet, facts: &Facts<'_>) -> Error {
+        let name = &facts.request().model;
+        let rejected = |why| self.rejected.iter().find(move |rejected| rejected.why == why);
+        if let Some(target) = rejected(Rejection::LacksAbility).and_then(|rejected| fleet.find(&rejected.target)) {
+            return Error::unsupported(abilities::lacking(facts.request(), &target.description.abilities));
+        }
+        if rejected(Rejection::ZoneNotAllowed).is_some() {
+            let message = format!("`{name}` has no instance in a zone where this request may run");
+            return Error::new(Reason::NoTargetAllowed, message);
+        }
+        let message = format!("no instance that serves `{name}` has been reached; try again");
+        Error::new(Reason::NoInstanceReady, message).retry_after(Duration::from_secs(1))
+    }
+}
+
+fn unknown(name: &str, fleet: &Fleet) -> Error {
+    if fleet.incomplete {
+        let message = format!("no instance that serves `{name}` has been reached yet; try again");
+        return Error::new(Reason::NoInstanceReady, message).retry_after(Duration::from_secs(1));
+    }
+    Error::new(Reason::ModelNotFound, format!("no model `{name}` is served here; the list of models says what is"))
+}

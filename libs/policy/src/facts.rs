@@ -1,0 +1,385 @@
+//! What a policy can know about a request.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+
+use pointsman_proto::inference::v1::response_format::Format;
+use pointsman_proto::inference::v1::{DataClass, GenerateRequest, Priority, ReasoningEffort, ResponseFormat, part};
+
+/// What a condition can read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "`Fact::name` and docs/reference/policy.md say what each one is")]
+pub enum Fact {
+    Tenant,
+    Key,
+    Model,
+    Session,
+    EndUser,
+    DataClass,
+    Priority,
+    ResponseFormat,
+    ReasoningEffort,
+    Messages,
+    Tools,
+    Images,
+    Choices,
+    MaxOutputTokens,
+    EstimatedPromptTokens,
+    /// One of the caller's labels, by name.
+    Label(Box<str>),
+}
+
+/// What the values of a fact are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8 text.
+    Text,
+    /// A whole number from 0.
+    Number,
+}
+
+impl Fact {
+    /// Every fact but the labels, whose names are the caller's.
+    pub const NAMED: [Fact; 15] = [
+        Fact::Tenant,
+        Fact::Key,
+        Fact::Model,
+        Fact::Session,
+        Fact::EndUser,
+        Fact::DataClass,
+        Fact::Priority,
+        Fact::ResponseFormat,
+        Fact::ReasoningEffort,
+        Fact::Messages,
+        Fact::Tools,
+        Fact::Images,
+        Fact::Choices,
+        Fact::MaxOutputTokens,
+        Fact::EstimatedPromptTokens,
+    ];
+
+    /// Returns what the values of the fact are.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Fact::Messages
+            | Fact::Tools
+            | Fact::Images
+            | Fact::Choices
+            | Fact::MaxOutputTokens
+            | Fact::EstimatedPromptTokens => Kind::Number,
+            _ => Kind::Text,
+        }
+    }
+
+    /// Returns the name that a condition calls the fact by.
+    pub fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Fact::Tenant => "caller.tenant",
+            Fact::Key => "caller.key",
+            Fact::Model => "request.model",
+            Fact::Session => "request.session",
+            Fact::EndUser => "request.end_user",
+            Fact::DataClass => "request.data_class",
+            Fact::Priority => "request.priority",
+            Fact::ResponseFormat => "request.response_format",
+            Fact::ReasoningEffort => "request.reasoning_effort",
+            Fact::Messages => "request.messages",
+            Fact::Tools => "request.tools",
+            Fact::Images => "request.images",
+            Fact::Choices => "request.choices",
+            Fact::MaxOutputTokens => "request.max_output_tokens",
+            Fact::EstimatedPromptTokens => "request.estimated_prompt_tokens",
+            Fact::Label(name) => return Cow::Owned(format!("labels[{name:?}]")),
+        })
+    }
+
+    /// Returns every value that the fact can have; `None` if callers choose it freely.
+    ///
+    /// A priority that is not specified reads as `default`, which the contract calls the same.
+    pub fn values(&self) -> Option<&'static [&'static str]> {
+        match self {
+            Fact::DataClass => Some(&["unspecified", "public", "internal", "confidential", "restricted"]),
+            Fact::Priority => Some(&["bulk", "default", "interactive", "system"]),
+            Fact::ResponseFormat => Some(&["text", "json_object", "json_schema", "regex", "lark_grammar"]),
+            Fact::ReasoningEffort => Some(&["unspecified", "none", "minimal", "low", "medium", "high"]),
+            _ => None,
+        }
+    }
+
+    // Labels have none.
+    fn bit(&self) -> u32 {
+        Self::NAMED.iter().position(|fact| fact == self).map_or(0, |index| 1 << index)
+    }
+}
+
+/// The facts of one request. Each is found when it is read, without allocating; those that walk the
+/// messages are found once.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    request: &'a GenerateRequest,
+    tenant: &'a str,
+    key: &'a str,
+    images: Cell<Option<u64>>,
+    prompt_tokens: Cell<Option<u64>>,
+    read: Cell<u32>,
+}
+
+impl<'a> Facts<'a> {
+    /// Makes the facts of a request that this tenant sends with the key of this id.
+    pub fn new(request: &'a GenerateRequest, tenant: &'a str, key: &'a str) -> Self {
+        Self { request, tenant, key, images: Cell::new(None), prompt_tokens: Cell::new(None), read: Cell::new(0) }
+    }
+
+    /// Returns a fact of kind text. What the caller left out, a label too, is the empty text, and so is a
+    /// number.
+    pub fn text(&self, fact: &Fact) -> &'a str {
+        self.mark(fact);
+        self.find_text(fact)
+    }
+
+    /// Returns a fact of kind number. A text is 0, and so are `max_output_tokens` that the caller left out.
+    pub fn number(&self, fact: &Fact) -> u64 {
+        self.mark(fact);
+        self.find_number(fact)
+    }
+
+    /// Returns whether the caller gave a label of this name, even an empty one.
+    pub fn has_label(&self, name: &str) -> bool {
+        self.request.labels.contains_key(name)
+    }
+
+    /// Returns the request.
+    pub fn request(&self) -> &'a GenerateRequest {
+        self.request
+    }
+
+    /// Returns who is billed and isolated.
+    pub fn tenant(&self) -> &'a str {
+        self.tenant
+    }
+
+    /// Returns the facts that were read so far and their values, for the record of a decision. Labels are
+    /// not among them. `Fact::EndUser` may be: it names a person and must not reach telemetry.
+    pub fn read(&self) -> Vec<(Fact, Cow<'a, str>)> {
+        let read = Fact::NAMED.into_iter().filter(|fact| self.read.get() & fact.bit() != 0);
+        read.map(|fact| {
+            let value = match fact.kind() {
+                Kind::Text => Cow::Borrowed(self.find_text(&fact)),
+                Kind::Number => Cow::Owned(self.find_number(&fact).to_string()),
+            };
+            (fact, value)
+        })
+        .collect()
+    }
+
+    fn mark(&self, fact: &Fact) {
+        self.read.set(self.read.get() | fact.bit());
+    }
+
+    fn find_text(&self, fact: &Fact) -> &'a str {
+        let request = self.request;
+        match fact {
+            Fact::Tenant => self.tenant,
+            Fact::Key => self.key,
+            Fact::Model => &request.model,
+            Fact::Session => request.session.as_ref().map_or("", |reference| &reference.session),
+            Fact::EndUser => &request.end_user,
+            Fact::DataClass => data_class(request.data_class()),
+            Fact::Priority => priority(request.priority()),
+            Fact::ResponseFormat => response_format(request.response_format.as_ref()),
+            Fact::ReasoningEffort => reasoning_effort(request.reasoning_effort()),
+            Fact::Label(name) => request.labels.get(&**name).map_or("", String::as_str),
+            _ => "",
+        }
+    }
+
+    fn find_number(&self, fact: &Fact) -> u64 {
+        let request = self.request;
+        match fact {
+            Fact::Messages => request.messages.len() as u64,
+            Fact::Tools => request.tools.len() as u64,
+            Fact::Images => once(&self.images, || count_images(request)),
+            Fact::Choices => u64::from(request.choice_count.unwrap_or(1)),
+            Fact::MaxOutputTokens => {
+                u64::from(request.limits.and_then(|limits| limits.max_output_tokens).unwrap_or_default())
+            }
+            Fact::EstimatedPromptTokens => once(&self.prompt_tokens, || estimate_prompt_tokens(request)),
+            _ => 0,
+        }
+    }
+}
+
+fn once(cell: &Cell<Option<u64>>, find: impl FnOnce() -> u64) -> u64 {
+    let value = cell.get().unwrap_or_else(find);
+    cell.set(Some(value));
+    value
+}
+
+fn parts(request: &GenerateRequest) -> impl Iterator<Item = &part::Kind> {
+    request.messages.iter().flat_map(|message| &message.parts).filter_map(|part| part.kind.as_ref())
+}
+
+fn count_images(request: &GenerateRequest) -> u64 {
+    parts(request).filter(|kind| matches!(kind, part::Kind::Image(_))).count() as u64
+}
+
+/// Four bytes a token is what common tokenizers need for English and code; other scripts need fewer bytes
+/// a token. Pictures and opaque parts are left out: only their target knows what they cost.
+fn estimate_prompt_tokens(request: &GenerateRequest) -> u64 {
+    let said = parts(request).map(|kind| match kind {
+        part::Kind::Text(text) => text.len(),
+        part::Kind::ToolCall(call) => call.arguments_json.len(),
+        part::Kind::ToolResult(result) => result.text.len(),
+        part::Kind::Reasoning(reasoning) => reasoning.text.len(),
+        part::Kind::Image(_) | part::Kind::Opaque(_) => 0,
+    });
+    let offered = request.tools.iter().map(|tool| tool.description.len() + tool.parameters_json_schema.len());
+    (said.sum::<usize>() + offered.sum::<usize>()).div_ceil(4) as u64
+}
+
+fn data_class(class: DataClass) -> &'static str {
+    match class {
+        DataClass::Unspecified => "unspecified",
+        DataClass::Public => "public",
+        DataClass::Internal => "internal",
+        DataClass::Confidential => "confidential",
+        DataClass::Restricted => "restricted",
+    }
+}
+
+fn priority(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Bulk => "bulk",
+        Priority::Unspecified | Priority::Default => "default",
+        Priority::Interactive => "interactive",
+        Priority::System => "system",
+    }
+}
+
+fn response_format(format: Option<&ResponseFormat>) -> &'static str {
+    match format.and_then(|format| format.format.as_ref()) {
+        None | Some(Format::Text(_)) => "text",
+        Some(Format::JsonObject(_)) => "json_object",
+        Some(Format::JsonSchema(_)) => "json_schema",
+        Some(Format::Regex(_)) => "regex",
+        Some(Format::LarkGrammar(_)) => "lark_grammar",
+    }
+}
+
+fn reasoning_effort(effort: ReasoningEffort) -> &'static str {
+    match effort {
+        ReasoningEffort::Unspecified => "unspecified",
+        ReasoningEffort::None => "none",
+        ReasoningEffort::Minimal => "minimal",
+        ReasoningEffort::Low => "low",
+        ReasoningEffort::Medium => "medium",
+        ReasoningEffort::High => "high",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use pointsman_proto::inference::v1::{
+        DataClass, GenerateRequest, Image, JsonObjectFormat, Limits, Message, Part, Priority, ReasoningEffort,
+        ResponseFormat, SessionReference, Tool, ToolCall, ToolResult, part, response_format::Format,
+    };
+
+    use super::{Fact, Facts, Kind};
+
+    fn message(kinds: impl IntoIterator<Item = part::Kind>) -> Message {
+        Message { parts: kinds.into_iter().map(|kind| Part { kind: Some(kind) }).collect(), ..Message::default() }
+    }
+
+    fn full() -> GenerateRequest {
+        GenerateRequest {
+            model: "pip".into(),
+            messages: vec![
+                message([part::Kind::Text("12345".into()), part::Kind::Image(Image::default())]),
+                message([
+                    part::Kind::ToolCall(ToolCall { arguments_json: "{}".into(), ..ToolCall::default() }),
+                    part::Kind::ToolResult(ToolResult { text: "123".into(), ..ToolResult::default() }),
+                ]),
+            ],
+            tools: vec![Tool {
+                description: "adds".into(),
+                parameters_json_schema: "{\"a\":1}".into(),
+                ..Tool::default()
+            }],
+            response_format: Some(ResponseFormat { format: Some(Format::JsonObject(JsonObjectFormat {})) }),
+            limits: Some(Limits { max_output_tokens: Some(64) }),
+            choice_count: Some(2),
+            reasoning_effort: ReasoningEffort::Low.into(),
+            session: Some(SessionReference { session: "sessions/s1".into(), expected_revision: None }),
+            labels: [("team".into(), "search".into()), ("empty".into(), String::new())].into(),
+            data_class: DataClass::Restricted.into(),
+            priority: Priority::Interactive.into(),
+            end_user: "ada".into(),
+            ..GenerateRequest::default()
+        }
+    }
+
+    fn check(request: &GenerateRequest, expected: [&str; 15]) {
+        let facts = Facts::new(request, "acme", "k1");
+        for (fact, expected) in Fact::NAMED.iter().zip(expected) {
+            let value = match fact.kind() {
+                Kind::Text => Cow::Borrowed(facts.text(fact)),
+                Kind::Number => Cow::Owned(facts.number(fact).to_string()),
+            };
+            assert_eq!(value, expected, "{}", fact.name());
+            assert!(fact.values().is_none_or(|values| values.contains(&expected)), "{}", fact.name());
+        }
+    }
+
+    #[test]
+    fn facts_are_those_of_the_request() {
+        // 5 + 2 + 3 bytes said and 4 + 7 offered: 21 bytes, 6 tokens.
+        check(
+            &full(),
+            [
+                "acme",
+                "k1",
+                "pip",
+                "sessions/s1",
+                "ada",
+                "restricted",
+                "interactive",
+                "json_object",
+                "low",
+                "2",
+                "1",
+                "1",
+                "2",
+                "64",
+                "6",
+            ],
+        );
+        check(
+            &GenerateRequest::default(),
+            ["acme", "k1", "", "", "", "unspecified", "default", "text", "unspecified", "0", "0", "0", "1", "0", "0"],
+        );
+    }
+
+    #[test]
+    fn a_missing_label_is_empty_text_and_differs_from_an_empty_one() {
+        let request = full();
+        let facts = Facts::new(&request, "acme", "k1");
+        for (name, value, given) in [("team", "search", true), ("empty", "", true), ("absent", "", false)] {
+            assert_eq!((facts.text(&Fact::Label(name.into())), facts.has_label(name)), (value, given), "{name}");
+        }
+        assert_eq!(Fact::Label("a\"b".into()).name(), r#"labels["a\"b"]"#);
+    }
+
+    #[test]
+    fn facts_are_found_only_when_they_are_read() {
+        let request = full();
+        let facts = Facts::new(&request, "acme", "k1");
+        assert_eq!((facts.read(), facts.images.get(), facts.prompt_tokens.get()), (vec![], None, None));
+        facts.number(&Fact::Images);
+        facts.text(&Fact::Tenant);
+        facts.text(&Fact::Label("team".into()));
+        assert_eq!((facts.images.get(), facts.prompt_tokens.get()), (Some(1), None));
+        assert_eq!(facts.read(), [(Fact::Tenant, "acme".into()), (Fact::Images, "1".into())]);
+    }
+}

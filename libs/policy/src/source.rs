@@ -1,0 +1,57 @@
+//! A policy file: the JSON mapping of `pointsman.policy.v1.Policy`, written as YAML or JSON.
+
+mod places;
+
+use pointsman_proto::json;
+use pointsman_proto::policy::v1::Policy;
+
+use crate::{CompiledPolicy, compile};
+use places::Places;
+
+/// A mistake in a policy file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// From 1.
+    pub line: u64,
+    /// From 1, in characters.
+    pub column: u64,
+    /// What is wrong, and what to write instead.
+    pub message: String,
+}
+
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+/// How large a policy file may be, in bytes.
+pub const LIMIT: usize = 4 << 20;
+
+/// Reads and compiles a policy file. Fails with every mistake in it; where the form is wrong, that is one.
+pub fn load(text: &str) -> Result<CompiledPolicy, Vec<Mistake>> {
+    let policy = read(text).map_err(|mistake| vec![mistake])?;
+    compile(&policy).map_err(|problems| {
+        let places = Places::of(text);
+        let mut mistakes: Vec<Mistake> = problems
+            .into_iter()
+            .map(|problem| {
+                let (line, column) = places.find(&problem.path, problem.offset);
+                Mistake { line, column, message: format!("{}: {}", problem.path, problem.message) }
+            })
+            .collect();
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        mistakes
+    })
+}
+
+fn read(text: &str) -> Result<Policy, Mistake> {
+    if text.len() > LIMIT {
+        return Err(Mistake { line: 1, column: 1, message: format!("has more than {LIMIT} bytes") });
+    }
+    let read = |yaml: serde_saphyr::Deserializer<'_, '_>| json::read("pointsman.policy.v1.Policy", yaml);
+    serde_saphyr::with_deserializer_from_str(text, read).map_err(|error| {
+        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        Mistake { line, column, message: error.without_snippet().to_string() }
+    })
+}

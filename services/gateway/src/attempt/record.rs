@@ -1,0 +1,177 @@
+//! What is kept of the attempts at a request.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use pointsman_errors::{Error, Reason};
+use pointsman_policy::{Cause, cause_of};
+use pointsman_proto::inference::v1::{Attempt, AttemptKind};
+use pointsman_proto::ledger::v1::UsageRecord;
+use tokio::time::Instant;
+
+use super::Order;
+use super::call::Call;
+use super::machine::{Number, Outcome};
+use crate::span;
+
+/// The attempts at a request, oldest first. Shared with the surface, which tells them in headers and trailers.
+#[derive(Debug, Default)]
+pub(crate) struct Trail(Mutex<Vec<Record>>);
+
+impl Trail {
+    /// Returns the attempts in one line: `{target}@{instance} {outcome} {milliseconds}ms`, separated by
+    /// commas. `None` if there was none.
+    pub(crate) fn line(&self) -> Option<String> {
+        let records = self.lock();
+        let line = |record: &Record| {
+            let (outcome, duration) = record.state();
+            format!("{}@{} {outcome} {}ms", record.target, record.instance, duration.as_millis())
+        };
+        (!records.is_empty()).then(|| records.iter().map(line).collect::<Vec<_>>().join(", "))
+    }
+
+    pub(super) fn messages(&self) -> Vec<Attempt> {
+        self.lock().iter().map(Record::to_message).collect()
+    }
+
+    /// Adds an attempt; its number is that of the records before it. A later one was none.
+    pub(super) fn add(&self, number: Number, record: Record) {
+        let mut records = self.lock();
+        records.truncate(number);
+        records.push(record);
+    }
+
+    /// Notes how an attempt ended, and returns what is known of it.
+    pub(super) fn end(&self, number: Number, outcome: &Outcome) -> Option<Record> {
+        let mut records = self.lock();
+        let record = records.get_mut(number)?;
+        record.end = Some((outcome.name(), record.begin.elapsed()));
+        Some(record.clone())
+    }
+
+    /// Target and instance of the newest attempt that runs.
+    pub(super) fn running(&self) -> Option<(Arc<str>, Arc<str>)> {
+        let records = self.lock();
+        let running = records.iter().rev().find(|record| record.end.is_none())?;
+        Some((Arc::clone(&running.target), Arc::clone(&running.instance)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One attempt.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    target: Arc<str>,
+    instance: Arc<str>,
+    kind: AttemptKind,
+    begin: Instant,
+    start_time: SystemTime,
+    /// `None` while it runs.
+    end: Option<(&'static str, Duration)>,
+}
+
+impl Record {
+    pub(super) fn new(target: &Arc<str>, instance: &Arc<str>, kind: AttemptKind) -> Self {
+        Self {
+            target: Arc::clone(target),
+            instance: Arc::clone(instance),
+            kind,
+            begin: Instant::now(),
+            start_time: SystemTime::now(),
+            end: None,
+        }
+    }
+
+    /// How it ended, and after what time; or that it has not.
+    fn state(&self) -> (&'static str, Duration) {
+        self.end.unwrap_or_else(|| ("ANSWERING", self.begin.elapsed()))
+    }
+
+    fn to_message(&self) -> Attempt {
+        let (outcome, duration) = self.state();
+        Attempt {
+            target: self.target.to_string(),
+            instance: self.instance.to_string(),
+            outcome: outcome.to_owned(),
+            kind: self.kind.into(),
+            duration: duration.try_into().ok(),
+        }
+    }
+
+    /// What the ledger is to know of the attempt.
+    pub(super) fn usage(&self, number: Number, order: &Order, call: &Call) -> UsageRecord {
+        let (context, decision) = (&order.context, &order.decision);
+        UsageRecord {
+            attempt_id: attempt_id(&order.request.request_id, number),
+            request_id: order.request.request_id.clone(),
+            tenant: context.tenant.clone(),
+            key: context.key.clone(),
+            model: order.request.model.clone(),
+            decision_id: context.decision_id.clone(),
+            policy_revision: decision.policy_revision.to_string(),
+            attempt: Some(self.to_message()),
+            start_time: Some(self.start_time.into()),
+            usage: call.usage,
+            pieces: call.pieces,
+            since_accept: order.accept.elapsed().try_into().ok(),
+        }
+    }
+}
+
+/// Names an attempt: `{request_id}-{number}`, from 1.
+pub(super) fn attempt_id(request_id: &str, number: Number) -> String {
+    format!("{request_id}-{}", number + 1)
+}
+
+impl Outcome {
+    /// `FINISHED`, `LOST_RACE`, or the reason of an error.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Finished => "FINISHED",
+            Self::LostRace => "LOST_RACE",
+            Self::Failed(error) => error.reason().name(),
+        }
+    }
+}
+
+/// Notes how an attempt ended, on its span and at its instance.
+pub(super) fn note(call: &Call, outcome: &Outcome, now: u64) {
+    span::attempt_ended(&call.span, outcome.name(), matches!(outcome, Outcome::Failed(_)));
+    let (breaker, name) = (&call.instance.breaker, &*call.instance.name);
+    match outcome {
+        Outcome::Finished => {
+            if breaker.succeeded() {
+                tracing::info!(instance = name, "an instance does its work again: its breaker is closed");
+            }
+        }
+        Outcome::LostRace => breaker.left(),
+        Outcome::Failed(error) => match cause_of(error.reason()) {
+            // Full, or at a limit: it said so itself, and lives.
+            Some(Cause::Saturated | Cause::RateLimited) => {
+                breaker.left();
+                if let Some(hint) = error.retry_delay() {
+                    breaker.cool_down(now, hint);
+                }
+            }
+            // Going down as it should: its health says the same in a moment.
+            Some(Cause::Unavailable) if error.reason() == Reason::ShuttingDown => breaker.left(),
+            Some(Cause::Unavailable) => {
+                if let Some(open) = breaker.failed(now) {
+                    let reason = error.reason().name();
+                    tracing::warn!(instance = name, reason, ?open, "an instance failed too often: its breaker is open");
+                }
+            }
+            // The caller's mistake, or its time: the instance did what it should.
+            _ => breaker.left(),
+        },
+    }
+}
+
+/// The error of an extra attempt that would be one too many. The caller gets the error before it.
+pub(super) fn over_budget(target: &str) -> Error {
+    let message = format!("{target} fails too much for another attempt; try again later");
+    Error::new(Reason::NoInstanceReady, message).retry_after(Duration::from_secs(1))
+}

@@ -1,0 +1,51 @@
+//! The names that callers may use, and what they can ask of each.
+
+use std::collections::BTreeSet;
+
+use pointsman_errors::{Error, Reason};
+use pointsman_policy::{CompiledPolicy, Fleet, Rule};
+use pointsman_proto::inference::v1::TargetDescription;
+
+use crate::exchange::Gateway;
+
+impl Gateway {
+    /// Returns the models that callers may name, sorted.
+    pub(crate) fn models(&self) -> BTreeSet<String> {
+        let (policy, view) = (self.policy.get(), self.fleet.view());
+        let of_fleet = view.fleet.models().map(|(name, _)| name).filter(|_| !policy.virtual_models_only);
+        policy.virtual_models().chain(of_fleet).map(str::to_owned).collect()
+    }
+
+    /// Fails unless callers may use this name.
+    pub(crate) fn resolve(&self, name: &str) -> Result<(), Error> {
+        let (policy, view) = (self.policy.get(), self.fleet.view());
+        let is_known = policy.rules(name).is_some() || (!policy.virtual_models_only && view.fleet.find(name).is_some());
+        let message = || format!("no model `{name}` is served here; the list of models says what is");
+        if is_known { Ok(()) } else { Err(Error::new(Reason::ModelNotFound, message())) }
+    }
+
+    /// Describes what callers may use: virtual models by their names, and the targets of the fleet.
+    pub(crate) fn describe(&self) -> Vec<TargetDescription> {
+        let (policy, view) = (self.policy.get(), self.fleet.view());
+        let of_fleet = view.fleet.targets().filter(|_| !policy.virtual_models_only);
+        let of_policy = policy.virtual_models().map(|name| describe_virtual(name, &policy, &view.fleet));
+        of_policy.chain(of_fleet.map(|target| target.description.clone())).collect()
+    }
+}
+
+/// A virtual model can do what any of its targets can: who cannot is not asked.
+fn describe_virtual(name: &str, policy: &CompiledPolicy, fleet: &Fleet) -> TargetDescription {
+    let names = |rule: &Rule| -> Vec<_> {
+        let split = rule.targets.iter().map(|weighted| weighted.target.clone());
+        split.chain(rule.fallbacks.iter().map(|fallback| fallback.target.clone())).collect()
+    };
+    let names = policy.rules(name).into_iter().flatten().flat_map(|rule| names(rule));
+    let mut description = TargetDescription { target: name.to_owned(), ..TargetDescription::default() };
+    let mut abilities = BTreeSet::new();
+    for target in names.filter_map(|name| fleet.find(&name).cloned()) {
+        abilities.extend(target.description.abilities.iter().copied());
+        description.context_tokens = description.context_tokens.max(target.description.context_tokens);
+    }
+    description.abilities = abilities.into_iter().collect();
+    description
+}

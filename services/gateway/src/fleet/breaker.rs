@@ -1,0 +1,134 @@
+//! Keeps requests from an instance that fails them.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use pointsman_policy::pick::State;
+
+/// Failures in a row that open a breaker.
+const THRESHOLD: u32 = 5;
+/// How long it stays open: doubling with each probe that fails, from the first to the last.
+const OPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// A hint to come back is followed no longer than this.
+const LONGEST_COOL_DOWN: Duration = Duration::from_secs(30);
+
+/// A circuit breaker, and the time until which an instance wants to be left alone. Times are milliseconds
+/// on the fleet's clock; 0 means never.
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    failures: AtomicU32,
+    /// How often it opened since the last success.
+    openings: AtomicU32,
+    open_until: AtomicU64,
+    /// Whether a request is finding out if the instance is well again.
+    probing: AtomicBool,
+    cool_until: AtomicU64,
+}
+
+impl Breaker {
+    /// What a pick is to see.
+    pub(crate) fn state(&self, now: u64) -> State {
+        let open_until = self.open_until.load(Ordering::Relaxed);
+        if open_until > now || (open_until > 0 && self.probing.load(Ordering::Relaxed)) {
+            State::Broken
+        } else if self.cool_until.load(Ordering::Relaxed) > now {
+            State::Cooling
+        } else {
+            State::Ready
+        }
+    }
+
+    /// When a cool-down ends, if there is one.
+    pub(crate) fn cool_until(&self, now: u64) -> Option<u64> {
+        Some(self.cool_until.load(Ordering::Relaxed)).filter(|until| *until > now)
+    }
+
+    /// Lets a request through. False if it would be a second probe.
+    pub(crate) fn enter(&self) -> bool {
+        self.open_until.load(Ordering::Relaxed) == 0 || !self.probing.swap(true, Ordering::Relaxed)
+    }
+
+    /// The instance did its work. Returns whether the breaker was open.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.failures.store(0, Ordering::Relaxed);
+        self.openings.store(0, Ordering::Relaxed);
+        let was_open = self.open_until.swap(0, Ordering::Relaxed) > 0;
+        self.probing.store(false, Ordering::Relaxed);
+        was_open
+    }
+
+    /// The instance failed. Returns for how long the breaker is open now, if this opened it.
+    pub(crate) fn failed(&self, now: u64) -> Option<Duration> {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let was_probe = self.probing.swap(false, Ordering::Relaxed);
+        if failures < THRESHOLD && !was_probe {
+            return None;
+        }
+        // Those that were under way when it opened say nothing new.
+        if !was_probe && self.open_until.load(Ordering::Relaxed) > now {
+            return None;
+        }
+        let openings = self.openings.fetch_add(1, Ordering::Relaxed).min(16);
+        let open = OPEN.0.saturating_mul(1 << openings).min(OPEN.1);
+        self.open_until.store(now + millis(open), Ordering::Relaxed);
+        Some(open)
+    }
+
+    /// A request ended that says nothing about the instance.
+    pub(crate) fn left(&self) {
+        self.probing.store(false, Ordering::Relaxed);
+    }
+
+    /// The instance asks to be left alone for a while.
+    pub(crate) fn cool_down(&self, now: u64, hint: Duration) {
+        self.cool_until.fetch_max(now + millis(hint.min(LONGEST_COOL_DOWN)), Ordering::Relaxed);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pointsman_policy::pick::State;
+
+    use super::Breaker;
+
+    #[test]
+    fn it_opens_and_lets_one_probe_through() {
+        let breaker = Breaker::default();
+        for _ in 0..4 {
+            assert_eq!(breaker.failed(0), None);
+        }
+        breaker.succeeded();
+        for _ in 0..4 {
+            assert_eq!(breaker.failed(0), None, "the failures were not in a row");
+        }
+        assert_eq!(breaker.failed(100), Some(Duration::from_secs(1)));
+        assert_eq!(breaker.state(1099), State::Broken);
+        assert_eq!(breaker.state(1100), State::Ready, "half open");
+        assert!(breaker.enter());
+        assert_eq!((breaker.state(1100), breaker.enter()), (State::Broken, false), "one probe at a time");
+        assert_eq!(breaker.failed(1200), Some(Duration::from_secs(2)));
+        assert_eq!((breaker.state(3199), breaker.state(3200)), (State::Broken, State::Ready));
+        assert!(breaker.enter());
+        breaker.left();
+        assert!(breaker.enter(), "a probe whose caller left has proven nothing");
+        assert!(breaker.succeeded());
+        assert_eq!(breaker.state(3200), State::Ready);
+        assert_eq!(breaker.failed(3200), None);
+    }
+
+    #[test]
+    fn a_cool_down_ends_by_itself() {
+        let breaker = Breaker::default();
+        breaker.cool_down(10, Duration::from_millis(100));
+        breaker.cool_down(10, Duration::from_millis(50));
+        assert_eq!((breaker.state(109), breaker.state(110)), (State::Cooling, State::Ready));
+        breaker.cool_down(0, Duration::from_secs(3600));
+        assert_eq!(breaker.state(30_000), State::Ready, "no hint is followed for ever");
+    }
+}

@@ -1,0 +1,119 @@
+//! What is looked up for each request; made anew when something changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman_errors::{Error, Reason};
+use pointsman_policy::Fleet;
+use pointsman_policy::pick::{Candidate, NonePicked, Out, State, Wish, pick};
+use pointsman_proto::inference::v1::TargetDescription;
+
+use super::{Extras, Instance, Picked};
+
+/// The fleet at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    /// The targets, for decisions.
+    pub(crate) fleet: Fleet,
+    members: HashMap<Box<str>, Members>,
+}
+
+/// Who serves a target.
+#[derive(Debug)]
+struct Members {
+    /// Those that are ready, with their zones.
+    ready: Vec<(Arc<Instance>, Box<str>)>,
+    extras: Arc<Extras>,
+}
+
+/// What is asked of a pick.
+pub(crate) struct Asking<'a> {
+    pub(crate) wish: Wish<'a>,
+    /// A target's resource name.
+    pub(crate) target: &'a str,
+    /// The instances that this request has tried.
+    pub(crate) tried: &'a [Arc<str>],
+    /// About how many tokens the request will need.
+    pub(crate) tokens: u64,
+    /// On the fleet's clock.
+    pub(crate) now: u64,
+}
+
+impl View {
+    pub(super) fn new(revision: u64, incomplete: bool) -> Self {
+        Self { fleet: Fleet::new(revision, incomplete), members: HashMap::new() }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        description: &TargetDescription,
+        zone: &str,
+        ready: Option<&Arc<Instance>>,
+        extras: &Arc<Extras>,
+    ) {
+        self.fleet.add(description, zone);
+        let members = self
+            .members
+            .entry(description.target.as_str().into())
+            .or_insert_with(|| Members { ready: Vec::new(), extras: Arc::clone(extras) });
+        members.ready.extend(ready.map(|instance| (Arc::clone(instance), zone.into())));
+    }
+
+    pub(super) fn knows(&self, target: &str) -> bool {
+        self.members.contains_key(target)
+    }
+
+    /// What was spent on extra attempts at a target.
+    pub(crate) fn extras(&self, target: &str) -> Option<&Extras> {
+        self.members.get(target).map(|members| &*members.extras)
+    }
+
+    /// Picks an instance for an attempt, and counts one more in flight to it.
+    pub(crate) fn pick(&self, asking: &Asking<'_>) -> Result<Picked, Error> {
+        let Some(members) = self.members.get(asking.target) else { return Err(none_ready(asking.target)) };
+        let candidates: Vec<Candidate<'_>> = members
+            .ready
+            .iter()
+            .map(|(instance, zone)| Candidate {
+                hash: instance.hash,
+                zone,
+                state: match asking.tried.contains(&instance.name) {
+                    true => State::Tried,
+                    // Nobody else could be asked, and its own error says more than that it was not asked.
+                    false if members.ready.len() == 1 => State::Ready,
+                    false => instance.breaker.state(asking.now),
+                },
+                load: instance.load(),
+            })
+            .collect();
+        let picked = pick(&asking.wish, &candidates).map_err(|none| members.refusal(asking, &none))?;
+        let instance = &members.ready[picked.index].0;
+        // A probe that another request began in this very moment: rare, and as good as broken.
+        if !instance.breaker.enter() && members.ready.len() > 1 {
+            return Err(none_ready(asking.target));
+        }
+        Ok(Picked::new(instance, asking.tokens))
+    }
+}
+
+impl Members {
+    /// Says why nobody can be asked: what passes soonest comes first.
+    fn refusal(&self, asking: &Asking<'_>, none: &NonePicked) -> Error {
+        let target = asking.target;
+        if none.count(Out::Cooling) > 0 {
+            let soonest = self.ready.iter().filter_map(|(instance, _)| instance.breaker.cool_until(asking.now)).min();
+            let wait = Duration::from_millis(soonest.unwrap_or(asking.now).saturating_sub(asking.now));
+            let message = format!(
+                "every instance of {target} has asked to be left alone for a while; wait as long as the hint says"
+            );
+            return Error::new(Reason::QueueFull, message).retry_after(wait.max(Duration::from_millis(1)));
+        }
+        none_ready(target)
+    }
+}
+
+fn none_ready(target: &str) -> Error {
+    let message = format!("no instance of {target} is ready; try again");
+    Error::new(Reason::NoInstanceReady, message).retry_after(Duration::from_secs(1))
+}

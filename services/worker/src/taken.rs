@@ -1,0 +1,147 @@
+//! A request that was taken: it has a place in the queue, and its caller knows.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::future::{BoxFuture, Either, FutureExt, Ready, ready};
+use pointsman_engine::{EngineError, Job};
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::inference::v1::frame::Body;
+use pointsman_proto::inference::v1::{GenerateRequest, Started, TargetDescription};
+use pointsman_proto::{Valid, abilities};
+use pointsman_types::{TargetName, new_request_id};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use crate::admission::Place;
+use crate::error::{for_caller, report};
+use crate::frames::Reader;
+use crate::generation::{Begun, Generating};
+use crate::operation::Operation;
+use crate::probe::Round;
+use crate::service::Worker;
+
+/// How long a caller waits to hear that its request was taken. Counting its prompt is quick, unless the engine
+/// is in the middle of something; then the rest of it comes after the word.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(100);
+
+/// A request that was taken. Dropping it leaves the queue.
+pub(crate) struct Taken {
+    job: Either<Ready<Fitted>, BoxFuture<'static, Fitted>>,
+    place: Place,
+    accept_time: SystemTime,
+}
+
+/// A request as the engine gets it: its prompt counted, its answer bounded.
+type Fitted = Result<Job, Error>;
+
+impl Worker {
+    /// Checks a request and takes a place for it. What is known at once to be wrong with it is refused here.
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        message: GenerateRequest,
+        accept_time: SystemTime,
+    ) -> Result<Taken, Error> {
+        let request = Valid::new(message).map_err(Error::invalid)?;
+        self.check(&request)?;
+        let place = self.admission.place()?;
+        let worker = Arc::clone(self);
+        let mut job = async move { worker.job(request).await }.boxed();
+        let job = match timeout(ACKNOWLEDGE_WITHIN, &mut job).await {
+            Ok(job) => Either::Left(ready(Ok(job?))),
+            Err(_) => Either::Right(job),
+        };
+        Ok(Taken { job, place, accept_time })
+    }
+
+    /// Does what was asked for, to its end.
+    pub(crate) async fn work(self: Arc<Self>, taken: Taken, mut operation: Operation, reader: Reader) {
+        let span = operation.span().clone();
+        match self.begin(taken, &reader).instrument(span).await {
+            Ok(begun) => Generating::new(begun, self.health.clone(), operation).run(reader).await,
+            Err(error) => {
+                operation.failed(error.reason());
+                drop(operation);
+                // The reader is dropped only after this.
+                let _ = reader.send(Err(error.into()));
+            }
+        }
+    }
+
+    /// Waits for a slot, and has the engine begin.
+    async fn begin(&self, taken: Taken, reader: &Reader) -> Result<Begun, Error> {
+        let Taken { job, mut place, accept_time } = taken;
+        let job = job.await?;
+        place.count(job.prompt_tokens, job.max_output_tokens);
+        let mut started = self.started(&job, accept_time);
+        let slot = place.slot().instrument(tracing::info_span!("queue")).await?;
+        started.load = Some(self.loads.now());
+        let prompt_tokens = job.prompt_tokens;
+        let prefill = tracing::info_span!("prefill", gen_ai.usage.input_tokens = prompt_tokens);
+        let round = self.health.round();
+        let events = self.engine.generate(job).instrument(prefill.clone()).await;
+        let events = events.map_err(|error| self.reported(&error, round))?;
+        self.metrics.input_tokens(prompt_tokens);
+        // The reader is dropped only after this.
+        let _ = reader.send(Ok(Body::Started(started)));
+        Ok(Begun { events, prefill, slot, round })
+    }
+
+    /// Refuses what the engine does not serve, or lacks.
+    fn check(&self, request: &GenerateRequest) -> Result<(), Error> {
+        let description = self.engine.description();
+        if !serves(description, &request.model) {
+            let message = format!("this worker serves {} only", description.target);
+            return Err(Error::new(Reason::ModelNotFound, message));
+        }
+        let lacking = abilities::lacking(request, &description.abilities);
+        if lacking.is_empty() { Ok(()) } else { Err(Error::unsupported(lacking)) }
+    }
+
+    /// Counts the prompt, and bounds the answer.
+    async fn job(&self, request: Valid<GenerateRequest>) -> Fitted {
+        let round = self.health.round();
+        let counted = self.engine.count_prompt_tokens(&request).await;
+        let prompt_tokens = counted.map_err(|error| self.reported(&error, round))?;
+        let wanted = request.limits.and_then(|limits| limits.max_output_tokens).unwrap_or(u32::MAX);
+        let room = match self.engine.description().context_tokens {
+            0 => u32::MAX,
+            context_tokens if prompt_tokens >= context_tokens => {
+                return Err(for_caller(&EngineError::ContextTooLong { prompt_tokens, context_tokens }));
+            }
+            context_tokens => context_tokens - prompt_tokens,
+        };
+        Ok(Job { request, prompt_tokens, max_output_tokens: wanted.min(room) })
+    }
+
+    fn started(&self, job: &Job, accept_time: SystemTime) -> Started {
+        let description = self.engine.description();
+        let request_id = match job.request.request_id.as_str() {
+            "" => new_request_id(),
+            id => id.to_owned(),
+        };
+        let version = description.target.parse::<TargetName>().map(|target| target.version().to_owned());
+        Started {
+            request_id,
+            accept_time: Some(accept_time.into()),
+            model: job.request.model.clone(),
+            target: description.target.clone(),
+            version: version.unwrap_or_default(),
+            instance: self.instance.clone(),
+            engine_fingerprint: description.engine_fingerprint.clone(),
+            ..Started::default()
+        }
+    }
+
+    /// Handles an engine's error: the log gets the whole of it, the caller its own part.
+    fn reported(&self, error: &EngineError, round: Round) -> Error {
+        report(error, &self.health, round);
+        for_caller(error)
+    }
+}
+
+/// Whether a name means this target: its resource name, or its model's.
+fn serves(description: &TargetDescription, name: &str) -> bool {
+    let target = &description.target;
+    target == name || target.parse::<TargetName>().is_ok_and(|target| target.model() == name)
+}

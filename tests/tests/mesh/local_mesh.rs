@@ -1,0 +1,171 @@
+//! `cargo xtask mesh`: processes that outlive the command that started them.
+
+use std::fs::Permissions;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use pointsman_testkit::{eventually, ports, tools};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::program::{Ended, pointsman, run};
+use crate::service::LIMIT;
+
+/// What the ports of the mesh are apart from its first: gateways, workers, the receiver.
+const DISTANCES: [u16; 11] = [0, 1, 100, 101, 1010, 1011, 1110, 1111, 1210, 1211, 1310];
+
+const RECEIVER: &str = "otlp-receiver";
+
+/// A mesh with a state and ports of its own; stopped on drop.
+struct Mesh {
+    folder: TempDir,
+    port_base: u16,
+}
+
+impl Mesh {
+    fn new() -> Result<Self> {
+        Ok(Self { folder: tempfile::tempdir()?, port_base: ports::free_ports(&DISTANCES)? })
+    }
+
+    async fn xtask(&self, arguments: &[&str]) -> Result<Ended> {
+        let package = tools::workspace()?.join("xtask");
+        let environment = [("CARGO_TARGET_DIR", self.folder.path()), ("CARGO_MANIFEST_DIR", &*package)];
+        run(&tools::xtask()?, &[&["mesh"], arguments].concat(), &environment, "").await
+    }
+
+    async fn up(&self) -> Result<Ended> {
+        let binary = tools::binary()?;
+        self.up_with(binary.parent().context("the binary lies in no folder")?).await
+    }
+
+    async fn up_with(&self, binaries: &Path) -> Result<Ended> {
+        let binaries = binaries.to_str().context("the folder's path is no text")?;
+        let port_base = self.port_base.to_string();
+        self.xtask(&["up", "--engine", "simulated", "--port-base", &port_base, "--binaries", binaries]).await
+    }
+
+    /// The columns of each process in what `status` prints.
+    async fn status(&self) -> Result<Vec<Vec<String>>> {
+        let table = self.xtask(&["status"]).await?.success()?;
+        let columns =
+            |line: &str| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        Ok(table.lines().skip(1).map(columns).collect())
+    }
+
+    fn read(&self, name: &str) -> Result<String> {
+        std::fs::read_to_string(self.folder.path().join("mesh").join(name)).with_context(|| name.to_owned())
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        let Ok(xtask) = tools::xtask() else { return };
+        let _ = Command::new(xtask).args(["mesh", "down"]).env("CARGO_TARGET_DIR", self.folder.path()).output();
+    }
+}
+
+#[tokio::test]
+async fn a_mesh_comes_up_answers_and_goes_down() -> Result<()> {
+    let mesh = Mesh::new()?;
+    assert!(mesh.xtask(&["status"]).await?.success()?.starts_with("the mesh is not up"));
+    let said = mesh.up().await?.success()?;
+    let addresses = [0, 100].map(|distance| format!("http://127.0.0.1:{}", mesh.port_base + distance));
+    assert!(said.contains(&format!("chat --address {}", addresses[0])) && said.contains("spans.jsonl"), "{said}");
+    assert!(mesh.up().await?.success()?.starts_with("the mesh is up"));
+
+    let status = mesh.status().await?;
+    let names: Vec<&str> = status.iter().map(|row| &*row[0]).collect();
+    assert_eq!(names, ["receiver", "worker-1", "worker-2", "worker-3", "gateway-1", "gateway-2"]);
+    assert!(status.iter().all(|row| row[4] == "yes" && row[6].ends_with(" MB")), "{status:?}");
+    for address in &addresses {
+        let answer = pointsman(&["chat", "--address", address, "Hello"]).await?.success()?;
+        assert_eq!(answer, "You said: Hello\n");
+    }
+
+    let said = mesh.xtask(&["down"]).await?.success()?;
+    let ended: Vec<&str> = said.lines().filter_map(|line| line.split_once(" (")).map(|(name, _)| name).collect();
+    assert!(said.lines().all(|line| line.contains(" ended after ")), "{said}");
+    let roles: Vec<&str> = ended.iter().filter_map(|name| name.split('-').next()).collect();
+    assert_eq!(roles, ["gateway", "gateway", "worker", "worker", "worker", "receiver"]);
+    for distance in DISTANCES {
+        TcpListener::bind(("127.0.0.1", mesh.port_base + distance))?;
+    }
+    for row in &status[1..] {
+        let log = mesh.read(&format!("{}.log", row[0]))?;
+        assert!(log.contains("drained") && !log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    }
+    assert_eq!(mesh.xtask(&["down"]).await?.success()?, "the mesh is not up\n");
+
+    let spans = mesh.read("spans.jsonl")?;
+    let spans: Vec<Value> = spans.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    for gateway in ["gateway-1", "gateway-2"] {
+        let of_gateway = |span: &&Value| span["resource"]["service.instance.id"] == gateway;
+        let chat =
+            spans.iter().filter(of_gateway).find(|span| span["parent_span_id"] == "").context("no first span")?;
+        let generate = spans.iter().find(|span| span["name"] == "generate" && span["trace_id"] == chat["trace_id"]);
+        let instance = &generate.context("no span of a worker")?["resource"]["service.instance.id"];
+        assert!(instance.as_str().is_some_and(|name| name.starts_with("worker-")), "{instance}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_and_nothing_starts() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let port = mesh.port_base + 1111;
+    let _taken = TcpListener::bind(("127.0.0.1", port))?;
+    let ended = mesh.up().await?;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains(&format!("127.0.0.1:{port} is taken")), "{ended:?}");
+    assert!(ended.stderr.contains("--port-base"), "{ended:?}");
+    assert!(mesh.xtask(&["status"]).await?.success()?.starts_with("the mesh is not up"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_that_is_gone_is_told() -> Result<()> {
+    let mesh = Mesh::new()?;
+    mesh.up().await?.success()?;
+    let status = mesh.status().await?;
+    let (name, pid) = (&*status[2][0], &*status[2][1]);
+    assert_eq!(name, "worker-2");
+    assert!(Command::new("sh").arg("-c").arg(format!("kill -s KILL {pid}")).status()?.success());
+    eventually!(LIMIT, mesh.status().await.is_ok_and(|status| status[2][4] == "gone"))?;
+    let ended = mesh.up().await?;
+    assert!(ended.code == Some(1) && ended.stderr.contains("only a part of the mesh is up"), "{ended:?}");
+    let said = mesh.xtask(&["down"]).await?.success()?;
+    assert!(said.contains(&format!("worker-2 ({pid}) was gone already")), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_start_is_told_with_its_log() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let binaries = tempfile::tempdir()?;
+    let broken = binaries.path().join("pointsman");
+    std::fs::write(&broken, "#!/bin/sh\necho a broken program >&2\nexit 3\n")?;
+    std::fs::set_permissions(&broken, Permissions::from_mode(0o755))?;
+    std::os::unix::fs::symlink(tools::binary()?.with_file_name(RECEIVER), binaries.path().join(RECEIVER))?;
+    let ended = mesh.up_with(binaries.path()).await?;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("worker-1 ended with exit status: 3"), "{ended:?}");
+    assert!(ended.stderr.contains("a broken program"), "{ended:?}");
+    assert!(ended.stdout.contains("receiver (") && ended.stdout.contains(" ended after "), "{ended:?}");
+    assert!(mesh.xtask(&["status"]).await?.success()?.starts_with("the mesh is not up"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_files_of_the_mesh_are_good() -> Result<()> {
+    let folder = tools::workspace()?.join("deploy/config/mesh");
+    for name in ["worker-1", "worker-2", "worker-3", "gateway-1", "gateway-2"] {
+        let file = folder.join(format!("{name}.yaml"));
+        let file = file.to_str().context("the workspace's path is no text")?;
+        let command = name.split('-').next().unwrap_or_default();
+        pointsman(&[command, "--config", file, "--check-config"]).await?.success()?;
+    }
+    Ok(())
+}

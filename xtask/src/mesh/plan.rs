@@ -1,0 +1,167 @@
+//! What the mesh is made of, read from the files that its processes are configured with.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// The first gateway's port in the files.
+pub(super) const PORT_BASE: u16 = 8080;
+const FILES: &str = "deploy/config/mesh";
+/// Workers first, so that the gateways find them; those who call end before those who are called (`down`).
+const SERVICES: [(Role, &str); 5] = [
+    (Role::Worker, "worker-1"),
+    (Role::Worker, "worker-2"),
+    (Role::Worker, "worker-3"),
+    (Role::Gateway, "gateway-1"),
+    (Role::Gateway, "gateway-2"),
+];
+/// Every address in the files begins so.
+const LOOPBACK: &str = "127.0.0.1:";
+
+/// What a process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Role {
+    Gateway,
+    Worker,
+    /// Writes the spans of the others to a file.
+    Receiver,
+}
+
+impl Role {
+    /// The subcommand of `pointsman`.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Worker => "worker",
+            Self::Receiver => "receiver",
+        }
+    }
+}
+
+/// The processes to start, and their addresses.
+pub(super) struct Plan {
+    pub(super) receiver: SocketAddr,
+    pub(super) services: Vec<Service>,
+}
+
+/// A gateway or a worker.
+pub(super) struct Service {
+    pub(super) role: Role,
+    pub(super) name: &'static str,
+    pub(super) config: PathBuf,
+    pub(super) listen: SocketAddr,
+    pub(super) operator: SocketAddr,
+}
+
+impl Plan {
+    /// Reads the committed files. Where the ports are others, changed copies of them are written to `folder`.
+    pub(super) fn read(port_base: u16, folder: &Path) -> Result<Self> {
+        let by = i32::from(port_base) - i32::from(PORT_BASE);
+        let mut receiver = None;
+        let mut services = Vec::new();
+        for (role, name) in SERVICES {
+            let committed = crate::root().join(FILES).join(format!("{name}.yaml"));
+            let text = fs::read_to_string(&committed).with_context(|| format!("reading {}", committed.display()))?;
+            let (config, text) = if by == 0 {
+                (committed, text)
+            } else {
+                let copy = folder.join(format!("{name}.yaml"));
+                let text = shifted(&text, by).with_context(|| format!("--port-base {port_base}"))?;
+                fs::write(&copy, &text).with_context(|| format!("writing {}", copy.display()))?;
+                (copy, text)
+            };
+            let file: File = serde_saphyr::from_str(&text).with_context(|| config.display().to_string())?;
+            let endpoint = file.telemetry.otlp.endpoint;
+            let address = endpoint.trim_start_matches("http://").parse();
+            receiver = Some(address.with_context(|| format!("{}: {endpoint}", config.display()))?);
+            let Server { listen, operator_listen: operator } = file.server;
+            services.push(Service { role, name, config, listen, operator });
+        }
+        Ok(Self { receiver: receiver.context("no services")?, services })
+    }
+
+    /// Fails with every port that somebody else listens on.
+    pub(super) fn refuse_taken_ports(&self) -> Result<()> {
+        let services = self.services.iter().flat_map(|service| [service.listen, service.operator]);
+        let taken = services.chain([self.receiver]).filter(|address| TcpListener::bind(address).is_err());
+        let taken: Vec<_> = taken.collect();
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<_> = taken
+            .iter()
+            .map(|address| format!("{address} is taken: `ss -ltnp 'sport = :{}'` tells by whom", address.port()))
+            .collect();
+        bail!("{}\nstop who listens there, or choose other ports: --port-base 18080", lines.join("\n"))
+    }
+}
+
+/// What we need to know of a service's file.
+#[derive(Deserialize)]
+struct File {
+    server: Server,
+    telemetry: Telemetry,
+}
+
+#[derive(Deserialize)]
+struct Server {
+    listen: SocketAddr,
+    operator_listen: SocketAddr,
+}
+
+#[derive(Deserialize)]
+struct Telemetry {
+    otlp: Otlp,
+}
+
+#[derive(Deserialize)]
+struct Otlp {
+    endpoint: String,
+}
+
+/// Moves every loopback port in a text.
+fn shifted(text: &str, by: i32) -> Result<String> {
+    let mut pieces = text.split(LOOPBACK);
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(piece.len());
+        let (digits, rest) = piece.split_at(end);
+        let port: i32 = digits.parse().with_context(|| format!("`{LOOPBACK}{digits}` has no port"))?;
+        let port = u16::try_from(port + by).ok().filter(|port| *port > 0);
+        let port = port.with_context(|| format!("port {digits} would be no port any more"))?;
+        out.push_str(&format!("{LOOPBACK}{port}{rest}"));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_port_moves_alike() {
+        let text = "listen: 127.0.0.1:8080\nendpoint: http://127.0.0.1:9390/v1 # 8080\n";
+        let moved = "listen: 127.0.0.1:18080\nendpoint: http://127.0.0.1:19390/v1 # 8080\n";
+        assert_eq!(shifted(text, 10_000).unwrap(), moved);
+        assert!(shifted(text, 57_000).is_err() && shifted(text, -8080).is_err());
+    }
+
+    #[test]
+    fn the_files_belong_together() {
+        let folder = std::env::temp_dir();
+        let plan = Plan::read(PORT_BASE, &folder).unwrap();
+        let mut addresses: Vec<_> = plan.services.iter().flat_map(|it| [it.listen, it.operator]).collect();
+        addresses.push(plan.receiver);
+        let ports: Vec<_> = addresses.iter().map(SocketAddr::port).collect();
+        assert_eq!(ports, [9090, 9091, 9190, 9191, 9290, 9291, 8080, 8081, 8180, 8181, 9390]);
+        let workers: Vec<_> = plan.services.iter().filter(|it| it.role == Role::Worker).collect();
+        for gateway in plan.services.iter().filter(|it| it.role == Role::Gateway) {
+            let text = fs::read_to_string(&gateway.config).unwrap();
+            assert!(workers.iter().all(|worker| text.contains(&format!("http://{}\n", worker.listen))), "{text}");
+        }
+    }
+}
