@@ -7,6 +7,8 @@ mod gateway;
 mod machine;
 mod mesh;
 mod page;
+mod policy;
+mod rivals;
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,6 +24,10 @@ use crate::shell;
 pub enum Part {
     /// The gateway in front of a simulated worker, pinned to one core: 4 minutes.
     Gateway,
+    /// The gateway beside nginx, sglang-router, smg and LiteLLM, which it installs: 7 minutes.
+    Rivals,
+    /// Decisions and picks, and a simulated fleet: 2 minutes.
+    Policy,
     /// The demo model, directly, through the worker and through the gateway: 5 minutes.
     Engine,
     /// Clean builds, with and without mistral.rs: 10 to 40 minutes.
@@ -32,6 +38,8 @@ impl Part {
     fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
+            Self::Rivals => "rivals",
+            Self::Policy => "policy",
             Self::Engine => "engine",
             Self::Builds => "builds",
         }
@@ -45,6 +53,8 @@ pub fn run(parts: &[Part]) -> Result<()> {
     for part in parts {
         let mut figures = match part {
             Part::Gateway => gateway::measure(&Binaries::build()?)?,
+            Part::Rivals => rivals::measure(&Binaries::build()?)?,
+            Part::Policy => policy::measure()?,
             Part::Engine => engine::measure(&Binaries::build()?)?,
             Part::Builds => builds::measure()?,
         };

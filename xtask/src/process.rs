@@ -25,6 +25,23 @@ impl Process {
         Ok(Self { pid, start: stat.start })
     }
 
+    /// Finds the process itself and all that descend from it.
+    pub fn family(self) -> Result<Vec<Self>> {
+        let mut parents = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if let Some(stat) = Stat::read(pid) {
+                parents.push((stat.parent, Self { pid, start: stat.start }));
+            }
+        }
+        let (mut family, mut next) = (vec![self], 0);
+        while let Some(parent) = family.get(next).map(|process| process.pid) {
+            family.extend(parents.iter().filter(|(of, _)| *of == parent).map(|(_, process)| *process));
+            next += 1;
+        }
+        Ok(family)
+    }
+
     /// Tells whether it still runs. One that has ended counts as gone even while nobody has asked how it ended.
     pub fn is_running(self) -> bool {
         Stat::read(self.pid).is_some_and(|stat| stat.start == self.start && !stat.has_ended)
@@ -60,6 +77,7 @@ impl Process {
 /// What we want of `/proc/PID/stat` (proc_pid_stat(5)).
 struct Stat {
     has_ended: bool,
+    parent: u32,
     cpu_ticks: u64,
     start: u64,
 }
@@ -69,12 +87,13 @@ impl Stat {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Fields 3, 14, 15 and 22. The second is a name that may hold anything, so counting begins after it.
+    /// Fields 3, 4, 14, 15 and 22. The second is a name that may hold anything, so counting begins after it.
     fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
         let has_ended = matches!(*fields.first()?, "Z" | "X");
-        Some(Self { has_ended, cpu_ticks: number(14)? + number(15)?, start: number(22)? })
+        let parent = u32::try_from(number(4)?).ok()?;
+        Some(Self { has_ended, parent, cpu_ticks: number(14)? + number(15)?, start: number(22)? })
     }
 }
 
@@ -84,8 +103,8 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let stat = Stat::parse("7 (a) R 1 (b) S 1 7 7 0 -1 64 1 2 3 4 20 30 0 0 20 0 9 0 4711 8 9\n").unwrap();
-        assert_eq!((stat.has_ended, stat.cpu_ticks, stat.start), (false, 50, 4711));
+        let stat = Stat::parse("7 (a) R 1 (b) S 5 7 7 0 -1 64 1 2 3 4 20 30 0 0 20 0 9 0 4711 8 9\n").unwrap();
+        assert_eq!((stat.has_ended, stat.parent, stat.cpu_ticks, stat.start), (false, 5, 50, 4711));
     }
 
     #[test]
@@ -95,6 +114,22 @@ mod tests {
         let earlier = Process { start: own.start - 1, ..own };
         assert!(!earlier.is_running());
         earlier.signal("KILL").unwrap();
+    }
+
+    #[test]
+    fn a_family_is_all_that_descend_from_one() {
+        let mut child = Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
+        let process = Process::with_id(child.id()).unwrap();
+        let family = loop {
+            let family = process.family().unwrap();
+            if family.len() > 1 {
+                break family;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!((family.len(), family[0]), (2, process));
+        family.iter().rev().for_each(|process| process.signal("KILL").unwrap());
+        child.wait().unwrap();
     }
 
     #[test]

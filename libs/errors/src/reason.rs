@@ -106,6 +106,12 @@ reasons! {
     AttemptTimeout = "ATTEMPT_TIMEOUT", Unavailable, 504, Mesh;
     /// The gateway has no room to record what a request consumes.
     UsageSpoolFull = "USAGE_SPOOL_FULL", Unavailable, 503, Mesh;
+    /// This process keeps no usage records.
+    UsageNotKept = "USAGE_NOT_KEPT", FailedPrecondition, 409, Mesh;
+    /// Another request has this id.
+    RequestIdReused = "REQUEST_ID_REUSED", AlreadyExists, 409, Caller;
+    /// The frames of the request are not, or no longer, kept.
+    FrameLogLost = "FRAME_LOG_LOST", FailedPrecondition, 409, Caller;
     /// The engine failed this request.
     GenerationFailed = "GENERATION_FAILED", Internal, 500, Mesh;
     /// Something that should not happen did.

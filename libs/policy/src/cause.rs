@@ -57,7 +57,7 @@ pub fn cause_of(reason: Reason) -> Option<Cause> {
         | Reason::AttemptTimeout
         | Reason::ShuttingDown
         | Reason::Internal => Some(Cause::Unavailable),
-        Reason::QueueFull => Some(Cause::Saturated),
+        Reason::QueueFull | Reason::Overloaded => Some(Cause::Saturated),
         Reason::RateLimited => Some(Cause::RateLimited),
         Reason::ContextTooLong => Some(Cause::ContextTooLong),
         Reason::ContentRefused => Some(Cause::ContentRefused),

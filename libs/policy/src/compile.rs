@@ -1,6 +1,8 @@
 //! A policy, checked for meaning and made quick to look things up in.
 
 mod limits;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -200,6 +202,9 @@ fn compile_rule(rule: &proto::Rule, when: Condition, at: &str, problems: &mut Pr
         problems.require(!one_attempt, &at, "never happens, with max_attempts 1");
         within(hedge.after.as_ref(), &format!("{at}.after"), (1, 600_000), problems)
     });
+    let timeouts = timeouts(rule.timeouts.as_ref(), &format!("{at}.timeouts"), problems);
+    let comes = hedge_after.is_none_or(|after| after < timeouts.first_token);
+    problems.require(comes, format!("{at}.hedge.after"), "never happens: `timeouts.first_token` is not longer");
     let sticky_by = (!rule.sticky_by.is_empty()).then(|| compile_fact(&rule.sticky_by)).and_then(|fact| {
         let path = || format!("{at}.sticky_by");
         fact.map_err(|mistake| {
@@ -218,7 +223,7 @@ fn compile_rule(rule: &proto::Rule, when: Condition, at: &str, problems: &mut Pr
         fallbacks,
         static_answer: compile_static_answer(rule, at, problems),
         hedge_after,
-        timeouts: timeouts(rule.timeouts.as_ref(), &format!("{at}.timeouts"), problems),
+        timeouts,
         max_attempts,
         allowed_zones: rule.allowed_zones.iter().map(|zone| zone.as_str().into()).collect(),
     }

@@ -1,5 +1,8 @@
 //! What is known of the targets that instances serve, as far as decisions need it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@ mod filter;
 mod load;
 mod locality;
 mod prefix;
+#[cfg(test)]
+mod tests;
 
 use crate::Decision;
 use crate::hash::rank;
@@ -39,6 +41,8 @@ pub enum State {
     Cooling,
     /// It failed too often lately.
     Broken,
+    /// What room it has is kept for requests of a higher priority.
+    Reserved,
     /// This request has tried it.
     Tried,
 }
@@ -83,6 +87,13 @@ pub fn instance_hash(name: &str) -> u64 {
     crate::hash::hash(name.as_bytes())
 }
 
+/// Returns the place of the candidate that a key ranks first, by the hashes of their names. `None` if there is
+/// none.
+pub fn first_by_rank(key: &str, candidates: impl Iterator<Item = u64>) -> Option<usize> {
+    let key = crate::hash::hash(key.as_bytes());
+    candidates.enumerate().max_by_key(|(_, candidate)| rank(key, *candidate)).map(|(index, _)| index)
+}
+
 /// Picks an instance. The same arguments give the same instance.
 pub fn pick(wish: &Wish<'_>, candidates: &[Candidate<'_>]) -> Result<Picked, NonePicked> {
     let mut none = NonePicked::default();
@@ -101,9 +112,13 @@ pub fn pick(wish: &Wish<'_>, candidates: &[Candidate<'_>]) -> Result<Picked, Non
         }
         let score = load::score(candidate.load)
             + prefix::score(wish.prefix, home == Some(index))
-            + locality::WEIGHT * locality::score(wish.home_zone, candidate.zone);
+            + locality::WEIGHT * locality::score(wish.home_zone, candidate, &eligible);
+        // Most candidates are worse than one before them, and need no chance.
+        if best.is_some_and(|(highest, ..)| score < highest) {
+            continue;
+        }
         let tie = rank(wish.seed, candidate.hash);
-        if best.is_none_or(|(highest, chance, _)| score > highest || (score == highest && tie > chance)) {
+        if best.is_none_or(|(highest, chance, _)| score > highest || tie > chance) {
             best = Some((score, tie, index));
         }
     }

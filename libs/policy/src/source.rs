@@ -1,6 +1,8 @@
 //! A policy file: the JSON mapping of `pointsman.policy.v1.Policy`, written as YAML or JSON.
 
 mod places;
+#[cfg(test)]
+mod tests;
 
 use pointsman_proto::json;
 use pointsman_proto::policy::v1::Policy;
@@ -51,7 +53,22 @@ fn read(text: &str) -> Result<Policy, Mistake> {
     }
     let read = |yaml: serde_saphyr::Deserializer<'_, '_>| json::read("pointsman.policy.v1.Policy", yaml);
     serde_saphyr::with_deserializer_from_str(text, read).map_err(|error| {
-        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-        Mistake { line, column, message: error.without_snippet().to_string() }
+        let around = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        let message = error.without_snippet().to_string();
+        let (line, column) = place_of_key(text, &message, around.0).unwrap_or(around);
+        // The place is said once.
+        let said = format!(" at line {}, column {}", around.0, around.1);
+        Mistake { line, column, message: message.strip_suffix(&said).unwrap_or(&message).to_owned() }
+    })
+}
+
+/// Finds a key that a message names. What reads messages notices an unknown key after its map, and says where
+/// that began.
+fn place_of_key(text: &str, message: &str, from: u64) -> Option<(u64, u64)> {
+    let key = message.strip_prefix("unrecognized field name '")?.split('\'').next()?;
+    let skipped = usize::try_from(from.saturating_sub(1)).ok()?;
+    text.lines().zip(1..).skip(skipped).find_map(|(line, number)| {
+        let column = line.find(key).filter(|at| line[at + key.len()..].trim_start_matches('"').starts_with(':'))?;
+        Some((number, column as u64 + 1))
     })
 }

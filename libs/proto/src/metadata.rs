@@ -26,6 +26,12 @@ pub const ATTEMPTS: &str = "x-pointsman-attempts";
 /// `true` if the answer is a policy's fixed text and no model's.
 pub const STATIC_ANSWER: &str = "x-pointsman-static-answer";
 
+/// How long the work goes on when the caller's connection is lost, in whole seconds, on the HTTP surfaces.
+pub const RESUME_WINDOW: &str = "x-pointsman-resume-window";
+
+/// `true` if the answer was asked for before, and is given again.
+pub const REPEATED: &str = "x-pointsman-repeated";
+
 /// The deadline of a call, as gRPC writes it.
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Arguments;
+use std::time::Duration;
 
 use tonic_types::FieldViolation;
 
@@ -56,10 +57,20 @@ impl Validate for GenerateRequest {
         }
         v.require(self.end_user.len() <= 256, "end_user", "must have at most 256 bytes");
         check_request_id(&self.request_id, v);
+        if let Some(window) = &self.resume_window {
+            let fits = (0..300).contains(&window.seconds) || (window.seconds, window.nanos) == (300, 0);
+            v.require(fits && window.nanos >= 0, "resume_window", "must be 0 to 300 s");
+        }
     }
 }
 
 impl Valid<GenerateRequest> {
+    /// Lets the work go on for so long when the connection is lost; at most 5 min.
+    pub fn resumable(self, window: Duration) -> Self {
+        let window = window.min(Duration::from_secs(300));
+        self.change(|request| request.resume_window = window.try_into().ok())
+    }
+
     /// Gives the request another id. Checks that alone.
     pub fn named(self, request_id: String) -> Result<Self, Vec<FieldViolation>> {
         let mut violations = Violations::default();

@@ -32,6 +32,9 @@ pub struct ServerConfig {
     /// Where the operator port listens: `/livez`, `/readyz`, `/metrics`, recent traces. It needs no key, so
     /// keep it off public networks. Default: the port after `listen`, on loopback.
     pub operator_listen: Option<SocketAddr>,
+    /// Where a gateway listens for other gateways, its `gateway.peers` among them: what they say of a request is
+    /// believed. Default: nowhere.
+    pub mesh_listen: Option<SocketAddr>,
     /// The name of this instance, unique in the mesh. Default: the service and eight random hex digits.
     pub instance: Option<String>,
     /// Allows callers' keys to travel without TLS on a listener that is not loopback. Default false.
@@ -54,6 +57,7 @@ impl Default for ServerConfig {
         Self {
             listen: None,
             operator_listen: None,
+            mesh_listen: None,
             instance: None,
             plaintext: false,
             peers: Peers::default(),

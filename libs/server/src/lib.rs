@@ -22,6 +22,7 @@ mod metrics;
 mod operator;
 mod requests;
 mod surface;
+mod usage;
 
 pub use config::{ConfigError, ProcessConfig, ServerConfig};
 pub use drain::Drain;
@@ -32,3 +33,4 @@ pub use listener::BodyTimeout;
 pub use metrics::Metrics;
 pub use requests::{About, Answering, Requests};
 pub use surface::{Surface, surface};
+pub use usage::{Usage, UsageBatch, UsageSource};

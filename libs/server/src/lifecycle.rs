@@ -19,7 +19,7 @@ use self::shutdown::Shutdown;
 use self::signals::Signals;
 use crate::config::ProcessConfig;
 use crate::listener::Listener;
-use crate::{Drain, Metrics, Readiness, Requests, operator};
+use crate::{Drain, Metrics, Readiness, Requests, Usage, operator};
 
 /// Exit status after a second signal, as a shell reports an interrupt.
 const SECOND_SIGNAL: i32 = 130;
@@ -37,6 +37,8 @@ pub struct Process {
     pub operator_listen: SocketAddr,
     /// Whom the service's listener faces.
     pub origin: Origin,
+    /// Where a second listener of the same service faces the mesh, if there is one.
+    pub mesh_listen: Option<SocketAddr>,
 }
 
 /// What a service gets to be built with.
@@ -56,6 +58,8 @@ pub struct Context {
     pub readiness: Readiness,
     /// Where the service says which requests it is answering.
     pub requests: Requests,
+    /// Where the service gives what it keeps of usage.
+    pub usage: Usage,
 }
 
 /// What a service is made of.
@@ -169,6 +173,10 @@ where
     // Before the build, which may take minutes: a taken port is known at once.
     let socket = bind(process.listen).await?;
     let operator_socket = bind(process.operator_listen).await?;
+    let mesh_socket = match process.mesh_listen {
+        Some(asked) => Some(bind(asked).await?),
+        None => None,
+    };
     let address = |socket: &TcpListener, asked| socket.local_addr().unwrap_or(asked);
     let (drain, readiness) = (Drain::default(), Readiness::default());
     let context = Context {
@@ -179,20 +187,16 @@ where
         metrics: Metrics::default(),
         readiness: readiness.clone(),
         requests: Requests::default(),
+        usage: Usage::default(),
     };
     // The one place that tells a port that was asked for as 0.
-    tracing::info!(address = %context.address, operator = %context.operator_address, "listening");
+    let mesh = mesh_socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(tracing::field::display);
+    tracing::info!(address = %context.address, operator = %context.operator_address, mesh, "listening");
     let config = process.config.server.connection;
     let mut tasks = JoinSet::new();
     // The operator port has a drain of its own that never begins: it answers to the end.
     let operator_drain = Drain::default();
-    let (operator, operator_health) = operator::router(
-        readiness.clone(),
-        context.metrics.clone(),
-        telemetry.recent().clone(),
-        context.requests.clone(),
-        &operator_drain,
-    );
+    let (operator, operator_health) = operator::router(&context, telemetry.recent().clone(), &operator_drain);
     let operator = Listener {
         socket: operator_socket,
         router: operator,
@@ -209,15 +213,13 @@ where
         spawn(&mut tasks, task);
     }
     let connections = TaskTracker::new();
-    let service = Listener {
-        socket,
-        router: parts.router,
-        origin: process.origin,
-        config,
-        drain: drain.clone(),
-        connections: connections.clone(),
-    };
-    spawn(&mut tasks, Task::new("listener", service.serve()));
+    let listeners =
+        [Some((socket, process.origin, "listener")), mesh_socket.map(|socket| (socket, Origin::Mesh, "mesh listener"))];
+    for (socket, origin, name) in listeners.into_iter().flatten() {
+        let (router, drain, connections) = (parts.router.clone(), drain.clone(), connections.clone());
+        let listener = Listener { socket, router, origin, config, drain, connections };
+        spawn(&mut tasks, Task::new(name, listener.serve()));
+    }
     Ok(Running { drain, readiness, connections, tasks })
 }
 

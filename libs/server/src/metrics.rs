@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
@@ -22,6 +23,11 @@ impl Metrics {
             None => registry.register(name, help, metric.clone()),
         }
         metric
+    }
+
+    /// Adds metrics that are found out when they are read. Their names get the prefix too.
+    pub fn register_collector(&self, collector: impl Collector) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
     }
 
     /// Writes all metrics in the OpenMetrics text format.

@@ -10,23 +10,18 @@ use pointsman_proto::operations::v1::operations_service_server::{
     OperationsService, OperationsServiceServer, SERVICE_NAME,
 };
 use pointsman_proto::operations::v1::{
-    CancelRequestRequest, CancelRequestResponse, GetTraceRequest, ListRequestsRequest, ListRequestsResponse, Trace,
+    CancelRequestRequest, CancelRequestResponse, GetTraceRequest, ListRequestsRequest, ListRequestsResponse,
+    TakeUsageRequest, TakeUsageResponse, Trace,
 };
 use pointsman_telemetry::{RecentTraces, bounded};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::{Drain, Metrics, Readiness, Requests, Surface, Task, surface};
+use crate::{Context, Drain, Requests, Surface, Task, Usage, UsageBatch, surface};
 
 /// Makes the routes of the operator port.
-pub(crate) fn router(
-    readiness: Readiness,
-    metrics: Metrics,
-    recent: RecentTraces,
-    requests: Requests,
-    drain: &Drain,
-) -> (Router, Task) {
-    let ready = readiness.clone();
+pub(crate) fn router(context: &Context, recent: RecentTraces, drain: &Drain) -> (Router, Task) {
+    let (ready, metrics) = (context.readiness.clone(), context.metrics.clone());
     let http = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route(
@@ -46,13 +41,15 @@ pub(crate) fn router(
                 ([(CONTENT_TYPE, kind)], metrics.encode()).into_response()
             }),
         );
-    let grpc = Routes::new(OperationsServiceServer::new(Operations { recent, requests }));
-    surface(Surface { grpc, names: vec![SERVICE_NAME], http }, &readiness, drain)
+    let operations = Operations { recent, requests: context.requests.clone(), usage: context.usage.clone() };
+    let grpc = Routes::new(OperationsServiceServer::new(operations));
+    surface(Surface { grpc, names: vec![SERVICE_NAME], http }, &context.readiness, drain)
 }
 
 struct Operations {
     recent: RecentTraces,
     requests: Requests,
+    usage: Usage,
 }
 
 #[tonic::async_trait]
@@ -83,5 +80,11 @@ impl OperationsService for Operations {
         }
         tracing::info!(id = bounded(&id), "an operator ended a request");
         Ok(Response::new(CancelRequestResponse {}))
+    }
+
+    async fn take_usage(&self, request: Request<TakeUsageRequest>) -> Result<Response<TakeUsageResponse>, Status> {
+        let UsageBatch { records, position, more } = self.usage.take(request.into_inner()).await?;
+        let process = self.recent.process().to_owned();
+        Ok(Response::new(TakeUsageResponse { process, records, position, more }))
     }
 }

@@ -8,6 +8,7 @@ mod call;
 mod machine;
 mod record;
 mod static_answer;
+mod verdict;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use futures::stream::Stream;
-use pointsman_errors::Error;
+use pointsman_errors::{Error, Reason};
 use pointsman_policy::Decision;
 use pointsman_policy::compile::Budget;
 use pointsman_policy::pick::{Prefix, Wish};
@@ -56,6 +57,8 @@ pub(crate) struct Order {
     pub(crate) tokens: u64,
     /// The span of the operation.
     pub(crate) span: Span,
+    /// Takes up the answer after a lost connection. Empty: nothing does.
+    pub(crate) resume_token: String,
     /// Where operators see the request.
     pub(crate) answering: Answering,
     /// Comes to an end when the request must, with the error that says why.
@@ -110,7 +113,12 @@ struct Delivered {
 
 impl Attempts {
     /// Asks, and waits for the first piece of an answer.
-    pub(crate) async fn open(order: Order, means: Means, view: Arc<View>, trail: Arc<Trail>) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        order: Order,
+        means: Means,
+        view: Arc<View>,
+        trail: Arc<Trail>,
+    ) -> Result<Box<Self>, Error> {
         let limits = Limits {
             rule: Arc::clone(&order.decision.rule),
             steps: order.decision.steps.iter().map(|step| step.causes).collect(),
@@ -118,7 +126,8 @@ impl Attempts {
         };
         let machine = Machine::begin(limits);
         let wake = Box::pin(tokio::time::sleep_until(order.accept));
-        let mut attempts = Self {
+        // Large, and handed on a few times before the answer is written.
+        let mut attempts = Box::new(Self {
             prefix: Prefix::of(&order.request, &order.context.tenant),
             order,
             means,
@@ -134,7 +143,7 @@ impl Attempts {
             wake,
             progress_at: PROGRESS_EVERY,
             delivered: Delivered::default(),
-        };
+        });
         attempts.act()?;
         let first = attempts.wakes_at();
         attempts.wake.as_mut().reset(first);
@@ -261,7 +270,8 @@ impl Attempts {
             prefix: self.prefix,
             seed: self.order.decision.seed.wrapping_add(self.calls.len() as u64),
         };
-        self.view.pick(&Asking { wish, target, tried: &self.tried, tokens: self.order.tokens, now })
+        let priority = self.order.request.priority();
+        self.view.pick(&Asking { wish, target, tried: &self.tried, tokens: self.order.tokens, priority, now })
     }
 
     /// The request as an instance gets it.
@@ -283,7 +293,8 @@ impl Attempts {
         let call = self.calls[number].take();
         self.held.retain(|(of, _)| *of != number);
         let (Some(record), Some(call)) = (self.trail.end(number, outcome), call) else { return };
-        record::note(&call, outcome, self.means.fleet.now());
+        span::attempt_ended(&call.span, outcome.name(), matches!(outcome, Outcome::Failed(_)));
+        verdict::give(&call.instance, outcome, self.means.fleet.now());
         let record = record.usage(number, &self.order, &call);
         // Says itself what is wrong, once: an answer that was admitted is not lost for it.
         let _ = self.means.spool.append(&record.encode_to_vec());
@@ -319,6 +330,7 @@ impl Attempts {
         started.model.clone_from(&self.order.request.model);
         started.accept_time = Some(self.order.accept_time.into());
         started.decision_id = decision.id();
+        started.resume_token.clone_from(&self.order.resume_token);
         started.policy_revision = decision.policy_revision.to_string();
         started.attempts = self.trail.messages();
     }
@@ -359,6 +371,20 @@ impl Attempts {
         let next = self.wakes_at();
         self.wake.as_mut().reset(next);
         Ok(true)
+    }
+}
+
+/// The caller has left: what runs is ended, and what it consumed until now is noted too.
+impl Drop for Attempts {
+    fn drop(&mut self) {
+        for number in 0..self.calls.len() {
+            let outcome = match &self.calls[number] {
+                Some(call) if call.finished => Outcome::Finished,
+                Some(_) => Outcome::Failed(Error::new(Reason::Cancelled, "the caller went away")),
+                None => continue,
+            };
+            self.drop_call(number, &outcome);
+        }
     }
 }
 

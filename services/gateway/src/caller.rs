@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::config::{KeyConfig, Scope};
+use crate::limits::Limiter;
 
 /// The authenticated sender of a request.
 #[derive(Clone, Debug)]
@@ -25,6 +26,10 @@ pub(crate) struct Caller {
     pub(crate) hops: u32,
     /// The zones that whoever sent the request allows. Empty: all.
     pub(crate) allowed_zones: Arc<[Box<str>]>,
+    /// What the key may use. `None`: no key, or a peer that has looked already.
+    pub(crate) limiter: Option<Arc<Limiter>>,
+    /// Whether a gateway sent the request here because this one keeps its frames.
+    pub(crate) keep_frames: bool,
 }
 
 impl Caller {
@@ -66,6 +71,8 @@ impl Callers {
                 scopes: key.scopes.clone(),
                 hops: 0,
                 allowed_zones: Arc::default(),
+                limiter: key.limits.map(|limits| Arc::new(Limiter::new(limits))),
+                keep_frames: false,
             },
         };
         let local = Caller {
@@ -74,6 +81,8 @@ impl Callers {
             scopes: Scope::all(),
             hops: 0,
             allowed_zones: Arc::default(),
+            limiter: None,
+            keep_frames: false,
         };
         Self { by_id: keys.iter().map(|key| (key.id.clone(), known(key))).collect(), local }
     }
@@ -97,6 +106,8 @@ impl Callers {
                 scopes: Scope::all(),
                 hops: context.hops + 1,
                 allowed_zones: context.allowed_zones.into_iter().map(String::into_boxed_str).collect(),
+                limiter: None,
+                keep_frames: context.keep_frames,
             });
         }
         if self.by_id.is_empty() {
@@ -138,7 +149,7 @@ pub fn new_key(tenant: &str, secret: [u8; 32], id: [u8; 4]) -> NewKey {
     let id = hex::encode(id);
     let key = format!("pm_{id}_{}", hex::encode(secret));
     let sha256 = hex::encode(Sha256::digest(key.as_bytes()));
-    NewKey { config: KeyConfig { id, sha256, tenant: tenant.to_owned(), scopes: Scope::all() }, key }
+    NewKey { config: KeyConfig { id, sha256, tenant: tenant.to_owned(), scopes: Scope::all(), limits: None }, key }
 }
 
 #[cfg(test)]

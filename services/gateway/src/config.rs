@@ -6,6 +6,8 @@ use pointsman_client::check_address;
 use pointsman_types::{ByteSize, is_tenant_name};
 use serde::{Deserialize, Serialize};
 
+pub use crate::frame_log::Config as FrameLogConfig;
+
 /// The section `gateway`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,15 +27,20 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// How much the usage records may take of it; at least 32 MiB. Full: new requests are refused. Default 1 GiB.
     pub usage_limit: ByteSize,
-    /// How instances are called.
+    /// The other gateways that share named requests with this one: the same list at each of them, but for
+    /// itself. A name is its `server.instance`, an endpoint its `server.mesh_listen`. Default: none.
+    pub peers: Vec<InstanceConfig>,
+    /// The frames of named requests.
+    pub frame_log: FrameLogConfig,
+    /// How instances and peers are called.
     pub client: pointsman_client::Config,
 }
 
-/// One instance: a worker.
+/// Something to call, and its name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceConfig {
-    /// What this gateway calls it, in traces and logs. Unique here.
+    /// What it is called, in traces and logs. Unique in its list.
     pub name: String,
     /// Where it listens: `http://HOST:PORT`.
     pub endpoint: String,
@@ -52,6 +59,19 @@ pub struct KeyConfig {
     /// What the key may be used for. Default: everything.
     #[serde(default = "Scope::all")]
     pub scopes: Vec<Scope>,
+    /// How much of this gateway the key may use. Default: as much as there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsConfig>,
+}
+
+/// What a key may use of one gateway. Each gateway counts for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Requests in a second, on average; as many may come at once. Default: no limit; 1 to 1,000,000.
+    pub requests_per_second: Option<u32>,
+    /// Requests that are answered at the same time. Default: no limit; at least 1.
+    pub concurrent: Option<u32>,
 }
 
 /// Something that a key may be used for.
@@ -88,6 +108,8 @@ impl Default for Config {
             zone: String::new(),
             data_dir: None,
             usage_limit: ByteSize::mebibytes(1024),
+            peers: Vec::new(),
+            frame_log: FrameLogConfig::default(),
             client: pointsman_client::Config::default(),
         }
     }
@@ -97,15 +119,8 @@ impl Config {
     /// Returns what is wrong with these values, each with its field.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut names = HashSet::new();
-        for (index, instance) in self.instances.iter().enumerate() {
-            if instance.name.is_empty() || !names.insert(&instance.name) {
-                problems.push(format!("gateway.instances[{index}].name: must be there, and unlike the others"));
-            }
-            if let Err(error) = check_address(&instance.endpoint) {
-                problems.push(format!("gateway.instances[{index}].endpoint: {error}"));
-            }
-        }
+        problems.extend(address_problems("gateway.instances", &self.instances));
+        problems.extend(address_problems("gateway.peers", &self.peers));
         let mut ids = HashSet::new();
         for (index, key) in self.keys.iter().enumerate() {
             if key.id.is_empty() || key.id.contains('_') || !ids.insert(&key.id) {
@@ -113,6 +128,15 @@ impl Config {
             }
             if !hex::decode(&key.sha256).is_ok_and(|digest| digest.len() == 32) {
                 problems.push(format!("gateway.keys[{index}].sha256: must be 64 hexadecimal digits"));
+            }
+            let limits = key.limits.unwrap_or_default();
+            if limits.requests_per_second.is_some_and(|limit| !(1..=1_000_000).contains(&limit)) {
+                problems.push(format!("gateway.keys[{index}].limits.requests_per_second: must be 1 to 1,000,000"));
+            }
+            if limits.concurrent == Some(0) {
+                problems.push(format!(
+                    "gateway.keys[{index}].limits.concurrent: must be at least 1; remove the key to refuse it"
+                ));
             }
             if !is_tenant_name(&key.tenant) {
                 problems
@@ -147,13 +171,33 @@ impl Config {
     }
 }
 
+fn address_problems(section: &str, named: &[InstanceConfig]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut names = HashSet::new();
+    for (index, one) in named.iter().enumerate() {
+        if one.name.is_empty() || !names.insert(&one.name) {
+            problems.push(format!("{section}[{index}].name: must be there, and unlike the others"));
+        }
+        if let Err(error) = check_address(&one.endpoint) {
+            problems.push(format!("{section}[{index}].endpoint: {error}"));
+        }
+    }
+    problems
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Config, KeyConfig, Scope};
 
     #[test]
     fn a_gateway_is_exposed_only_on_purpose() {
-        let key = KeyConfig { id: "a".into(), sha256: "00".repeat(32), tenant: "t".into(), scopes: Scope::all() };
+        let key = KeyConfig {
+            id: "a".into(),
+            sha256: "00".repeat(32),
+            tenant: "t".into(),
+            scopes: Scope::all(),
+            limits: None,
+        };
         let (open, keyed) = (Config::default(), Config { keys: vec![key], ..Config::default() });
         for (config, address, plaintext, allowed) in [
             (&open, "127.0.0.1:1", false, true),

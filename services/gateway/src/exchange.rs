@@ -14,16 +14,25 @@ use pointsman_policy::{Decision, Fact, Facts, decide};
 use pointsman_proto::Valid;
 use pointsman_proto::fold::Fold;
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Frame, GenerateRequest, GenerateResponse, MeshContext};
+use pointsman_proto::inference::v1::{Frame, GenerateRequest, GenerateResponse, MeshContext, ResumeRequest};
+use pointsman_proto::mesh_context;
 use pointsman_server::{About, Answering, Deadline, Drain, Requests};
-use pointsman_telemetry::{LastingSpan, propagation};
+use pointsman_telemetry::LastingSpan;
+use pointsman_types::new_request_id;
+use prost::Message;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use tonic::Request;
 use tracing::{Instrument, Span};
 
 use crate::attempt::{Attempts, Means, Order, Trail};
 use crate::caller::{Caller, Callers};
 use crate::config::Scope;
 use crate::fleet::{Fleet, View};
+use crate::frame_log::owner::{Owners, Peer};
+use crate::frame_log::relay::Relay;
+use crate::frame_log::{self, Entered, FrameLogs, Name, Reader, Writer, token};
+use crate::limits::{Limiter, Running};
 use crate::metrics::{Metrics, SurfaceName};
 use crate::policy::InForce;
 use crate::span;
@@ -34,6 +43,8 @@ pub(crate) struct Gateway {
     pub(crate) callers: Callers,
     pub(crate) drain: Drain,
     pub(crate) fleet: Fleet,
+    pub(crate) frame_logs: FrameLogs,
+    pub(crate) owners: Owners,
     pub(crate) instance: String,
     pub(crate) max_request_bytes: usize,
     pub(crate) metrics: Metrics,
@@ -49,8 +60,24 @@ pub(crate) struct Exchange {
     pub(crate) caller: Caller,
     /// It has an id.
     pub(crate) request: Valid<GenerateRequest>,
+    /// Whether it has a name of its caller's, so that its frames are kept.
+    pub(crate) keep: bool,
+    /// The last frame that the caller has of an answer which it has asked for before: then none is begun.
+    pub(crate) after: Option<u64>,
     pub(crate) deadline: Option<Deadline>,
     /// The logical span of the operation: see [`span::operation`].
+    pub(crate) span: Span,
+    /// Its trace.
+    pub(crate) trace: Option<Arc<str>>,
+}
+
+/// A stream that is to be taken up, as a surface has understood it.
+pub(crate) struct Resume {
+    pub(crate) surface: SurfaceName,
+    pub(crate) caller: Caller,
+    pub(crate) token: String,
+    /// The last frame that arrived.
+    pub(crate) after: u64,
     pub(crate) span: Span,
 }
 
@@ -63,6 +90,36 @@ pub(crate) struct Origins {
     pub(crate) policy_revision: Arc<str>,
     /// The attempts so far.
     pub(crate) trail: Arc<Trail>,
+    /// Whether an answer is given that was asked for before.
+    pub(crate) repeated: bool,
+}
+
+/// A request that is about to be answered, and how.
+pub(crate) struct Begun {
+    exchange: Exchange,
+    route: Route,
+    operation: Operation,
+}
+
+enum Route {
+    /// By attempts of its own.
+    Decided(Decided),
+    /// The same, and their frames are kept.
+    Writing(Decided, Writer, Reader),
+    /// By the frames of a request that runs, or has ended.
+    Reading(Reader),
+    /// By the gateway that keeps its frames.
+    Elsewhere(Peer, Option<Running>),
+}
+
+/// Where a request may go, and what was looked at for that.
+struct Decided {
+    decision: Decision,
+    tokens: u64,
+    policy: Arc<CompiledPolicy>,
+    view: Arc<View>,
+    trail: Arc<Trail>,
+    running: Option<Running>,
 }
 
 impl Gateway {
@@ -72,32 +129,65 @@ impl Gateway {
         error
     }
 
-    /// Decides where a request goes. What is decided stands in every answer to it, whatever becomes of it.
-    pub(crate) fn decide(&self, exchange: Exchange) -> (Origins, Result<Decided, Error>) {
+    /// Finds out how a request is to be answered. What is decided stands in every answer to it, whatever
+    /// becomes of it.
+    pub(crate) fn begin(&self, exchange: Exchange) -> (Origins, Result<Begun, Error>) {
         let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
-        let policy = self.policy.get();
-        let view = self.fleet.view();
-        let decided = exchange.span.in_scope(|| self.decision(&exchange, &policy, &view));
-        match decided {
-            Ok((decision, tokens)) => {
-                span::decided(&exchange.span, &decision);
-                let origins = Origins {
-                    decision_id: decision.id(),
-                    policy_revision: Arc::clone(&decision.policy_revision),
-                    trail: Arc::default(),
-                };
-                let trail = Arc::clone(&origins.trail);
-                (origins, Ok(Decided { exchange, decision, tokens, policy, view, trail, operation }))
-            }
+        let mut origins = Origins::default();
+        match exchange.span.in_scope(|| self.route(&exchange, &mut origins)) {
+            Ok(route) => (origins, Ok(Begun { exchange, route, operation })),
             Err(error) => {
                 operation.end(error.reason().name());
-                (Origins { policy_revision: Arc::clone(&policy.revision), ..Origins::default() }, Err(error))
+                (origins, Err(error))
             }
         }
     }
 
-    fn decision(&self, exchange: &Exchange, policy: &CompiledPolicy, view: &View) -> Result<(Decision, u64), Error> {
+    fn route(&self, exchange: &Exchange, origins: &mut Origins) -> Result<Route, Error> {
         exchange.caller.require(Scope::Generate)?;
+        if !exchange.keep {
+            return Ok(Route::Decided(self.decide(exchange, origins)?));
+        }
+        let name = Name {
+            tenant: Arc::clone(&exchange.caller.tenant),
+            request_id: exchange.request.request_id.as_str().into(),
+        };
+        if let Some(peer) = self.owners.peer_of(&name) {
+            // The owner takes our word for the caller, so that its limits are ours to keep.
+            let running = exchange.caller.limiter.as_ref().map(Limiter::enter).transpose()?;
+            return Ok(Route::Elsewhere(peer.clone(), running));
+        }
+        let digest = digest(&exchange.request);
+        if exchange.after.is_some() {
+            origins.repeated = true;
+            return Ok(Route::Reading(self.frame_logs.find(&name, digest)?));
+        }
+        match self.frame_logs.enter(&name, digest)? {
+            Entered::Known(reader) => {
+                origins.repeated = true;
+                Ok(Route::Reading(reader))
+            }
+            Entered::New(mut writer, reader) => match self.decide(exchange, origins) {
+                Ok(decided) => Ok(Route::Writing(decided, writer, reader)),
+                Err(error) => {
+                    writer.end(Err(error.clone()));
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    fn decide(&self, exchange: &Exchange, origins: &mut Origins) -> Result<Decided, Error> {
+        let running = exchange.caller.limiter.as_ref().map(Limiter::enter).transpose()?;
+        let (policy, view) = (self.policy.get(), self.fleet.view());
+        origins.policy_revision = Arc::clone(&policy.revision);
+        let (decision, tokens) = self.decision(exchange, &policy, &view)?;
+        origins.decision_id = decision.id();
+        span::decided(&exchange.span, &decision);
+        Ok(Decided { decision, tokens, policy, view, trail: Arc::clone(&origins.trail), running })
+    }
+
+    fn decision(&self, exchange: &Exchange, policy: &CompiledPolicy, view: &View) -> Result<(Decision, u64), Error> {
         if !self.spool.has_room() {
             let message = "this gateway cannot record usage at the moment; try another";
             return Err(Error::new(Reason::UsageSpoolFull, message).retry_after(Duration::from_secs(5)));
@@ -112,21 +202,106 @@ impl Gateway {
         Ok((decision, tokens(&exchange.request, &facts)))
     }
 
+    /// Makes a name that this gateway owns: what has none is owned where it arrives.
+    pub(crate) fn own_name(&self, tenant: &Arc<str>) -> String {
+        loop {
+            // As many tries as there are gateways, on average.
+            let id = new_request_id();
+            let name = Name { tenant: Arc::clone(tenant), request_id: id.as_str().into() };
+            if self.owners.peer_of(&name).is_none() {
+                return id;
+            }
+        }
+    }
+
     /// Answers a request. Returns when the first piece of the answer is there, so that an error before it
     /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
-    pub(crate) async fn answer(&self, decided: Decided) -> Result<Answer, Error> {
-        let Decided { exchange, decision, tokens, policy, view, trail, mut operation } = decided;
+    pub(crate) async fn answer(self: &Arc<Self>, begun: Begun) -> Result<Answer, Error> {
+        let Begun { exchange, route, mut operation } = begun;
+        match route {
+            Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
+            Route::Writing(decided, writer, reader) => {
+                let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
+                let token = token::write(self.owners.own(), &exchange.request.request_id);
+                let gateway = Arc::clone(self);
+                let answer = async move { gateway.attempt(exchange, decided, operation, token).await };
+                // A task of its own: its reader may leave it, and others may come.
+                tokio::spawn(writer.write(answer, window.unwrap_or_default()));
+                Answer::kept(reader, None).await
+            }
+            Route::Reading(reader) => Answer::kept(reader, Some(operation)).await,
+            Route::Elsewhere(peer, running) => {
+                operation.running = running;
+                if exchange.after.is_some() {
+                    let resume_token = token::write(peer.name(), &exchange.request.request_id);
+                    let message = ResumeRequest { resume_token, after_sequence: 0 };
+                    let mut request = Request::new(message);
+                    mesh_context::write(&forwarded(&exchange.caller), request.metadata_mut());
+                    let relay = Relay::resume(&peer, request).instrument(exchange.span).await;
+                    return Answer::elsewhere(relay, operation);
+                }
+                let mut request = Request::new(exchange.request.into_inner());
+                mesh_context::write(&forwarded(&exchange.caller), request.metadata_mut());
+                if let Some(deadline) = exchange.deadline {
+                    request.set_timeout(deadline.remaining());
+                }
+                let relay = Relay::generate(&peer, request).instrument(exchange.span).await;
+                Answer::elsewhere(relay, operation)
+            }
+        }
+    }
+
+    /// Takes up a stream that was lost.
+    pub(crate) async fn resume(&self, resume: Resume) -> Result<Answer, Error> {
+        let mut operation = Operation::begin(resume.surface, resume.span.clone(), self.metrics.clone());
+        let found = resume.caller.require(Scope::Generate).and_then(|()| {
+            let (owner, request_id) = token::read(&resume.token).map_err(Error::invalid)?;
+            match self.owners.find(&owner) {
+                Ok(Some(peer)) => Ok(Err(peer)),
+                Ok(None) => {
+                    let name = Name { tenant: Arc::clone(&resume.caller.tenant), request_id: request_id.into() };
+                    self.frame_logs.resume(&name, resume.after).map(Ok)
+                }
+                Err(()) => Err(frame_log::lost()),
+            }
+        });
+        match found {
+            Ok(Ok(reader)) => Answer::kept(reader, Some(operation)).await,
+            Ok(Err(peer)) => {
+                let message = ResumeRequest { resume_token: resume.token, after_sequence: resume.after };
+                let mut request = Request::new(message);
+                mesh_context::write(&forwarded(&resume.caller), request.metadata_mut());
+                let relay = Relay::resume(peer, request).instrument(resume.span).await;
+                Answer::elsewhere(relay, operation)
+            }
+            Err(error) => {
+                operation.end(error.reason().name());
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the attempts at a request.
+    async fn attempt(
+        &self,
+        exchange: Exchange,
+        decided: Decided,
+        mut operation: Operation,
+        resume_token: String,
+    ) -> Result<Answer, Error> {
+        let Decided { decision, tokens, policy, view, trail, running } = decided;
         let (span, accept, accept_time) = (exchange.span, operation.accept, decision.time);
         let request = exchange.request.into_inner();
         let answering = self.requests.enter(About {
             request_id: request.request_id.as_str().into(),
-            trace_id: propagation::trace_id(&span).map(Into::into),
+            trace_id: exchange.trace,
             tenant: Arc::clone(&exchange.caller.tenant),
             model: request.model.as_str().into(),
         });
         let context = context(&exchange.caller, &request, &decision);
         let order = Order {
             ends: self.ends(&answering),
+            resume_token,
             answering,
             request,
             decision,
@@ -144,14 +319,14 @@ impl Gateway {
             hedge_budget: policy.hedge_budget,
             spool: self.spool.clone(),
         };
-        let attempts = Attempts::open(order, means, view, trail).instrument(span).await;
-        match attempts {
+        operation.running = running;
+        match Attempts::open(order, means, view, trail).instrument(span).await {
             Ok(attempts) => {
                 operation.first_chunk();
                 if let Some((target, instance)) = attempts.answering() {
                     span::answering(&operation.span, &target, &instance);
                 }
-                Ok(Answer { attempts, operation })
+                Ok(Answer { frames: Frames::Own(attempts), operation: Some(operation) })
             }
             Err(error) => {
                 operation.end(error.reason().name());
@@ -176,15 +351,22 @@ impl Gateway {
     }
 }
 
-/// A request with the decision where it goes.
-pub(crate) struct Decided {
-    exchange: Exchange,
-    decision: Decision,
-    tokens: u64,
-    policy: Arc<CompiledPolicy>,
-    view: Arc<View>,
-    trail: Arc<Trail>,
-    operation: Operation,
+/// Tells a request from another with the same name: of two that differ, one is a mistake.
+fn digest(request: &GenerateRequest) -> u64 {
+    let digest = Sha256::digest(request.encode_to_vec());
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// What the gateway that keeps a request's frames is told about it.
+fn forwarded(caller: &Caller) -> MeshContext {
+    MeshContext {
+        tenant: caller.tenant.to_string(),
+        key: caller.key.to_string(),
+        allowed_zones: caller.allowed_zones.iter().map(|zone| zone.to_string()).collect(),
+        hops: caller.hops,
+        keep_frames: true,
+        ..MeshContext::default()
+    }
 }
 
 /// Tokens that a request will need, about: its prompt, and an answer of usual length.
@@ -213,14 +395,49 @@ fn context(caller: &Caller, request: &GenerateRequest, decision: &Decision) -> M
 
 /// An answer, as it comes. It ends after `Finished`, or with one error.
 pub(crate) struct Answer {
-    attempts: Attempts,
-    operation: Operation,
+    frames: Frames,
+    /// `None`: whoever writes the frames has it, or it has ended.
+    operation: Option<Operation>,
+}
+
+enum Frames {
+    Own(Box<Attempts>),
+    Kept(Reader),
+    Elsewhere(Box<Relay>),
 }
 
 impl Answer {
+    async fn kept(mut reader: Reader, operation: Option<Operation>) -> Result<Self, Error> {
+        let first = reader.first().await;
+        Self::begun(first.map(|()| Frames::Kept(reader)), operation)
+    }
+
+    fn elsewhere(relay: Result<Relay, Error>, operation: Operation) -> Result<Self, Error> {
+        Self::begun(relay.map(|relay| Frames::Elsewhere(Box::new(relay))), Some(operation))
+    }
+
+    fn begun(frames: Result<Frames, Error>, mut operation: Option<Operation>) -> Result<Self, Error> {
+        match (&frames, &mut operation) {
+            (Ok(_), Some(operation)) => operation.first_chunk(),
+            (Err(error), Some(operation)) => operation.end(error.reason().name()),
+            (_, None) => {}
+        }
+        Ok(Self { frames: frames?, operation })
+    }
+
+    /// Whether another gateway has it from before; of one's own the origins say it.
+    pub(crate) fn is_repeated_elsewhere(&self) -> bool {
+        matches!(&self.frames, Frames::Elsewhere(relay) if relay.is_repeated())
+    }
+
     /// Whether it is a policy's fixed text, and no model's.
     pub(crate) fn is_static(&self) -> bool {
-        self.attempts.answering().is_none()
+        let says_so = |frame: Option<&Frame>| matches!(frame, Some(Frame { body: Some(Body::Started(started)), .. }) if started.static_answer);
+        match &self.frames {
+            Frames::Own(attempts) => attempts.answering().is_none(),
+            Frames::Kept(reader) => says_so(reader.beginning().as_ref()),
+            Frames::Elsewhere(relay) => says_so(relay.first()),
+        }
     }
 
     /// Reads the answer to its end, as one response.
@@ -238,18 +455,24 @@ impl Stream for Answer {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if this.operation.ended {
+        if this.operation.as_ref().is_some_and(|operation| operation.ended) {
             return Poll::Ready(None);
         }
-        let Poll::Ready(next) = this.attempts.poll_next_unpin(context) else { return Poll::Pending };
+        let next = match &mut this.frames {
+            Frames::Own(attempts) => attempts.poll_next_unpin(context),
+            Frames::Kept(reader) => reader.poll_next_unpin(context),
+            Frames::Elsewhere(relay) => relay.poll_next_unpin(context),
+        };
+        let Poll::Ready(next) = next else { return Poll::Pending };
+        let Some(operation) = &mut this.operation else { return Poll::Ready(next) };
         match &next {
-            Some(Ok(Frame { body: Some(Body::Usage(usage)), .. })) => span::usage(&this.operation.span, usage),
+            Some(Ok(Frame { body: Some(Body::Usage(usage)), .. })) => span::usage(&operation.span, usage),
             Some(Ok(Frame { body: Some(Body::ChoiceFinished(choice)), .. })) => {
-                span::finish_reason(&this.operation.span, choice.reason());
+                span::finish_reason(&operation.span, choice.reason());
             }
             Some(Ok(_)) => {}
-            Some(Err(error)) => this.operation.end(error.reason().name()),
-            None => this.operation.end(FINISHED),
+            Some(Err(error)) => operation.end(error.reason().name()),
+            None => operation.end(FINISHED),
         }
         Poll::Ready(next)
     }
@@ -264,13 +487,15 @@ struct Operation {
     span: LastingSpan,
     metrics: Metrics,
     accept: Instant,
+    /// The caller's key is used for as long as this lives.
+    running: Option<Running>,
     ended: bool,
 }
 
 impl Operation {
     fn begin(surface: SurfaceName, span: Span, metrics: Metrics) -> Self {
         metrics.began();
-        Self { surface, span: span.into(), metrics, accept: Instant::now(), ended: false }
+        Self { surface, span: span.into(), metrics, accept: Instant::now(), running: None, ended: false }
     }
 
     fn first_chunk(&self) {
@@ -281,6 +506,7 @@ impl Operation {
 
     fn end(&mut self, outcome: &'static str) {
         self.ended = true;
+        self.running = None;
         self.metrics.ended(self.surface, outcome, self.accept.elapsed());
         if outcome != FINISHED {
             span::failed(&self.span, outcome);

@@ -6,8 +6,8 @@
 //! The tree reads like the path of a request: a surface ([`surfaces`]) makes a [`caller`] and a
 //! `Valid<GenerateRequest>` of what came; [`exchange`] is the whole of one operation; it decides by the
 //! [`policy`] where the request may go, and hands over to the attempts ([`attempt`]), which pick instances
-//! in the [`fleet`] and record usage in the [`spool`]; frames go back through the surface. Calls on the path:
-//! one, to the instance that generates.
+//! in the [`fleet`] and record usage in the [`spool`], from where operators take it ([`usage`]); frames go back
+//! through the surface. Calls on the path: one, to the instance that generates.
 
 mod attempt;
 mod caller;
@@ -15,11 +15,14 @@ mod catalog;
 mod config;
 mod exchange;
 mod fleet;
+mod frame_log;
+mod limits;
 mod metrics;
 mod policy;
 mod span;
 mod spool;
 mod surfaces;
+mod usage;
 mod watch;
 
 use std::sync::Arc;
@@ -30,12 +33,14 @@ use pointsman_server::{Context, Parts, Surface, Task, surface};
 use tonic::service::Routes;
 
 pub use caller::{NewKey, new_key};
-pub use config::{Config, InstanceConfig, KeyConfig, Scope};
+pub use config::{Config, FrameLogConfig, InstanceConfig, KeyConfig, LimitsConfig, Scope};
 
 /// What a gateway needs from outside.
 pub struct Deps {
     /// The instances that it may send requests to, by their configured names.
     pub instances: Vec<(String, Channel)>,
+    /// The other gateways, by their configured names.
+    pub peers: Vec<(String, Channel)>,
     /// This gateway's own name, unique in the mesh.
     pub instance: String,
     /// The largest request that is read, in bytes.
@@ -81,7 +86,12 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
             .map_err(|error| BuildError::Spool(error.into()))?,
         None => spool::Spool::none(),
     };
+    if config.data_dir.is_some() {
+        context.usage.register(usage::Taken(spool.clone()));
+    }
+    context.metrics.register_collector(usage::Fullness(spool.clone()));
     let fleet = fleet::Fleet::new(deps.instances);
+    let peers = deps.peers.into_iter().map(|(name, channel)| frame_log::owner::Peer::new(&name, channel)).collect();
     let tasks = vec![
         Task::new("fleet watch", watch::run(fleet.clone(), context.readiness.clone(), context.drain.clone())),
         Task::new("policy watch", policy.clone().follow(config.policy.clone(), metrics.clone())),
@@ -91,6 +101,8 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
         callers: caller::Callers::new(&config.keys),
         drain: context.drain.clone(),
         fleet,
+        frame_logs: frame_log::FrameLogs::new(config.frame_log),
+        owners: frame_log::owner::Owners::new(&deps.instance, peers),
         instance: deps.instance,
         max_request_bytes: deps.max_request_bytes,
         metrics,
@@ -101,8 +113,11 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
     });
     let grpc = InferenceServiceServer::new(surfaces::grpc::Grpc(Arc::clone(&gateway)))
         .max_decoding_message_size(deps.max_request_bytes);
-    let own = Surface { grpc: Routes::new(grpc), names: vec![SERVICE_NAME], http: surfaces::openai::router(gateway) };
+    let own = Surface {
+        grpc: Routes::new(surfaces::grpc::trailers::Trailing(grpc)),
+        names: vec![SERVICE_NAME],
+        http: surfaces::openai::router(gateway),
+    };
     let (router, health) = surface(own, &context.readiness, &context.drain);
-    let router = router.layer(axum::middleware::map_response(surfaces::grpc::trailers::add));
     Ok(Parts { router, tasks: tasks.into_iter().chain([health]).collect() })
 }

@@ -3,6 +3,7 @@
 
 use http::HeaderMap;
 use pointsman_policy::Decision;
+use pointsman_proto::finish_reason;
 use pointsman_proto::inference::v1::{AttemptKind, FinishReason, GenerateRequest, Usage};
 use pointsman_telemetry::{bounded, propagation};
 use tracing::{Span, field};
@@ -36,6 +37,19 @@ pub(crate) fn operation(request: &GenerateRequest, caller: &Caller, surface: Sur
         pointsman.rule = field::Empty,
         pointsman.surface = surface.name(),
         pointsman.target = field::Empty,
+        pointsman.tenant = bounded(&caller.tenant),
+    );
+    propagation::set_parent(&span, headers);
+    span
+}
+
+/// Begins the span of taking up a stream that was lost.
+pub(crate) fn resume(caller: &Caller, headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        "resume",
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        error.type = field::Empty,
         pointsman.tenant = bounded(&caller.tenant),
     );
     propagation::set_parent(&span, headers);
@@ -87,8 +101,7 @@ pub(crate) fn usage(span: &Span, usage: &Usage) {
 
 /// Notes why the model stopped.
 pub(crate) fn finish_reason(span: &Span, reason: FinishReason) {
-    let name = reason.as_str_name().trim_start_matches("FINISH_REASON_").to_ascii_lowercase();
-    span.record("gen_ai.response.finish_reasons", name);
+    span.record("gen_ai.response.finish_reasons", finish_reason::name(reason));
 }
 
 /// Notes what went wrong.

@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use cursor::Position;
 pub(crate) use error::SpoolError;
-pub(crate) use records::records;
+use segment::Damage;
 use writer::Writer;
 
 /// Room that new requests leave to those in flight, in bytes: 16,000 records of the usual 500 bytes.
@@ -53,12 +53,12 @@ enum Kept {
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
-    limit_bytes: u64,
     writer: Mutex<Writer>,
     /// Held while files are synced, so that a sync that returns leaves none to another that still runs.
     syncing: Mutex<()>,
     /// The last position that was acknowledged; held while segments are removed.
     acknowledged: Mutex<Option<Position>>,
+    damage: Arc<Damage>,
     /// Never read: the lock ends with the handle.
     _lock: File,
 }
@@ -75,6 +75,10 @@ pub(crate) struct Status {
     /// Ends of segments that the opening found unfinished and cut off: a record that a crash interrupted,
     /// or the records that a power loss took.
     pub(crate) torn: u64,
+    /// Segments with a part that cannot be read, found since the spool was opened: that part is lost.
+    pub(crate) damaged: u64,
+    /// Records that were not appended, for the limit or the disk, since the spool was opened.
+    pub(crate) lost: u64,
 }
 
 impl Spool {
@@ -90,14 +94,15 @@ impl Spool {
             return Err(SpoolError::Limit { limit_bytes, least });
         }
         let lock = recovery::lock(folder)?;
-        let found = recovery::recover(folder)?;
+        let damage = Arc::default();
+        let found = recovery::recover(folder, &damage)?;
         let acknowledged = found.acknowledged;
         let opened = Folder {
             path: folder.into(),
-            limit_bytes,
             writer: Mutex::new(Writer::new(folder.into(), limit_bytes, segment_bytes, found)),
             syncing: Mutex::default(),
             acknowledged: Mutex::new(acknowledged),
+            damage,
             _lock: lock,
         };
         opened.remove_acknowledged(acknowledged)?;
@@ -138,7 +143,7 @@ impl Spool {
     /// Returns how full the spool is.
     pub(crate) fn status(&self) -> Status {
         match &self.0 {
-            Kept::InFolder(folder) => locked(&folder.writer).status(),
+            Kept::InFolder(folder) => Status { damaged: folder.damage.segments(), ..locked(&folder.writer).status() },
             Kept::Dropped(records) => Status { records: records.load(Ordering::Relaxed), ..Status::default() },
         }
     }

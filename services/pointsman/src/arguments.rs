@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Requests(OperatorOptions),
     /// Ends a request in flight, at the operator port.
     Cancel(CancelOptions),
+    /// Prints a gateway's usage records as JSON, a line each, from the operator port.
+    Usage(UsageOptions),
     /// Checks and explains policies.
     Policy(PolicyOptions),
     /// Makes keys for callers.
@@ -175,6 +177,15 @@ pub(crate) struct TraceOptions {
 pub(crate) struct CancelOptions {
     /// A request id (`x-request-id`) or a trace id (`x-pointsman-trace-id`).
     pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) operator: OperatorOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageOptions {
+    /// Lets go of what was printed: the gateway removes it. Without it, everything stays.
+    #[arg(long)]
+    pub(crate) take: bool,
     #[command(flatten)]
     pub(crate) operator: OperatorOptions,
 }

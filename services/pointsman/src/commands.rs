@@ -8,6 +8,7 @@ pub(crate) mod policy;
 pub(crate) mod requests;
 pub(crate) mod trace;
 pub(crate) mod up;
+pub(crate) mod usage;
 pub(crate) mod worker;
 
 use std::net::SocketAddr;
@@ -33,7 +34,8 @@ async fn serve(service: Service<'_>, build: impl AsyncFnOnce(Context) -> Result<
     let Service { name, origin, config, listen, operator_listen } = service;
     let instance = config.server.instance.clone().unwrap_or_else(|| format!("{name}-{:08x}", rand::random::<u32>()));
     let identity = Identity { service: format!("pointsman-{name}"), instance, version: env!("CARGO_PKG_VERSION") };
-    let process = Process { identity, config: config.clone(), listen, operator_listen, origin };
+    let mesh_listen = config.server.mesh_listen;
+    let process = Process { identity, config: config.clone(), listen, operator_listen, origin, mesh_listen };
     pointsman_server::run(process, async |context| Ok(build(context).await?)).await?;
     Ok(())
 }

@@ -119,6 +119,8 @@ impl Command for UpConfig {
         problems.extend(self.worker.problems());
         problems.extend(self.engine.problems());
         problems.extend(self.gateway.exposure_problem(listen, self.server.plaintext));
+        problems
+            .extend(self.server.mesh_listen.and_then(|mesh| mesh_problem("server.mesh_listen", mesh, &self.server)));
         if !self.gateway.instances.is_empty() {
             problems.push("gateway.instances: `up` has its own worker; run `pointsman gateway` for others".to_owned());
         }
@@ -136,6 +138,8 @@ impl Command for GatewayFile {
     fn problems(&self, listen: SocketAddr) -> Vec<String> {
         let mut problems = self.gateway.problems();
         problems.extend(self.gateway.exposure_problem(listen, self.server.plaintext));
+        problems
+            .extend(self.server.mesh_listen.and_then(|mesh| mesh_problem("server.mesh_listen", mesh, &self.server)));
         if self.gateway.instances.is_empty() {
             problems.push("gateway.instances: name at least one instance, with `name` and `endpoint`".to_owned());
         }
@@ -153,11 +157,20 @@ impl Command for WorkerFile {
     fn problems(&self, listen: SocketAddr) -> Vec<String> {
         let mut problems = self.worker.problems();
         problems.extend(self.engine.problems());
-        if !listen.ip().is_loopback() && self.server.peers == Peers::Loopback {
-            problems.push(format!(
-                "server.listen: {listen} is not loopback, and a worker believes its callers. Keep it on loopback, or say `server.peers: trusted_network`"
-            ));
+        problems.extend(mesh_problem("server.listen", listen, &self.server));
+        if self.server.mesh_listen.is_some() {
+            problems.push("server.mesh_listen: a worker's own listener faces the mesh already".to_owned());
         }
         problems
     }
+}
+
+/// Returns why a listener that faces the mesh must not listen there, if it must not.
+fn mesh_problem(field: &str, listen: SocketAddr, server: &ServerConfig) -> Option<String> {
+    let is_open = !listen.ip().is_loopback() && server.peers == Peers::Loopback;
+    is_open.then(|| {
+        format!(
+            "{field}: {listen} is not loopback, and whoever calls there is believed. Keep it on loopback, or say `server.peers: trusted_network`"
+        )
+    })
 }

@@ -60,6 +60,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Trace(options) => commands::trace::run(options).await,
         Command::Requests(options) => commands::requests::list(options).await,
         Command::Cancel(options) => commands::requests::cancel(options).await,
+        Command::Usage(options) => commands::usage::run(options).await,
         Command::Policy(options) => commands::policy::run(options),
         Command::Key(options) => commands::key::run(&options),
     }

@@ -126,7 +126,7 @@ mod tests {
 
     fn admission(slots: usize, queue: usize) -> Admission {
         let metrics = Metrics::register(&pointsman_server::Metrics::default());
-        Admission::new(slots, queue, Loads::new(slots), metrics)
+        Admission::new(slots, queue, Loads::new(slots, queue), metrics)
     }
 
     #[tokio::test]

@@ -47,7 +47,7 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
     let health = probe::EngineHealth::new(context.readiness.clone());
     let probe = probe::run(Arc::clone(&deps.engine), health.clone());
     let slots = config.slots.min(deps.engine.max_concurrent());
-    let loads = load::Loads::new(slots);
+    let loads = load::Loads::new(slots, config.queue);
     let worker = service::Worker {
         instance: deps.instance,
         zone: config.zone.clone(),

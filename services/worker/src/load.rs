@@ -21,9 +21,10 @@ const LONGEST: Duration = Duration::from_secs(1);
 pub(crate) struct Loads(Arc<watch::Sender<Load>>);
 
 impl Loads {
-    pub(crate) fn new(slots: usize) -> Self {
-        let slots = u32::try_from(slots).unwrap_or(u32::MAX);
-        Self(Arc::new(watch::Sender::new(Load { slots, ..Load::default() })))
+    pub(crate) fn new(slots: usize, queue: usize) -> Self {
+        let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        let load = Load { slots: count(slots), queue_places: count(queue), ..Load::default() };
+        Self(Arc::new(watch::Sender::new(load)))
     }
 
     /// Returns the load at this moment.
@@ -123,12 +124,13 @@ mod tests {
             queued_requests: queued.0,
             queued_tokens: queued.1,
             slots: 4,
+            queue_places: 0,
         }
     }
 
     #[test]
     fn each_phase_of_a_request_counts_what_is_left_of_it() {
-        let loads = Loads::new(4);
+        let loads = Loads::new(4, 0);
         let (mut one, mut two) = (loads.enter(), loads.enter());
         assert_eq!(loads.now(), load((0, 0), (2, 0)));
         one.count(100, 20);
@@ -146,7 +148,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_watcher_is_told_in_the_pace_of_the_contract() {
-        let loads = Loads::new(4);
+        let loads = Loads::new(4, 0);
         let mut told = pin!(loads.watch());
         let begin = Instant::now();
         assert_eq!(told.next().now_or_never(), Some(Some(load((0, 0), (0, 0)))), "at once");

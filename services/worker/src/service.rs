@@ -6,11 +6,12 @@ use std::time::SystemTime;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use pointsman_engine::{Engine, EngineError};
-use pointsman_errors::Error;
+use pointsman_errors::{Error, Reason};
 use pointsman_proto::fold::Fold;
 use pointsman_proto::inference::v1::inference_service_server::InferenceService;
 use pointsman_proto::inference::v1::{
-    DescribeRequest, DescribeResponse, GenerateRequest, GenerateResponse, Load, MeshContext, WatchLoadRequest,
+    DescribeRequest, DescribeResponse, GenerateRequest, GenerateResponse, Load, MeshContext, ResumeRequest,
+    WatchLoadRequest,
 };
 use pointsman_proto::mesh_context;
 use pointsman_server::{Deadline, Drain};
@@ -111,6 +112,13 @@ impl InferenceService for Service {
         }
         let response = fold.finish().ok_or_else(|| for_caller(&EngineError::Lost { detail: String::new() }))?;
         Ok(Response::new(response))
+    }
+
+    type ResumeStream = Self::GenerateStreamStream;
+
+    async fn resume(&self, _: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
+        Err(Error::new(Reason::FrameLogLost, "a worker keeps no frames; resume at the gateway that gave the token")
+            .into())
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {

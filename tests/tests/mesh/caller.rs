@@ -7,9 +7,12 @@ use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
 use pointsman_proto::inference::v1::inference_service_server::SERVICE_NAME;
-use pointsman_proto::inference::v1::{Frame, GenerateRequest, Limits, Message, Part, Role, delta, part};
+use pointsman_proto::inference::v1::{
+    Attempt, AttemptKind, Frame, GenerateRequest, Limits, Message, Part, Role, Started, delta, part,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -54,10 +57,14 @@ pub async fn post_chat(address: &str, body: &Value) -> Result<reqwest::Response>
 pub struct Read {
     pub text: String,
     pub pieces: usize,
+    /// The beginnings, of which there is never more than one.
+    pub started: Vec<Started>,
     /// Whether the last frame was `Finished`.
     pub finished: bool,
     /// The status, if it is not OK.
     pub error: Option<Status>,
+    /// `x-pointsman-attempts` of the trailers.
+    pub attempts: String,
 }
 
 impl Read {
@@ -85,8 +92,14 @@ pub async fn read(mut frames: Streaming<Frame>) -> Result<Read> {
                 next = Some(frame.sequence + 1);
                 read.take(frame);
             }
-            Ok(None) => return Ok(read),
-            Err(status) => return Ok(Read { error: Some(status), ..read }),
+            Ok(None) => {
+                let trailers = frames.trailers().await?.unwrap_or_default();
+                return Ok(Read { attempts: attempts_in(&trailers), ..read });
+            }
+            Err(status) => {
+                let attempts = attempts_in(status.metadata());
+                return Ok(Read { attempts, error: Some(status), ..read });
+            }
         }
     }
 }
@@ -100,6 +113,7 @@ impl Read {
                     self.text.push_str(&text);
                 }
             }
+            Some(Body::Started(started)) => self.started.push(started),
             Some(Body::Finished(_)) => self.finished = true,
             _ => {}
         }
@@ -115,6 +129,16 @@ pub async fn read_deltas(frames: &mut Streaming<Frame>, count: usize) -> Result<
         seen += usize::from(matches!(frame.body, Some(Body::Delta(_))));
     }
     Ok(())
+}
+
+/// What an answer says of its attempts in metadata; empty: nothing.
+pub fn attempts_in(metadata: &MetadataMap) -> String {
+    metadata.get("x-pointsman-attempts").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// Why each attempt was made, at which instance, and how it ended.
+pub fn told(attempts: &[Attempt]) -> Vec<(AttemptKind, &str, &str)> {
+    attempts.iter().map(|attempt| (attempt.kind(), attempt.instance.as_str(), attempt.outcome.as_str())).collect()
 }
 
 /// Returns the reason of an error of ours.

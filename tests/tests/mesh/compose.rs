@@ -97,6 +97,8 @@ fn translated(service: &Service, file: &Path, names: &Names, folder: &Path) -> R
     {
         text = text.replace(there, here);
     }
+    // One of the few ports that no option gives.
+    text = text.replace("mesh_listen: 0.0.0.0:8082", "mesh_listen: 127.0.0.1:0");
     let copy = folder.join(format!("{}.yaml", service.name));
     std::fs::write(&copy, text)?;
     Ok(copy.to_str().context("the temporary folder's name is no text")?.to_owned())

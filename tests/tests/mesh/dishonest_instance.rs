@@ -6,8 +6,8 @@ use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::inference_service_server::{InferenceService, InferenceServiceServer};
 use pointsman_proto::inference::v1::{
-    Delta, DescribeRequest, DescribeResponse, Finished, Frame, GenerateRequest, GenerateResponse, Load, Started,
-    TargetDescription, WatchLoadRequest, delta,
+    Delta, DescribeRequest, DescribeResponse, Finished, Frame, GenerateRequest, GenerateResponse, Load, ResumeRequest,
+    Started, TargetDescription, WatchLoadRequest, delta,
 };
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -62,7 +62,7 @@ async fn an_error_of_the_network_is_told_without_its_text() -> Result<()> {
 
 /// How an instance breaks its promises.
 #[derive(Clone, Copy, Debug)]
-enum Lie {
+pub enum Lie {
     /// A clean end without `Finished`.
     NoEnd,
     /// A frame is missing.
@@ -74,7 +74,7 @@ enum Lie {
 }
 
 /// Listens for as long as the test runs.
-async fn listen(lie: Lie) -> Result<String> {
+pub async fn listen(lie: Lie) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("http://{}", listener.local_addr()?);
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -111,6 +111,12 @@ impl InferenceService for Lie {
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let target = TargetDescription { target: "models/liar/versions/1".to_owned(), ..Default::default() };
         Ok(Response::new(DescribeResponse { targets: vec![target], ..Default::default() }))
+    }
+
+    type ResumeStream = BoxStream<'static, Result<Frame, Status>>;
+
+    async fn resume(&self, _: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
+        Err(Status::unimplemented("liars keep nothing"))
     }
 
     type WatchLoadStream = BoxStream<'static, Result<Load, Status>>;

@@ -21,6 +21,7 @@ fn load(running: (u32, u64), queued: (u32, u64)) -> Load {
         queued_requests: queued.0,
         queued_tokens: queued.1,
         slots: 2,
+        queue_places: 64,
     }
 }
 

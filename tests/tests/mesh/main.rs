@@ -1,12 +1,15 @@
 //! The mesh as its users see it: each test starts its own processes, on ports of their own, and stops them.
 //!
-//! A file per subject. What tests share: [`service`] starts and stops processes of ours, [`caller`] calls them,
-//! [`program`] runs a program to its end.
+//! A file per subject. What tests share: [`service`] starts and stops processes of ours, [`fleet`] several workers
+//! behind a gateway; [`caller`] calls them, [`program`] runs a program to its end.
 
 mod caller;
+mod fleet;
 mod program;
 mod service;
 
+mod attempts;
+mod breakers;
 mod cancellation;
 mod command_line;
 mod compose;
@@ -20,12 +23,21 @@ mod faults;
 mod grpc_sdk;
 mod keepalive;
 mod keys;
+mod limits;
 mod load;
 mod local_mesh;
 mod lost_worker;
+mod malformed;
 mod openai_sdk;
+mod operators;
 mod overload;
+mod peers;
+mod policies;
+mod priorities;
+mod repeats;
+mod rolling;
 mod script;
 mod seam;
 mod slow_reader;
 mod traces;
+mod usage;

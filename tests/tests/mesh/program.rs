@@ -39,6 +39,8 @@ pub async fn run<A: AsRef<OsStr>>(
     input: &str,
 ) -> Result<Ended> {
     let mut command = Command::new(program);
+    // As their users do: paths in our own files count from there.
+    command.current_dir(tools::workspace()?);
     let kept = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.args(arguments).env_clear().envs(kept).envs(environment.iter().copied()).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -14,6 +14,8 @@ const WORKER: &str =
     "worker: { slots: 4096, queue: 4096 }\nengine: { simulated: { answer_tokens: 64, batch: 4096 } }\n";
 const MODEL: [&str; 2] = ["--model", "simulated"];
 const ROUNDS: usize = 3;
+/// gRPC as programs use it: their callers share a connection.
+const SHARED: &str = "grpc, one connection";
 /// How many requests memory is looked at after.
 const MANY: &str = "100000";
 
@@ -22,7 +24,8 @@ pub(super) fn measure(binaries: &Binaries) -> Result<Value> {
     let gateway = Service::start(binaries, "gateway", &in_front_of(&worker), GATEWAY)?;
     let idle = gateway.resident_megabytes()?;
     let mut table = Vec::new();
-    for (surface, kind) in [("openai", "request"), ("openai", "stream"), ("grpc", "request"), ("grpc", "stream")] {
+    let surfaces = ["openai", "grpc", SHARED];
+    for (surface, kind) in surfaces.iter().flat_map(|surface| [(*surface, "request"), (*surface, "stream")]) {
         println!("{surface} {kind}");
         let rounds: Result<Vec<Value>> = (0..ROUNDS).map(|_| throughput(binaries, &gateway, surface, kind)).collect();
         let rounds = rounds?;
@@ -54,7 +57,8 @@ pub(super) fn measure(binaries: &Binaries) -> Result<Value> {
 
 fn throughput(binaries: &Binaries, gateway: &Service, surface: &str, kind: &str) -> Result<Value> {
     let shape: &[&str] = if kind == "stream" { &["--stream", "--max-tokens", "64"] } else { &["--max-tokens", "1"] };
-    let arguments = [&["--surface", surface, "--concurrency", "32", "--seconds", "5"], shape, &MODEL[..]].concat();
+    let surface: &[&str] = if surface == SHARED { &["--surface", "grpc", "--shared"] } else { &["--surface", surface] };
+    let arguments = [surface, &["--concurrency", "32", "--seconds", "5"], shape, &MODEL[..]].concat();
     let before = gateway.cpu_seconds()?;
     let figures = load(binaries, gateway, AROUND, &arguments)?;
     let used = gateway.cpu_seconds()? - before;

@@ -1,5 +1,8 @@
 //! The figures as docs/reference/performance.md.
 
+mod policy;
+mod rivals;
+
 use std::fmt::Write as _;
 use std::fs;
 
@@ -11,34 +14,50 @@ const PAGE: &str = "docs/reference/performance.md";
 /// Goals of the project: what a figure is held against.
 const WORKER_GOAL: f64 = 0.98;
 
+/// The parts by their names, and the headings of their sections.
+const SECTIONS: [(&str, &str, Section); 5] = [
+    ("gateway", "The gateway, per core", gateway),
+    ("rivals", "Beside others, per core", rivals::write),
+    ("policy", "Decisions and picks", policy::write),
+    ("engine", "The model", engine),
+    ("builds", "Builds", builds),
+];
+
+/// Writes a section's text from what was measured.
+type Section = fn(&mut String, &Value) -> Result<()>;
+
 pub(super) fn write(measured: &[(&'static str, Option<Value>)]) -> Result<()> {
+    let path = crate::root().join(PAGE);
+    let before = fs::read_to_string(&path).unwrap_or_default();
     let mut page = String::from(
         "# Performance\n\n\
-         Written by `cargo xtask bench gateway engine builds`; do not edit. Medians of three rounds. Absolute figures of\n\
-         one machine are another's halved: compare what stands in one table.\n",
+         Written by `cargo xtask bench gateway rivals policy engine builds`; do not edit. Medians of several rounds. Absolute\n\
+         figures of one machine are another's halved: compare what stands in one table.\n",
     );
-    for (name, figures) in measured {
-        match figures {
-            None => write!(page, "\n## {name}\n\nNot measured yet.\n")?,
-            Some(figures) => {
-                match *name {
-                    "gateway" => gateway(&mut page, figures)?,
-                    "engine" => engine(&mut page, figures)?,
-                    _ => builds(&mut page, figures)?,
-                }
-                machine(&mut page, &figures["machine"])?;
-            }
+    for (name, heading, section) in SECTIONS {
+        write!(page, "\n## {heading}\n\n")?;
+        let figures = measured.iter().find(|(part, _)| *part == name).and_then(|(_, figures)| figures.as_ref());
+        if let Some(figures) = figures {
+            section(&mut page, figures)?;
+            machine(&mut page, &figures["machine"])?;
+        } else {
+            page.push_str(kept(&before, heading).unwrap_or("Not measured yet.\n"));
         }
     }
-    fs::write(crate::root().join(PAGE), page)?;
+    fs::write(path, page)?;
     println!("wrote {PAGE}");
     Ok(())
 }
 
+/// What the page said of a part, for one that was measured elsewhere.
+fn kept<'a>(page: &'a str, heading: &str) -> Option<&'a str> {
+    let (_, section) = page.split_once(&format!("\n## {heading}\n\n"))?;
+    Some(section.find("\n## ").map_or(section, |end| &section[..end]))
+}
+
 fn gateway(page: &mut String, figures: &Value) -> Result<()> {
     page.push_str(
-        "\n## The gateway, per core\n\n\
-         The gateway process alone on one core; the load driver and a simulated worker that answers at once share another.\n\
+        "The gateway process alone on one core; the load driver and a simulated worker that answers at once share another.\n\
          32 callers without pauses; a request asks for one token, a stream has 64 chunks. Optimised build, traces recorded,\n\
          log at `warn`. Where the gateway is not near 100 % busy, the core beside it was the limit, and the processor time\n\
          for each request is the figure to read.\n\n\
@@ -85,8 +104,7 @@ fn gateway(page: &mut String, figures: &Value) -> Result<()> {
 
 fn engine(page: &mut String, figures: &Value) -> Result<()> {
     page.push_str(
-        "\n## The model\n\n\
-         The demo model on the CPU, `Tell me a story.` (about 200 tokens, greedy), everything on the same two cores.\n\
+        "The demo model on the CPU, `Tell me a story.` (about 200 tokens, greedy), everything on the same two cores.\n\
          `mistral.rs` is called directly and batches its sequences, which on the CPU mixes up the answers of different\n\
          prompts ([ADR 4](../adr/0004-one-generation-at-a-time-on-the-cpu.md)); `engine` is our crate around it, which\n\
          therefore generates one at a time, and is what the worker is held against: at least 98 % of its tokens.\n\n\
@@ -124,8 +142,7 @@ fn engine(page: &mut String, figures: &Value) -> Result<()> {
 fn builds(page: &mut String, figures: &Value) -> Result<()> {
     write!(
         page,
-        "\n## Builds\n\n\
-         | build | time |\n|---|---|\n\
+        "| build | time |\n|---|---|\n\
          | `cargo build --bin pointsman --no-default-features`, clean (goal: 3 minutes) | {} |\n\
          | `cargo build`, clean: everything, mistral.rs with it | {} |\n\
          | `cargo build` after a change in the gateway | {} |\n",
@@ -151,6 +168,10 @@ fn machine(page: &mut String, machine: &Value) -> Result<()> {
         text(&machine["date"]),
     )?;
     Ok(())
+}
+
+fn verdict(reached: bool) -> &'static str {
+    if reached { "reached" } else { "not reached" }
 }
 
 fn text(value: &Value) -> &str {
@@ -184,7 +205,16 @@ fn thousands(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{minutes, thousands};
+    use super::{kept, minutes, thousands};
+
+    #[test]
+    fn a_section_that_was_not_measured_stays() {
+        let page = "# P\n\n## One\n\nfirst\n\n## Two\n\nsecond\n";
+        assert_eq!(
+            [kept(page, "One"), kept(page, "Two"), kept(page, "Three")],
+            [Some("first\n"), Some("second\n"), None]
+        );
+    }
 
     #[test]
     fn numbers_are_written_as_people_read_them() {

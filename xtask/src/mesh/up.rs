@@ -91,7 +91,7 @@ impl Starting<'_> {
         let begin = Instant::now();
         let mut receiver = Command::new(&programs.receiver);
         receiver.arg("--listen").arg(plan.receiver.to_string()).arg("--file").arg(spans(self.folder));
-        self.start(Role::Receiver, "receiver", receiver, plan.receiver, None)?;
+        self.start(Role::Receiver, "receiver", receiver, (plan.receiver, None))?;
         for Service { role, name, config, listen, operator } in &plan.services {
             let mut service = Command::new(&programs.pointsman);
             service.arg(role.command()).arg("--config").arg(config);
@@ -99,7 +99,7 @@ impl Starting<'_> {
             if *role == Role::Worker && engine != Engine::Mistralrs {
                 service.arg("--engine").arg(engine.name());
             }
-            self.start(*role, name, service, *listen, Some(*operator))?;
+            self.start(*role, name, service, (*listen, Some(*operator)))?;
         }
         self.ready()?;
         println!("ready after {:.1} s\n", begin.elapsed().as_secs_f64());
@@ -112,8 +112,7 @@ impl Starting<'_> {
         role: Role,
         name: &str,
         mut command: Command,
-        address: SocketAddr,
-        operator: Option<SocketAddr>,
+        (address, operator): (SocketAddr, Option<SocketAddr>),
     ) -> Result<()> {
         let log = self.folder.join(format!("{name}.log"));
         let output = fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;

@@ -33,12 +33,18 @@ pub fn program_of(package: &str, version: &str, name: &str) -> Result<PathBuf> {
     Ok(folder.join("bin").join(name))
 }
 
-/// Returns the environment's folder, made anew when the requirements or the machine's Python have changed.
+/// Returns the environment of the tests.
 fn environment() -> Result<PathBuf> {
-    let file = crate::root().join(REQUIREMENTS);
-    let requirements = fs::read_to_string(&file).with_context(|| format!("reading {REQUIREMENTS}"))?;
+    environment_of("python", REQUIREMENTS)
+}
+
+/// Returns the folder of an environment with what a file requires, made anew when that or the machine's Python
+/// has changed.
+pub fn environment_of(name: &str, requirements: &str) -> Result<PathBuf> {
+    let file = crate::root().join(requirements);
+    let requirements = fs::read_to_string(&file).with_context(|| format!("reading {requirements}"))?;
     let version = python_version()?;
-    Tool::new("python", format!("{version}\n{requirements}")).made(|folder| {
+    Tool::new(name, format!("{version}\n{requirements}")).made(|folder| {
         create(folder)?;
         shell::run(install(folder).arg("--requirement").arg(&file))
     })

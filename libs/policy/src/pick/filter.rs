@@ -13,12 +13,14 @@ pub enum Out {
     Broken,
     /// See [`State::Cooling`].
     Cooling,
+    /// See [`State::Reserved`].
+    Reserved,
     /// See [`State::Tried`].
     Tried,
 }
 
 impl Out {
-    pub(super) const COUNT: usize = 5;
+    pub(super) const COUNT: usize = 6;
 }
 
 /// Says why a candidate is out, if it is. The wall first: nothing else is looked at behind it.
@@ -31,6 +33,7 @@ pub(super) fn out(wish: &Wish<'_>, candidate: &Candidate<'_>) -> Option<Out> {
         State::NotReady => Some(Out::NotReady),
         State::Broken => Some(Out::Broken),
         State::Cooling => Some(Out::Cooling),
+        State::Reserved => Some(Out::Reserved),
         State::Tried => Some(Out::Tried),
     }
 }

@@ -12,6 +12,11 @@ pub struct Load {
 /// Work per slot, in tokens, that halves a score: about a short answer.
 const HALF: f64 = 128.0;
 
+/// How much busier than the mean an instance may be that is preferred for anything but its load.
+const BOUND: f64 = 1.25;
+/// And by how many tokens per slot, so that an idle fleet has room.
+const SLACK: f64 = 64.0;
+
 impl Load {
     /// Returns the tokens before each slot.
     pub(super) fn per_slot(self) -> f64 {
@@ -37,8 +42,8 @@ impl Total {
         self.count += 1;
     }
 
-    /// The mean, in tokens per slot.
-    pub(super) fn mean(&self) -> f64 {
-        self.per_slot / f64::from(self.count.max(1))
+    /// Above this, in tokens per slot, an instance is much busier than the others.
+    pub(super) fn bound(&self) -> f64 {
+        self.per_slot / f64::from(self.count.max(1)) * BOUND + SLACK
     }
 }

@@ -17,10 +17,6 @@ pub struct Prefix {
     tokens: u32,
 }
 
-/// How much busier than the mean the home of a prefix may be.
-const BOUND: f64 = 1.25;
-/// And by how many tokens per slot, so that an idle fleet has room.
-const SLACK: f64 = 64.0;
 /// Instructions as long as this are worth an affinity of their own, whoever continues them.
 const LONG_INSTRUCTIONS: usize = 2048;
 /// Bytes of a token, about.
@@ -62,10 +58,17 @@ pub(super) fn home(wish: &Wish<'_>, candidates: &[Candidate<'_>], eligible: &Tot
     if wish.prefix.tokens == 0 {
         return None;
     }
-    let bound = eligible.mean() * BOUND + SLACK;
+    let bound = eligible.bound();
     let fits = |candidate: &Candidate<'_>| candidate.load.per_slot() <= bound && filter::out(wish, candidate).is_none();
-    let ranked = candidates.iter().enumerate().filter(|(_, candidate)| fits(candidate));
-    ranked.max_by_key(|(_, candidate)| rank(wish.prefix.key, candidate.hash)).map(|(index, _)| index)
+    let mut highest: Option<(u64, usize)> = None;
+    for (index, candidate) in candidates.iter().enumerate() {
+        // The rank first: it costs least, and few are higher than all before them.
+        let rank = rank(wish.prefix.key, candidate.hash);
+        if highest.is_none_or(|(highest, _)| rank >= highest) && fits(candidate) {
+            highest = Some((rank, index));
+        }
+    }
+    highest.map(|(_, index)| index)
 }
 
 /// The prefix's share of a full affinity for its home, 0 for the others.

@@ -358,7 +358,7 @@ pub struct Started {
     /// there is no policy.
     #[prost(string, tag = "10")]
     pub policy_revision: ::prost::alloc::string::String,
-    /// The attempts so far, oldest first; the last one is the one that answers. At most 16.
+    /// The attempts so far, oldest first; the last one is the one that answers. At most 32.
     #[prost(message, repeated, tag = "11")]
     pub attempts: ::prost::alloc::vec::Vec<Attempt>,
     /// Whether this is a policy's fixed answer, and no model's. Target, version and instance are then empty.
@@ -406,6 +406,9 @@ pub struct Load {
     /// How many requests can generate at the same time.
     #[prost(uint32, tag = "5")]
     pub slots: u32,
+    /// How many more can wait.
+    #[prost(uint32, tag = "6")]
+    pub queue_places: u32,
 }
 /// A piece of an answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -696,8 +699,26 @@ pub struct GenerateRequest {
     pub end_user: ::prost::alloc::string::String,
     /// The caller's name for this request, in traces and answers. 1 to 128 visible ASCII characters. Default:
     /// a new UUID, returned in `Started`.
+    ///
+    /// With a name of the caller's own, a request that is sent again is not generated again: while the first is
+    /// running, the second joins it; for some minutes after it has ended well, the answer is repeated. The same
+    /// name with another request is refused with REQUEST_ID_REUSED.
     #[prost(string, tag = "18")]
     pub request_id: ::prost::alloc::string::String,
+    /// How long the work goes on when the caller's connection is lost, so that `Resume` can take it up. Default
+    /// 0: leaving stops the work at once. At most 5 min.
+    #[prost(message, optional, tag = "19")]
+    pub resume_window: ::core::option::Option<::prost_types::Duration>,
+}
+/// Takes up a stream that was lost.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeRequest {
+    /// `Started.resume_token` of the stream. Required.
+    #[prost(string, tag = "1")]
+    pub resume_token: ::prost::alloc::string::String,
+    /// The sequence number of the last frame that arrived; the next one is sent first. 0: from the beginning.
+    #[prost(uint64, tag = "2")]
+    pub after_sequence: u64,
 }
 /// A whole answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1210,6 +1231,34 @@ pub mod inference_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Takes up a stream whose connection was lost, after the last frame that arrived. FAILED_PRECONDITION with
+        /// the reason FRAME_LOG_LOST if its frames are not, or no longer, there.
+        pub async fn resume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Frame>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pointsman.inference.v1.InferenceService/Resume",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("pointsman.inference.v1.InferenceService", "Resume"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Tells which instance answers here, which targets it serves and what each of them is able to do.
         pub async fn describe(
             &mut self,
@@ -1314,6 +1363,18 @@ pub mod inference_service_server {
             tonic::Response<super::GenerateResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the Resume method.
+        type ResumeStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Frame, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Takes up a stream whose connection was lost, after the last frame that arrived. FAILED_PRECONDITION with
+        /// the reason FRAME_LOG_LOST if its frames are not, or no longer, there.
+        async fn resume(
+            &self,
+            request: tonic::Request<super::ResumeRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ResumeStream>, tonic::Status>;
         /// Tells which instance answers here, which targets it serves and what each of them is able to do.
         async fn describe(
             &self,
@@ -1510,6 +1571,52 @@ pub mod inference_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/pointsman.inference.v1.InferenceService/Resume" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeSvc<T: InferenceService>(pub Arc<T>);
+                    impl<
+                        T: InferenceService,
+                    > tonic::server::ServerStreamingService<super::ResumeRequest>
+                    for ResumeSvc<T> {
+                        type Response = super::Frame;
+                        type ResponseStream = T::ResumeStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InferenceService>::resume(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/pointsman.inference.v1.InferenceService/Describe" => {
                     #[allow(non_camel_case_types)]
                     struct DescribeSvc<T: InferenceService>(pub Arc<T>);
@@ -1672,4 +1779,8 @@ pub struct MeshContext {
     /// How many gateways the request has passed. Refused above 4.
     #[prost(uint32, tag = "8")]
     pub hops: u32,
+    /// Whether the frames are to be kept, so that the request can be repeated and resumed: a gateway that does
+    /// not own it says so to the one that does.
+    #[prost(bool, tag = "9")]
+    pub keep_frames: bool,
 }

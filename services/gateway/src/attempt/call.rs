@@ -20,7 +20,8 @@ pub(super) struct Call {
     state: State,
     /// The sequence number of the last frame.
     sequence: u64,
-    finished: bool,
+    /// Whether `Finished` came.
+    pub(super) finished: bool,
     /// What the instance reported, and how many pieces it sent.
     pub(super) usage: Option<Usage>,
     pub(super) pieces: u64,

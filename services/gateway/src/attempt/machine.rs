@@ -4,6 +4,11 @@
 //! target, then by the fallbacks whose causes fit, then by the static answer; all within one number of attempts.
 //! A slow first attempt may be hedged. From the first piece on there is one attempt, and its end is the end.
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod simulation;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -106,6 +111,10 @@ pub(super) struct Machine {
 struct Attempt {
     step: usize,
     kind: AttemptKind,
+    /// Whether it follows a pause.
+    again: bool,
+    /// Whether an instance was asked.
+    asked: bool,
     begin: Time,
     phase: Phase,
 }
@@ -180,8 +189,11 @@ impl Machine {
             (State::Answering { attempt, .. }, Event::Failed(failed, error)) if *attempt == failed => {
                 self.end(Action::Fail(error.clone()), Some((failed, error)));
             }
-            (_, Event::Asked(attempt)) => self.attempts[attempt].phase = Phase::Asked,
-            (_, Event::Taken(attempt)) => self.attempts[attempt].phase = Phase::Taken,
+            (_, Event::Asked(attempt)) => {
+                self.attempts[attempt].asked = true;
+                self.reached(attempt, Phase::Asked);
+            }
+            (_, Event::Taken(attempt)) => self.reached(attempt, Phase::Taken),
             (State::Trying, Event::Content(attempt)) => self.answer(attempt),
             (State::Trying, Event::NotAsked(attempt, error)) => self.not_asked(attempt, error, now),
             (State::Trying, Event::Failed(attempt, error)) => self.failed(attempt, error, now),
@@ -230,18 +242,29 @@ impl Machine {
         let after = self.limits.rule.hedge_after?;
         let mut running = self.running();
         let (_, only) = running.next().filter(|_| running.next().is_none())?;
-        (!self.hedged && self.has_attempts_left()).then(|| only.begin.saturating_add(after))
+        let at = only.begin.saturating_add(after);
+        Some(at).filter(|at| !self.hedged && self.may_ask(*at))
     }
 
-    fn has_attempts_left(&self) -> bool {
-        self.attempts.len() < self.limits.rule.max_attempts as usize
+    /// Whether another attempt may begin. One that found nobody to ask, or would end with the request, is none.
+    fn may_ask(&self, now: Time) -> bool {
+        let asked = self.attempts.iter().filter(|attempt| attempt.asked).count();
+        asked < self.limits.rule.max_attempts as usize && now < self.end_at()
     }
 
     fn ask(&mut self, step: usize, kind: AttemptKind, again: bool, now: Time) {
         self.state = State::Trying;
         let attempt = self.attempts.len();
-        self.attempts.push(Attempt { step, kind, begin: now, phase: Phase::New });
+        self.attempts.push(Attempt { step, kind, again, asked: false, begin: now, phase: Phase::New });
         self.actions.push_back(Action::Ask { attempt, step, kind, again });
+    }
+
+    fn reached(&mut self, attempt: Number, phase: Phase) {
+        let attempt = &mut self.attempts[attempt];
+        // What is over does not come back, however late it says so.
+        if attempt.phase != Phase::Over {
+            attempt.phase = phase;
+        }
     }
 
     fn answer(&mut self, winner: Number) {
@@ -263,13 +286,14 @@ impl Machine {
 
     /// Nobody could be asked. A retry or hedge that cannot be is no failure of its own.
     fn not_asked(&mut self, attempt: Number, error: Error, now: Time) {
-        let Attempt { step, kind, .. } = self.attempts[attempt];
+        let Attempt { step, kind, again, .. } = self.attempts[attempt];
         match kind {
             AttemptKind::Hedge => self.attempts.truncate(attempt),
             AttemptKind::Retry => {
                 self.attempts.truncate(attempt);
                 let error = self.last_error.clone().unwrap_or(error);
-                self.move_on(step, error, now);
+                // Whoever has waited in vain is told so, and does not wait for ever.
+                if again { self.give_up(error) } else { self.move_on(step, error, now) }
             }
             _ => {
                 self.drop_attempt(attempt, Outcome::Failed(error.clone()));
@@ -292,7 +316,7 @@ impl Machine {
         if self.running().next().is_some() {
             return;
         }
-        if Causes::CAPACITY.contains(cause) && self.has_attempts_left() {
+        if Causes::CAPACITY.contains(cause) && self.may_ask(now) {
             self.ask(step, AttemptKind::Retry, false, now);
         } else {
             self.move_on(step, error, now);
@@ -302,7 +326,7 @@ impl Machine {
     /// Leaves a target: for a fallback, for the same once more after a pause, for the static answer.
     fn move_on(&mut self, step: usize, error: Error, now: Time) {
         let cause = cause_of(error.reason()).unwrap_or(Cause::Unavailable);
-        if self.has_attempts_left() {
+        if self.may_ask(now) {
             let fallback = (step + 1..self.limits.steps.len()).find(|next| self.limits.steps[*next].contains(cause));
             if let Some(fallback) = fallback {
                 return self.ask(fallback, AttemptKind::Fallback, false, now);
@@ -312,6 +336,12 @@ impl Machine {
                 return;
             }
         }
+        self.give_up(error);
+    }
+
+    /// Ends with the static answer, or with this error.
+    fn give_up(&mut self, error: Error) {
+        let cause = cause_of(error.reason()).unwrap_or(Cause::Unavailable);
         let answer = self.limits.rule.static_answer.as_ref().filter(|answer| answer.causes.contains(cause));
         let last = if answer.is_some() { Action::AnswerStatically } else { Action::Fail(error) };
         self.end(last, None);

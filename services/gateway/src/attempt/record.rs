@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
-use pointsman_policy::{Cause, cause_of};
 use pointsman_proto::inference::v1::{Attempt, AttemptKind};
 use pointsman_proto::ledger::v1::UsageRecord;
 use tokio::time::Instant;
@@ -12,7 +11,6 @@ use tokio::time::Instant;
 use super::Order;
 use super::call::Call;
 use super::machine::{Number, Outcome};
-use crate::span;
 
 /// The attempts at a request, oldest first. Shared with the surface, which tells them in headers and trailers.
 #[derive(Debug, Default)]
@@ -134,39 +132,6 @@ impl Outcome {
             Self::LostRace => "LOST_RACE",
             Self::Failed(error) => error.reason().name(),
         }
-    }
-}
-
-/// Notes how an attempt ended, on its span and at its instance.
-pub(super) fn note(call: &Call, outcome: &Outcome, now: u64) {
-    span::attempt_ended(&call.span, outcome.name(), matches!(outcome, Outcome::Failed(_)));
-    let (breaker, name) = (&call.instance.breaker, &*call.instance.name);
-    match outcome {
-        Outcome::Finished => {
-            if breaker.succeeded() {
-                tracing::info!(instance = name, "an instance does its work again: its breaker is closed");
-            }
-        }
-        Outcome::LostRace => breaker.left(),
-        Outcome::Failed(error) => match cause_of(error.reason()) {
-            // Full, or at a limit: it said so itself, and lives.
-            Some(Cause::Saturated | Cause::RateLimited) => {
-                breaker.left();
-                if let Some(hint) = error.retry_delay() {
-                    breaker.cool_down(now, hint);
-                }
-            }
-            // Going down as it should: its health says the same in a moment.
-            Some(Cause::Unavailable) if error.reason() == Reason::ShuttingDown => breaker.left(),
-            Some(Cause::Unavailable) => {
-                if let Some(open) = breaker.failed(now) {
-                    let reason = error.reason().name();
-                    tracing::warn!(instance = name, reason, ?open, "an instance failed too often: its breaker is open");
-                }
-            }
-            // The caller's mistake, or its time: the instance did what it should.
-            _ => breaker.left(),
-        },
     }
 }
 

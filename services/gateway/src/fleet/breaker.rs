@@ -25,6 +25,14 @@ pub(crate) struct Breaker {
     cool_until: AtomicU64,
 }
 
+/// As what a request got through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Freely,
+    /// It finds out if the instance is well again.
+    AsProbe,
+}
+
 impl Breaker {
     /// What a pick is to see.
     pub(crate) fn state(&self, now: u64) -> State {
@@ -43,13 +51,16 @@ impl Breaker {
         Some(self.cool_until.load(Ordering::Relaxed)).filter(|until| *until > now)
     }
 
-    /// Lets a request through. False if it would be a second probe.
-    pub(crate) fn enter(&self) -> bool {
-        self.open_until.load(Ordering::Relaxed) == 0 || !self.probing.swap(true, Ordering::Relaxed)
+    /// Lets a request through, and says as what. `None` if it would be a second probe.
+    pub(super) fn enter(&self) -> Option<Entry> {
+        match self.open_until.load(Ordering::Relaxed) {
+            0 => Some(Entry::Freely),
+            _ => (!self.probing.swap(true, Ordering::Relaxed)).then_some(Entry::AsProbe),
+        }
     }
 
     /// The instance did its work. Returns whether the breaker was open.
-    pub(crate) fn succeeded(&self) -> bool {
+    pub(super) fn succeeded(&self) -> bool {
         self.failures.store(0, Ordering::Relaxed);
         self.openings.store(0, Ordering::Relaxed);
         let was_open = self.open_until.swap(0, Ordering::Relaxed) > 0;
@@ -57,15 +68,16 @@ impl Breaker {
         was_open
     }
 
-    /// The instance failed. Returns for how long the breaker is open now, if this opened it.
-    pub(crate) fn failed(&self, now: u64) -> Option<Duration> {
+    /// The instance failed a request that got through like this. Returns for how long the breaker is open now,
+    /// if this opened it.
+    pub(super) fn failed(&self, now: u64, entry: Entry) -> Option<Duration> {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        let was_probe = self.probing.swap(false, Ordering::Relaxed);
-        if failures < THRESHOLD && !was_probe {
-            return None;
-        }
-        // Those that were under way when it opened say nothing new.
-        if !was_probe && self.open_until.load(Ordering::Relaxed) > now {
+        let opens = match self.open_until.load(Ordering::Relaxed) {
+            0 => failures >= THRESHOLD,
+            // Those that were under way when it opened say nothing new.
+            _ => entry == Entry::AsProbe,
+        };
+        if !opens {
             return None;
         }
         let openings = self.openings.fetch_add(1, Ordering::Relaxed).min(16);
@@ -74,9 +86,11 @@ impl Breaker {
         Some(open)
     }
 
-    /// A request ended that says nothing about the instance.
-    pub(crate) fn left(&self) {
-        self.probing.store(false, Ordering::Relaxed);
+    /// A request that got through like this is over, whatever became of it.
+    pub(super) fn left(&self, entry: Entry) {
+        if entry == Entry::AsProbe {
+            self.probing.store(false, Ordering::Relaxed);
+        }
     }
 
     /// The instance asks to be left alone for a while.
@@ -95,31 +109,35 @@ mod tests {
 
     use pointsman_policy::pick::State;
 
-    use super::Breaker;
+    use super::{Breaker, Entry};
 
     #[test]
     fn it_opens_and_lets_one_probe_through() {
         let breaker = Breaker::default();
         for _ in 0..4 {
-            assert_eq!(breaker.failed(0), None);
+            assert_eq!(breaker.failed(0, Entry::Freely), None);
         }
         breaker.succeeded();
         for _ in 0..4 {
-            assert_eq!(breaker.failed(0), None, "the failures were not in a row");
+            assert_eq!(breaker.failed(0, Entry::Freely), None, "the failures were not in a row");
         }
-        assert_eq!(breaker.failed(100), Some(Duration::from_secs(1)));
+        assert_eq!(breaker.failed(100, Entry::Freely), Some(Duration::from_secs(1)));
         assert_eq!(breaker.state(1099), State::Broken);
         assert_eq!(breaker.state(1100), State::Ready, "half open");
-        assert!(breaker.enter());
-        assert_eq!((breaker.state(1100), breaker.enter()), (State::Broken, false), "one probe at a time");
-        assert_eq!(breaker.failed(1200), Some(Duration::from_secs(2)));
+        assert_eq!(breaker.enter(), Some(Entry::AsProbe));
+        assert_eq!((breaker.state(1100), breaker.enter()), (State::Broken, None), "one probe at a time");
+        breaker.left(Entry::Freely);
+        assert_eq!(breaker.failed(1150, Entry::Freely), None, "it was under way when the breaker opened");
+        assert_eq!((breaker.state(1150), breaker.enter()), (State::Broken, None), "the probe is still out");
+        assert_eq!(breaker.failed(1200, Entry::AsProbe), Some(Duration::from_secs(2)));
+        breaker.left(Entry::AsProbe);
         assert_eq!((breaker.state(3199), breaker.state(3200)), (State::Broken, State::Ready));
-        assert!(breaker.enter());
-        breaker.left();
-        assert!(breaker.enter(), "a probe whose caller left has proven nothing");
+        assert_eq!(breaker.enter(), Some(Entry::AsProbe));
+        breaker.left(Entry::AsProbe);
+        assert_eq!(breaker.enter(), Some(Entry::AsProbe), "a probe whose caller left has proven nothing");
         assert!(breaker.succeeded());
         assert_eq!(breaker.state(3200), State::Ready);
-        assert_eq!(breaker.failed(3200), None);
+        assert_eq!(breaker.failed(3200, Entry::Freely), None);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use pointsman_errors::{Error, Reason};
 use pointsman_policy::Fleet;
 use pointsman_policy::pick::{Candidate, NonePicked, Out, State, Wish, pick};
-use pointsman_proto::inference::v1::TargetDescription;
+use pointsman_proto::inference::v1::{Priority, TargetDescription};
 
+use super::breaker::Entry;
 use super::{Extras, Instance, Picked};
 
 /// The fleet at one moment.
@@ -36,6 +37,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) tried: &'a [Arc<str>],
     /// About how many tokens the request will need.
     pub(crate) tokens: u64,
+    pub(crate) priority: Priority,
     /// On the fleet's clock.
     pub(crate) now: u64,
 }
@@ -72,35 +74,44 @@ impl View {
     /// Picks an instance for an attempt, and counts one more in flight to it.
     pub(crate) fn pick(&self, asking: &Asking<'_>) -> Result<Picked, Error> {
         let Some(members) = self.members.get(asking.target) else { return Err(none_ready(asking.target)) };
+        let is_alone = members.is_alone(asking);
         let candidates: Vec<Candidate<'_>> = members
             .ready
             .iter()
             .map(|(instance, zone)| Candidate {
                 hash: instance.hash,
                 zone,
-                state: match asking.tried.contains(&instance.name) {
-                    true => State::Tried,
-                    // Nobody else could be asked, and its own error says more than that it was not asked.
-                    false if members.ready.len() == 1 => State::Ready,
-                    false => instance.breaker.state(asking.now),
-                },
+                state: state(instance, asking, is_alone),
                 load: instance.load(),
             })
             .collect();
         let picked = pick(&asking.wish, &candidates).map_err(|none| members.refusal(asking, &none))?;
         let instance = &members.ready[picked.index].0;
-        // A probe that another request began in this very moment: rare, and as good as broken.
-        if !instance.breaker.enter() && members.ready.len() > 1 {
-            return Err(none_ready(asking.target));
-        }
-        Ok(Picked::new(instance, asking.tokens))
+        let entry = match instance.breaker.enter() {
+            Some(entry) => entry,
+            None if is_alone => Entry::Freely,
+            // A probe that another request began in this very moment: rare, and as good as broken.
+            None => return Err(none_ready(asking.target)),
+        };
+        Ok(Picked::new(instance, asking.tokens, entry))
     }
 }
 
 impl Members {
+    /// Whether there is no choice: one instance is ready where the request may run.
+    fn is_alone(&self, asking: &Asking<'_>) -> bool {
+        let mut allowed = self.ready.iter().filter(|(_, zone)| asking.wish.decision.allows_zone(zone));
+        allowed.next().is_some() && allowed.next().is_none()
+    }
+
     /// Says why nobody can be asked: what passes soonest comes first.
     fn refusal(&self, asking: &Asking<'_>, none: &NonePicked) -> Error {
         let target = asking.target;
+        if none.count(Out::Reserved) > 0 {
+            let message =
+                "the mesh is busy, and what room is left is kept for requests of a higher priority; wait and try again";
+            return Error::new(Reason::Overloaded, message).retry_after(Duration::from_secs(1));
+        }
         if none.count(Out::Cooling) > 0 {
             let soonest = self.ready.iter().filter_map(|(instance, _)| instance.breaker.cool_until(asking.now)).min();
             let wait = Duration::from_millis(soonest.unwrap_or(asking.now).saturating_sub(asking.now));
@@ -110,6 +121,19 @@ impl Members {
             return Error::new(Reason::QueueFull, message).retry_after(wait.max(Duration::from_millis(1)));
         }
         none_ready(target)
+    }
+}
+
+fn state(instance: &Instance, asking: &Asking<'_>, is_alone: bool) -> State {
+    if asking.tried.contains(&instance.name) {
+        State::Tried
+    } else if !instance.has_room(asking.priority) {
+        State::Reserved
+    } else if is_alone {
+        // Nobody else could be asked, and its own error says more than that it was not asked.
+        State::Ready
+    } else {
+        instance.breaker.state(asking.now)
     }
 }
 

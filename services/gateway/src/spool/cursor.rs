@@ -1,6 +1,8 @@
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::str::FromStr;
 
 use super::segment::{self, Next, SegmentReader};
 use super::{Folder, Kept, Spool, SpoolError, locked};
@@ -8,6 +10,8 @@ use super::{Folder, Kept, Spool, SpoolError, locked};
 const NAME: &str = "cursor";
 
 /// Where a record stands; later records compare greater. Acknowledging it acknowledges all before it.
+///
+/// As text, for readers: `{sequence}-{segment}-{offset}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     /// The number of the record, from 0, over all segments.
@@ -24,6 +28,8 @@ impl Spool {
     ///
     /// Blocks for a sync of a small file: call it for a batch, off the async threads. A position before one
     /// that was already acknowledged changes nothing. After an error, or a crash, records may be read again.
+    ///
+    /// Errors: no record can stand there, or the disk.
     pub(crate) fn acknowledge(&self, position: Position) -> Result<(), SpoolError> {
         match &self.0 {
             Kept::InFolder(folder) => folder.acknowledge(position),
@@ -36,10 +42,16 @@ impl Folder {
     fn acknowledge(&self, position: Position) -> Result<(), SpoolError> {
         let mut acknowledged = locked(&self.acknowledged);
         if acknowledged.is_none_or(|before| before < position) {
+            self.check(position)?;
             replace(&self.path, position).map_err(SpoolError::Acknowledge)?;
             *acknowledged = Some(position);
         }
         self.remove_acknowledged(*acknowledged)
+    }
+
+    /// Refuses a position behind all records, or outside of the segment that it names.
+    pub(super) fn check(&self, position: Position) -> Result<(), SpoolError> {
+        if locked(&self.writer).may_hold(position) { Ok(()) } else { Err(SpoolError::NoSuchPosition) }
     }
 
     /// Removes the segments that a cursor has left behind.
@@ -48,7 +60,7 @@ impl Folder {
         let sealed = locked(&self.writer).sealed_until(position.segment);
         for first in sealed {
             let path = segment::path(&self.path, first);
-            if first < position.segment || is_read(&path, position.offset).map_err(SpoolError::Acknowledge)? {
+            if first < position.segment || self.is_read(first, position.offset).map_err(SpoolError::Acknowledge)? {
                 match fs::remove_file(&path) {
                     Err(error) if error.kind() != ErrorKind::NotFound => return Err(SpoolError::Acknowledge(error)),
                     _ => locked(&self.writer).removed(first),
@@ -57,21 +69,41 @@ impl Folder {
         }
         Ok(())
     }
+
+    /// Whether nothing readable stands behind `offset` in a finished segment.
+    fn is_read(&self, first: u64, offset: u64) -> io::Result<bool> {
+        let mut reader = match SegmentReader::open(&segment::path(&self.path, first), offset) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+            opened => opened?,
+        };
+        match reader.next()? {
+            Next::Record(_) => return Ok(false),
+            // Who read it while it was written took it for a record that was not yet whole.
+            Next::Torn | Next::Damaged => self.damage.report(&self.path, first, &reader),
+            Next::End => {}
+        }
+        Ok(true)
+    }
 }
 
-/// Whether nothing readable stands behind `offset` in a finished segment.
-fn is_read(path: &Path, offset: u64) -> io::Result<bool> {
-    let mut reader = match SegmentReader::open(path, offset) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
-        opened => opened?,
-    };
-    match reader.next()? {
-        Next::Record(_) => return Ok(false),
-        // Who read it while it was written took it for a record that was not yet whole.
-        Next::Torn | Next::Damaged => segment::report_damage(path, &reader),
-        Next::End => {}
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.sequence, self.segment, self.offset)
     }
-    Ok(true)
+}
+
+impl FromStr for Position {
+    type Err = SpoolError;
+
+    fn from_str(text: &str) -> Result<Self, SpoolError> {
+        numbers(text, '-').ok_or(SpoolError::NoSuchPosition)
+    }
+}
+
+fn numbers(text: &str, separator: char) -> Option<Position> {
+    let mut numbers = text.split(separator).map(|number| number.parse().ok());
+    let position = Position { sequence: numbers.next()??, segment: numbers.next()??, offset: numbers.next()?? };
+    numbers.next().is_none().then_some(position)
 }
 
 /// Reads the position that was acknowledged last. Without a readable cursor all records are read again.
@@ -96,8 +128,7 @@ fn parse(text: &str) -> Option<Position> {
     if u32::from_str_radix(checksum, 16).ok()? != crc32fast::hash(numbers.as_bytes()) {
         return None;
     }
-    let mut numbers = numbers.split(' ').map(|number| number.parse().ok());
-    Some(Position { sequence: numbers.next()??, segment: numbers.next()??, offset: numbers.next()?? })
+    self::numbers(numbers, ' ')
 }
 
 /// Writes the cursor beside the old one and puts it in its place. The folder is not synced: a power loss

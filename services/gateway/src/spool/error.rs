@@ -22,6 +22,8 @@ pub(crate) enum SpoolError {
     Sync(io::Error),
     /// A segment or the cursor was not read.
     Read { path: PathBuf, source: io::Error },
+    /// A position where no record of this spool ends.
+    NoSuchPosition,
     /// The cursor was not moved, or a segment not removed: records may be read again.
     Acknowledge(io::Error),
 }
@@ -43,6 +45,7 @@ impl fmt::Display for SpoolError {
             Self::Write(_) => f.write_str("a usage record could not be written"),
             Self::Sync(_) => f.write_str("usage records could not be brought to the disk"),
             Self::Read { path, .. } => write!(f, "{} could not be read", path.display()),
+            Self::NoSuchPosition => f.write_str("no usage record stands at that position"),
             Self::Acknowledge(_) => f.write_str("usage records could not be acknowledged"),
         }
     }
@@ -53,7 +56,9 @@ impl Error for SpoolError {
         match self {
             Self::Open { source, .. } | Self::Read { source, .. } => Some(source),
             Self::Write(source) | Self::Sync(source) | Self::Acknowledge(source) => Some(source),
-            Self::InUse { .. } | Self::Limit { .. } | Self::Size { .. } | Self::Full { .. } => None,
+            Self::InUse { .. } | Self::Limit { .. } | Self::Size { .. } | Self::Full { .. } | Self::NoSuchPosition => {
+                None
+            }
         }
     }
 }

@@ -1,20 +1,27 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::SpoolError;
-use super::cursor::{self, Position};
-use super::segment::{self, Next, SegmentReader};
+use super::cursor::Position;
+use super::segment::{self, Damage, Next, SegmentReader};
+use super::{Kept, Spool, SpoolError, locked};
 
-/// Reads the records of a spool that were not acknowledged, oldest first, up to what is there now.
-///
-/// The spool may be open and written to meanwhile, by another process too: call again for what came since.
-/// Blocks for reads. Costs what there is to read, not what there is in the folder.
-pub(crate) fn records(folder: &Path) -> Result<Records, SpoolError> {
-    let acknowledged = cursor::read(folder)?;
-    let from = acknowledged.map_or(0, |position| position.segment);
-    let segments = segments(folder, from).map_err(|source| SpoolError::Read { path: folder.into(), source })?;
-    Ok(Records { folder: folder.into(), acknowledged, segments, open: None })
+impl Spool {
+    /// Reads the records behind a position, and behind what was acknowledged, oldest first, up to what is there
+    /// now: call again for what came since.
+    ///
+    /// Blocks for reads. Costs what there is to read, not what there is in the folder. Errors: no record can
+    /// stand at that position, or the disk.
+    pub(crate) fn records(&self, after: Option<Position>) -> Result<Records, SpoolError> {
+        let Kept::InFolder(folder) = &self.0 else { return Ok(Records::default()) };
+        let acknowledged = *locked(&folder.acknowledged);
+        let after = after.filter(|after| acknowledged.is_none_or(|acknowledged| acknowledged < *after));
+        if let Some(after) = after {
+            folder.check(after)?;
+        }
+        Records::behind(after.or(acknowledged), &folder.path, Arc::clone(&folder.damage))
+    }
 }
 
 /// The segments from one on, without a gap. A listing may show a segment that was made meanwhile and not the
@@ -26,10 +33,12 @@ fn segments(folder: &Path, from: u64) -> io::Result<VecDeque<u64>> {
 }
 
 /// The records of a spool and where each stands. After an error there is nothing more.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Records {
     folder: PathBuf,
-    acknowledged: Option<Position>,
+    damage: Arc<Damage>,
+    /// Nothing up to here is read.
+    after: Option<Position>,
     /// Segments that are not yet open.
     segments: VecDeque<u64>,
     open: Option<Open>,
@@ -44,6 +53,13 @@ struct Open {
 }
 
 impl Records {
+    /// The spool may be open and written to meanwhile.
+    pub(super) fn behind(after: Option<Position>, folder: &Path, damage: Arc<Damage>) -> Result<Self, SpoolError> {
+        let from = after.map_or(0, |position| position.segment);
+        let segments = segments(folder, from).map_err(|source| SpoolError::Read { path: folder.into(), source })?;
+        Ok(Self { folder: folder.into(), damage, after, segments, open: None })
+    }
+
     fn read(&mut self) -> io::Result<Option<(Position, Vec<u8>)>> {
         loop {
             let Some(open) = &mut self.open else {
@@ -60,7 +76,7 @@ impl Records {
                 }
                 // At the end of the last segment a record may be half written: it is whole next time.
                 Next::Torn | Next::Damaged if !self.segments.is_empty() => {
-                    segment::report_damage(&segment::path(&self.folder, open.segment), &open.reader);
+                    self.damage.report(&self.folder, open.segment, &open.reader);
                 }
                 Next::Torn | Next::Damaged | Next::End => {}
             }
@@ -70,7 +86,7 @@ impl Records {
 
     /// `None` if it was acknowledged meanwhile.
     fn open(&self, segment: u64) -> io::Result<Option<Open>> {
-        let after = self.acknowledged.filter(|position| position.segment == segment);
+        let after = self.after.filter(|position| position.segment == segment);
         let (offset, sequence) = after.map_or((0, segment), |position| (position.offset, position.sequence + 1));
         match SegmentReader::open(&segment::path(&self.folder, segment), offset) {
             Ok(reader) => Ok(Some(Open { reader, segment, sequence })),

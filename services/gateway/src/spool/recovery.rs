@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::cursor::{self, Position};
-use super::segment::{self, HEADER, MAGIC, Next, SegmentReader};
+use super::segment::{self, Damage, HEADER, MAGIC, Next, SegmentReader};
 use super::{SpoolError, sync};
 
 /// What a folder holds when it is opened.
@@ -36,7 +36,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, SpoolError> {
 /// Only the last segment is read: those before it were whole when it was begun, and a power loss that took
 /// their ends is come upon by the reader. It is not written to again, whatever it looks like: after a power
 /// loss it may be shorter than what a ledger had acknowledged of it.
-pub(super) fn recover(folder: &Path) -> Result<Recovered, SpoolError> {
+pub(super) fn recover(folder: &Path, damage: &Damage) -> Result<Recovered, SpoolError> {
     let failed = |source| SpoolError::Open { folder: folder.into(), source };
     let acknowledged = cursor::read(folder)?;
     let mut found = Recovered {
@@ -47,7 +47,7 @@ pub(super) fn recover(folder: &Path) -> Result<Recovered, SpoolError> {
     };
     sync::remove_probe(folder);
     if let Some((first, length)) = found.segments.pop_last() {
-        let last = read_last(folder, first, length).map_err(failed)?;
+        let last = read_last(folder, first, length, damage).map_err(failed)?;
         found.sequence = found.sequence.max(last.sequence);
         found.torn = u64::from(last.torn);
         if last.length > 0 {
@@ -65,7 +65,7 @@ struct Last {
     torn: bool,
 }
 
-fn read_last(folder: &Path, first: u64, length: u64) -> io::Result<Last> {
+fn read_last(folder: &Path, first: u64, length: u64, damage: &Damage) -> io::Result<Last> {
     let path = segment::path(folder, first);
     let mut reader = SegmentReader::open(&path, 0)?;
     let mut sequence = first;
@@ -76,7 +76,7 @@ fn read_last(folder: &Path, first: u64, length: u64) -> io::Result<Last> {
         }
     };
     if next == Next::Damaged {
-        segment::report_damage(&path, &reader);
+        damage.report(folder, first, &reader);
         // As many numbers as there can have been records, so that none is given twice.
         return Ok(Last { length, sequence: sequence + reader.rest() / (HEADER + 1) + 1, torn: false });
     }

@@ -1,6 +1,10 @@
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::locked;
 
 /// The largest record, in bytes.
 pub(crate) const LARGEST_RECORD: usize = 64 << 10;
@@ -133,8 +137,21 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, u64)>> {
     Ok(found)
 }
 
-/// Says that the rest of a segment is lost.
-pub(super) fn report_damage(path: &Path, reader: &SegmentReader) {
-    let (path, offset, bytes) = (path.display(), reader.offset(), reader.rest());
-    tracing::warn!(%path, offset, bytes, "a usage segment is damaged; the records behind the damage are lost");
+/// The segments that were found to be damaged, by first sequence number: each is told once.
+#[derive(Debug, Default)]
+pub(super) struct Damage(Mutex<BTreeSet<u64>>);
+
+impl Damage {
+    /// Says that the rest of a segment is lost.
+    pub(super) fn report(&self, folder: &Path, first: u64, reader: &SegmentReader) {
+        if locked(&self.0).insert(first) {
+            let (path, offset, bytes) = (path(folder, first), reader.offset(), reader.rest());
+            let path = path.display();
+            tracing::warn!(%path, offset, bytes, "a usage segment is damaged; the records behind the damage are lost");
+        }
+    }
+
+    pub(super) fn segments(&self) -> u64 {
+        locked(&self.0).len() as u64
+    }
 }

@@ -5,11 +5,13 @@ mod damage;
 mod disk;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tempfile::{TempDir, tempdir};
 
+use super::records::Records;
 use super::segment::{HEADER, LARGEST_RECORD, LARGEST_SINGLE, MAGIC};
-use super::{Position, RESERVE, Spool, SpoolError, Status, records};
+use super::{Position, RESERVE, Spool, SpoolError, Status, cursor};
 
 /// Small enough that a few records fill a segment.
 const SEGMENT: u64 = 256;
@@ -35,7 +37,8 @@ fn append(spool: &Spool, numbers: std::ops::Range<usize>) {
 }
 
 fn read(folder: &Path) -> Vec<(Position, Vec<u8>)> {
-    records(folder).unwrap().map(Result::unwrap).collect()
+    let acknowledged = cursor::read(folder).unwrap();
+    Records::behind(acknowledged, folder, Arc::default()).unwrap().map(Result::unwrap).collect()
 }
 
 /// Asserts that exactly these records are there, in order.
@@ -170,6 +173,44 @@ fn the_last_record_of_a_finished_segment_takes_the_segment_along() {
     spool.acknowledge(last).unwrap();
     assert!(!super::segment::path(folder.path(), first).exists());
     assert_holds(&folder, last.sequence as usize + 1..40);
+}
+
+#[test]
+fn reading_behind_a_position_lets_go_of_nothing() {
+    let folder = folder();
+    let spool = open(&folder);
+    append(&spool, 0..40);
+    let all = read(folder.path());
+    let behind = |after| spool.records(after).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    for after in [0, 1, 23, 38, 39] {
+        assert_eq!(behind(Some(all[after].0)), all[after + 1..], "after {after}");
+    }
+    spool.acknowledge(all[23].0).unwrap();
+    assert_eq!(behind(Some(all[3].0)), all[24..], "what was acknowledged is not read again");
+    assert_eq!(behind(None), all[24..]);
+    let text = all[30].0.to_string();
+    assert_eq!(behind(Some(text.parse().unwrap())), all[31..], "{text}");
+}
+
+#[test]
+fn a_position_that_no_record_has_is_refused() {
+    let folder = folder();
+    let spool = open(&folder);
+    append(&spool, 0..40);
+    let Position { sequence, segment, offset } = read(folder.path())[39].0;
+    for wrong in [
+        Position { sequence: 40, segment, offset },
+        Position { sequence: u64::MAX, segment, offset },
+        Position { sequence, segment: segment + 1, offset },
+        Position { sequence, segment, offset: offset + 1 },
+    ] {
+        assert!(matches!(spool.acknowledge(wrong), Err(SpoolError::NoSuchPosition)), "{wrong}");
+        assert!(matches!(spool.records(Some(wrong)), Err(SpoolError::NoSuchPosition)), "{wrong}");
+    }
+    for text in ["", "1-2", "1-2-3-4", "1--2", "one"] {
+        assert!(text.parse::<Position>().is_err(), "{text}");
+    }
+    assert_holds(&folder, 0..40);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::recovery::Recovered;
 use super::segment::{self, HEADER, LARGEST_RECORD, MAGIC};
-use super::{SpoolError, Status};
+use super::{Position, SpoolError, Status};
 
 /// What an append changes, behind one lock. Nothing here waits for the disk.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(super) struct Writer {
     /// The number of the next record.
     sequence: u64,
     records: u64,
+    lost: u64,
     torn: u64,
     unsynced: Unsynced,
     /// Whether the last write or sync failed. Only a sync that succeeds ends it.
@@ -61,6 +62,7 @@ impl Writer {
             sealed: found.segments,
             sequence: found.sequence,
             records: 0,
+            lost: 0,
             torn: found.torn,
             unsynced: Unsynced::default(),
             failing: false,
@@ -69,6 +71,10 @@ impl Writer {
     }
 
     pub(super) fn append(&mut self, record: &[u8]) -> Result<(), SpoolError> {
+        self.put(record).inspect_err(|_| self.lost += 1)
+    }
+
+    fn put(&mut self, record: &[u8]) -> Result<(), SpoolError> {
         if record.is_empty() || record.len() > LARGEST_RECORD {
             return Err(SpoolError::Size { bytes: record.len() });
         }
@@ -184,6 +190,13 @@ impl Writer {
         !self.failing && self.bytes + bytes <= self.limit_bytes
     }
 
+    /// Whether a record that was appended may end there: not whether one does.
+    pub(super) fn may_hold(&self, Position { sequence, segment, offset }: Position) -> bool {
+        let live = self.live.as_ref().filter(|live| live.first == segment).map(|live| live.length);
+        let length = live.or(self.sealed.get(&segment).copied());
+        (segment..self.sequence).contains(&sequence) && length.is_some_and(|length| offset <= length)
+    }
+
     /// The finished segments up to and with one.
     pub(super) fn sealed_until(&self, last: u64) -> Vec<u64> {
         self.sealed.range(..=last).map(|(first, _)| *first).collect()
@@ -196,6 +209,6 @@ impl Writer {
     pub(super) fn status(&self) -> Status {
         let live = self.live.as_ref().filter(|live| live.length > 0);
         let segments = self.sealed.len() as u64 + u64::from(live.is_some());
-        Status { bytes: self.bytes, records: self.records, segments, torn: self.torn }
+        Status { bytes: self.bytes, records: self.records, segments, torn: self.torn, damaged: 0, lost: self.lost }
     }
 }

@@ -8,7 +8,7 @@ use futures::stream::{BoxStream, StreamExt};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::inference_service_server::InferenceService;
 use pointsman_proto::inference::v1::{
-    DescribeRequest, DescribeResponse, Frame, GenerateRequest, GenerateResponse, Load, WatchLoadRequest,
+    DescribeRequest, DescribeResponse, Frame, GenerateRequest, GenerateResponse, Load, ResumeRequest, WatchLoadRequest,
 };
 use pointsman_proto::metadata::STATIC_ANSWER;
 use pointsman_proto::{Valid, mesh_context};
@@ -20,7 +20,7 @@ use tonic::{Extensions, Request, Response, Status};
 
 use crate::caller::Caller;
 use crate::config::Scope;
-use crate::exchange::{Answer, Exchange, Gateway};
+use crate::exchange::{Answer, Exchange, Gateway, Resume};
 use crate::metrics::SurfaceName;
 use crate::span;
 use crate::surfaces::named::Named;
@@ -40,16 +40,20 @@ impl Grpc {
     async fn answer(&self, request: Request<GenerateRequest>) -> (Named, Result<Answer, Error>) {
         let (metadata, extensions, mut message) = request.into_parts();
         let mut named = Named::new(new_request_id());
-        if message.request_id.is_empty() {
-            message.request_id.clone_from(&named.request);
-        }
+        let is_named = !message.request_id.is_empty() || message.resume_window.is_some();
         let surface = SurfaceName::Grpc;
         let caller = match self.caller(&metadata, &extensions) {
             Ok(caller) => caller,
             Err(error) => return (named, Err(self.0.refuse(surface, error))),
         };
+        if message.request_id.is_empty() {
+            if is_named {
+                named.request = self.0.own_name(&caller.tenant);
+            }
+            message.request_id.clone_from(&named.request);
+        }
         let span = span::operation(&message, &caller, surface, metadata.as_ref());
-        named.trace = propagation::trace_id(&span);
+        named.trace = propagation::trace_id(&span).map(Into::into);
         let request = match Valid::new(message) {
             Ok(request) => request,
             Err(violations) => {
@@ -60,13 +64,38 @@ impl Grpc {
         };
         named.request.clone_from(&request.request_id);
         let deadline = extensions.get::<Deadline>().copied();
-        let (origins, decided) = self.0.decide(Exchange { surface, caller, request, deadline, span });
+        // A gateway before this one names every request: it says which of them are to be kept.
+        let keep = if caller.hops > 0 { caller.keep_frames } else { is_named };
+        let (origins, begun) = self.0.begin(Exchange {
+            surface,
+            caller,
+            request,
+            keep,
+            after: None,
+            deadline,
+            span,
+            trace: named.trace.clone(),
+        });
         named.origins = origins;
-        let answer = match decided {
-            Ok(decided) => self.0.answer(decided).await,
+        let answer = match begun {
+            Ok(begun) => self.0.answer(begun).await,
             Err(error) => Err(error),
         };
+        named.origins.repeated |= answer.as_ref().is_ok_and(Answer::is_repeated_elsewhere);
         (named, answer)
+    }
+
+    async fn take_up(&self, request: Request<ResumeRequest>) -> (Named, Result<Answer, Error>) {
+        let (metadata, extensions, ResumeRequest { resume_token, after_sequence }) = request.into_parts();
+        let mut named = Named::new(new_request_id());
+        let surface = SurfaceName::Grpc;
+        let caller = match self.caller(&metadata, &extensions) {
+            Ok(caller) => caller,
+            Err(error) => return (named, Err(self.0.refuse(surface, error))),
+        };
+        let span = span::resume(&caller, metadata.as_ref());
+        named.trace = propagation::trace_id(&span).map(Into::into);
+        (named, self.0.resume(Resume { surface, caller, token: resume_token, after: after_sequence, span }).await)
     }
 }
 
@@ -125,9 +154,26 @@ impl InferenceService for Grpc {
         whole.map(|whole| response(&named, whole)).map_err(|error| status(&named, error))
     }
 
+    type ResumeStream = Self::GenerateStreamStream;
+
+    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
+        let (named, answer) = self.take_up(request).await;
+        match answer {
+            Ok(answer) => {
+                let ending = named.clone();
+                let frames = answer.map(move |frame| frame.map_err(|error| status(&ending, error))).boxed();
+                Ok(response(&named, frames))
+            }
+            Err(error) => Err(status(&named, error)),
+        }
+    }
+
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let (metadata, extensions, _) = request.into_parts();
-        self.caller(&metadata, &extensions)?.require(Scope::Describe)?;
+        // A gateway that has this one as an instance asks for itself, and for no caller.
+        if !extensions.get::<Origin>().copied().unwrap_or_default().is_trusted() {
+            self.caller(&metadata, &extensions)?.require(Scope::Describe)?;
+        }
         let targets = self.0.describe();
         Ok(Response::new(DescribeResponse {
             instance: self.0.instance.clone(),

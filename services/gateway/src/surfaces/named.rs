@@ -1,6 +1,8 @@
 //! What every response names, on every surface and whatever becomes of the request.
 
-use pointsman_proto::metadata::{ATTEMPTS, DECISION_ID, POLICY_REVISION, REQUEST_ID, TRACE_ID};
+use std::sync::Arc;
+
+use pointsman_proto::metadata::{ATTEMPTS, DECISION_ID, POLICY_REVISION, REPEATED, REQUEST_ID, TRACE_ID};
 
 use crate::exchange::Origins;
 
@@ -9,7 +11,7 @@ use crate::exchange::Origins;
 pub(crate) struct Named {
     pub(crate) request: String,
     /// `None` until there is a trace.
-    pub(crate) trace: Option<String>,
+    pub(crate) trace: Option<Arc<str>>,
     pub(crate) origins: Origins,
 }
 
@@ -25,12 +27,15 @@ impl Named {
         if let Some(trace) = &self.trace {
             put(TRACE_ID, trace);
         }
-        let Origins { decision_id, policy_revision, trail } = &self.origins;
+        let Origins { decision_id, policy_revision, trail, repeated } = &self.origins;
         if !decision_id.is_empty() {
             put(DECISION_ID, decision_id);
         }
         if !policy_revision.is_empty() {
             put(POLICY_REVISION, policy_revision);
+        }
+        if *repeated {
+            put(REPEATED, "true");
         }
         if let Some(line) = trail.line() {
             put(ATTEMPTS, &line);

@@ -19,10 +19,11 @@ use pointsman_dialects::openai::{
     ChatRequest, ModelEntry, parse_chat, render_chat, render_error, render_model, render_models,
 };
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::metadata::{REASON, STATIC_ANSWER};
+use pointsman_proto::metadata::{REASON, RESUME_WINDOW, STATIC_ANSWER};
 use pointsman_server::{BodyTimeout, Refused};
 use pointsman_telemetry::propagation;
 use pointsman_types::{Origin, new_request_id};
+use tonic_types::FieldViolation;
 
 use crate::caller::Caller;
 use crate::config::Scope;
@@ -30,6 +31,12 @@ use crate::exchange::{Answer, Exchange, Gateway};
 use crate::metrics::SurfaceName;
 use crate::span;
 use crate::surfaces::named::Named;
+use sse::Events;
+
+/// The caller's own name for a request, as other APIs have it too.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The last event that a reader got, in the HTML standard's words for server-sent events.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// How long the first piece of a stream may take before the caller's connection is kept alive.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -48,20 +55,32 @@ async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response
     let mut named = Named::new(new_request_id());
     let surface = SurfaceName::Openai;
     let understood = understand(&gateway, request, &named.request).await;
-    let (caller, headers, ChatRequest { request, stream, include_usage }) = match understood {
+    let (caller, headers, after, ChatRequest { request, stream, include_usage }) = match understood {
         Ok(understood) => understood,
         Err(error) => return error_response(&gateway.refuse(surface, error), &named),
     };
     named.request.clone_from(&request.request_id);
+    let keep = headers.contains_key(IDEMPOTENCY_KEY) || request.resume_window.is_some();
+    // The events of a kept stream are numbered: a reader that lost it says the last number it got.
+    let numbered = keep.then_some(after.unwrap_or(0));
     let span = span::operation(&request, &caller, surface, &headers);
-    named.trace = propagation::trace_id(&span);
-    let (origins, decided) = gateway.decide(Exchange { surface, caller, request, deadline: None, span });
+    named.trace = propagation::trace_id(&span).map(Into::into);
+    let (origins, begun) = gateway.begin(Exchange {
+        surface,
+        caller,
+        request,
+        keep,
+        after,
+        deadline: None,
+        span,
+        trace: named.trace.clone(),
+    });
     named.origins = origins;
-    let answer = match decided {
-        Ok(decided) => async move { gateway.answer(decided).await }.boxed(),
+    let answer = match begun {
+        Ok(begun) => async move { gateway.answer(begun).await }.boxed(),
         Err(error) => return error_response(&error, &named),
     };
-    if stream { streamed(answer, include_usage, named).await } else { whole(answer, &named).await }
+    if stream { streamed(answer, Events { include_usage, numbered }, named).await } else { whole(answer, named).await }
 }
 
 /// Who asks, and what for.
@@ -69,37 +88,44 @@ async fn understand(
     gateway: &Gateway,
     request: Request,
     new_id: &str,
-) -> Result<(Caller, HeaderMap, ChatRequest), Error> {
+) -> Result<(Caller, HeaderMap, Option<u64>, ChatRequest), Error> {
     let (parts, body) = request.into_parts();
     let caller = caller(gateway, &parts.headers, &parts.extensions)?;
     let body = read(body, gateway.max_request_bytes).await?;
+    let new_id = match parts.headers.contains_key(RESUME_WINDOW) {
+        true => gateway.own_name(&caller.tenant),
+        false => new_id.to_owned(),
+    };
     let parsed = name(parse_chat(&body)?, &parts.headers, new_id)?;
-    Ok((caller, parts.headers, parsed))
+    let after = after(&parts.headers)?;
+    Ok((caller, parts.headers, after, parsed))
 }
 
-async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, named: &Named) -> Response {
+async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, mut named: Named) -> Response {
     let (is_static, whole) = match answer.await {
-        Ok(answer) => (answer.is_static(), answer.fold().await),
+        Ok(answer) => {
+            named.origins.repeated |= answer.is_repeated_elsewhere();
+            (answer.is_static(), answer.fold().await)
+        }
         Err(error) => (false, Err(error)),
     };
     match whole {
-        Ok(whole) => marked(json_response(StatusCode::OK, render_chat(&whole), named), is_static),
-        Err(error) => error_response(&error, named),
+        Ok(whole) => marked(json_response(StatusCode::OK, render_chat(&whole), &named), is_static),
+        Err(error) => error_response(&error, &named),
     }
 }
 
 /// Waits for the first piece, so that an error before it has a status of its own; but not longer than
 /// proxies on the way keep a silent connection.
-async fn streamed(
-    mut answer: BoxFuture<'static, Result<Answer, Error>>,
-    include_usage: bool,
-    named: Named,
-) -> Response {
-    let trace = named.trace.clone().unwrap_or_default();
+async fn streamed(mut answer: BoxFuture<'static, Result<Answer, Error>>, events: Events, mut named: Named) -> Response {
+    let trace = named.trace.as_deref().unwrap_or_default().to_owned();
     let (is_static, body) = match tokio::time::timeout(KEEPALIVE_INTERVAL, &mut answer).await {
-        Ok(Ok(answer)) => (answer.is_static(), sse::Sse::flowing(answer, include_usage, trace)),
+        Ok(Ok(answer)) => {
+            named.origins.repeated |= answer.is_repeated_elsewhere();
+            (answer.is_static(), sse::Sse::flowing(answer, events, trace))
+        }
         Ok(Err(error)) => return error_response(&error, &named),
-        Err(_) => (false, sse::Sse::waiting(answer, include_usage, trace, KEEPALIVE_INTERVAL)),
+        Err(_) => (false, sse::Sse::waiting(answer, events, trace, KEEPALIVE_INTERVAL)),
     };
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
@@ -180,14 +206,40 @@ async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, Error> {
 }
 
 /// Gives the request its id: the caller's `Idempotency-Key`, or ours.
-fn name(parsed: ChatRequest, headers: &HeaderMap, new_id: &str) -> Result<ChatRequest, Error> {
-    let given = headers.get("idempotency-key").map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned());
-    let id = given.unwrap_or_else(|| new_id.to_owned());
+fn name(parsed: ChatRequest, headers: &HeaderMap, new_id: String) -> Result<ChatRequest, Error> {
+    let given = headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned());
+    let id = given.unwrap_or(new_id);
+    let window = headers.get(RESUME_WINDOW).map(resume_window).transpose()?;
     let request = parsed.request.named(id).map_err(|mut violations| {
         violations.iter_mut().for_each(|violation| violation.field = "Idempotency-Key".to_owned());
         Error::invalid(violations)
     })?;
+    let request = match window {
+        Some(window) => request.resumable(window),
+        None => request,
+    };
     Ok(ChatRequest { request, ..parsed })
+}
+
+/// Reads the last event that the caller has got of an answer. What follows must be of the same answer: so only one that
+/// is there goes on, and none is begun. 0 is no event.
+fn after(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+    let Some(given) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+    let mistake = |what| Err(Error::invalid(vec![FieldViolation::new(LAST_EVENT_ID, what)]));
+    match given.to_str().ok().and_then(|text| text.parse().ok()) {
+        None => mistake("must be the number of an event"),
+        Some(0) => Ok(None),
+        Some(_) if !headers.contains_key(IDEMPOTENCY_KEY) => mistake("needs the Idempotency-Key of the request"),
+        after => Ok(after),
+    }
+}
+
+/// Reads how long the work goes on when the connection is lost: whole seconds.
+fn resume_window(value: &HeaderValue) -> Result<Duration, Error> {
+    let seconds = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|seconds| (0..=300).contains(seconds));
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| Error::invalid(vec![FieldViolation::new(RESUME_WINDOW, "must be 0 to 300, in seconds")]))
 }
 
 fn write(named: &Named, headers: &mut HeaderMap) {

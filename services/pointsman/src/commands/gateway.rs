@@ -1,7 +1,8 @@
 //! A gateway by itself.
 
 use anyhow::{Context as _, Result};
-use pointsman_client::remote;
+use pointsman_client::{Channel, remote};
+use pointsman_gateway::InstanceConfig;
 use pointsman_types::Origin;
 
 use super::Service;
@@ -20,15 +21,24 @@ pub(crate) async fn run(options: GatewayOptions) -> Result<()> {
         operator_listen: settled.operator_listen,
     };
     super::serve(service, async |context| {
-        let mut instances = Vec::new();
-        for instance in &config.gateway.instances {
-            let channel = remote(&instance.endpoint, &config.gateway.client);
-            let channel = channel.with_context(|| format!("gateway.instances: `{}`", instance.name))?;
-            instances.push((instance.name.clone(), channel));
-        }
+        let instances = channels("gateway.instances", &config.gateway.instances, &config.gateway.client)?;
+        let peers = channels("gateway.peers", &config.gateway.peers, &config.gateway.client)?;
         let max_request_bytes = config.server.max_request_size.as_usize();
-        let deps = pointsman_gateway::Deps { instances, instance: context.instance.clone(), max_request_bytes };
+        let deps = pointsman_gateway::Deps { instances, peers, instance: context.instance.clone(), max_request_bytes };
         Ok(pointsman_gateway::build(&config.gateway, deps, &context)?)
     })
     .await
+}
+
+/// Opens channels to what a list of the configuration names. They connect at their first call.
+fn channels(
+    section: &str,
+    named: &[InstanceConfig],
+    client: &pointsman_client::Config,
+) -> Result<Vec<(String, Channel)>> {
+    let open = |one: &InstanceConfig| {
+        let channel = remote(&one.endpoint, client).with_context(|| format!("{section}: `{}`", one.name))?;
+        Ok((one.name.clone(), channel))
+    };
+    named.iter().map(open).collect()
 }

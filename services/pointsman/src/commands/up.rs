@@ -44,6 +44,7 @@ async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
     let channel = in_process(Routes::from(worker.router), &config.gateway.client);
     let deps = pointsman_gateway::Deps {
         instances: vec![(worker_name, channel)],
+        peers: Vec::new(),
         instance: context.instance.clone(),
         max_request_bytes,
     };

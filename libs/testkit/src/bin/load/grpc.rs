@@ -1,4 +1,4 @@
-//! A caller over gRPC, on a connection of its own.
+//! A caller over gRPC, on a connection of its own or one that many share.
 
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::Arguments;
 use crate::figures::Sample;
 
+#[derive(Clone)]
 pub(crate) struct Caller(InferenceServiceClient<Channel>);
 
 impl Caller {

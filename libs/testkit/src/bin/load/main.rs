@@ -1,12 +1,14 @@
 //! Drives load against a gateway or a worker and prints what it measured as one line of JSON.
 //!
-//! For `cargo xtask bench`. It runs a fixed number of callers without pauses (`--concurrency`), or starts
+//! For `cargo xtask bench`. `load ask` runs a fixed number of callers without pauses (`--concurrency`), or starts
 //! requests at a fixed rate whatever becomes of them (`--rate`), for a fixed time or count, and then stops.
 //! The surface is gRPC or the OpenAI format over HTTP/1.1; both are spoken as thinly as possible, since what
-//! is measured stands on the other side.
+//! is measured stands on the other side. `load answer` is that other side for gateways that speak to theirs in
+//! the OpenAI format: a server that does as little as one can.
 
 #![allow(clippy::print_stdout, reason = "a command-line program")]
 
+mod answer;
 mod figures;
 mod grpc;
 mod openai;
@@ -16,13 +18,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use tokio::task::JoinSet;
 
 use figures::{Figures, Sample};
 
+#[derive(Debug, Parser)]
+enum Command {
+    /// Asks, and tells what that took.
+    Ask(Arguments),
+    /// Answers in the OpenAI format, until it is ended.
+    Answer(answer::Arguments),
+}
+
 /// What is done, and how often.
-#[derive(Clone, Debug, Parser)]
+#[derive(Clone, Debug, Args)]
 struct Arguments {
     /// The wire format.
     #[arg(long, value_enum)]
@@ -45,6 +55,9 @@ struct Arguments {
     /// Callers that ask one request after the other.
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
+    /// Lets all callers over gRPC share one connection, as threads of one program do.
+    #[arg(long)]
+    shared: bool,
     /// Requests a second instead, at fixed times.
     #[arg(long)]
     rate: Option<u32>,
@@ -88,7 +101,10 @@ impl Caller {
 // Two threads would only take turns on the one core that a driver is given.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let arguments = Arc::new(Arguments::parse());
+    let arguments = match Command::parse() {
+        Command::Ask(arguments) => Arc::new(arguments),
+        Command::Answer(arguments) => return answer::serve(&arguments).await,
+    };
     let begin = Instant::now();
     let figures = match arguments.rate {
         Some(rate) => at_rate(&arguments, rate).await?,
@@ -101,10 +117,14 @@ async fn main() -> Result<()> {
 async fn without_pause(arguments: &Arc<Arguments>) -> Result<Figures> {
     let (asked, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + Duration::from_secs(arguments.seconds));
     let mut callers = JoinSet::new();
+    let shared = if arguments.shared { Some(grpc::Caller::connect(&arguments.address).await?) } else { None };
     for _ in 0..arguments.concurrency {
-        let (arguments, asked) = (Arc::clone(arguments), Arc::clone(&asked));
+        let (arguments, asked, shared) = (Arc::clone(arguments), Arc::clone(&asked), shared.clone());
         callers.spawn(async move {
-            let mut caller = Caller::connect(&arguments).await?;
+            let mut caller = match shared {
+                Some(caller) => Caller::Grpc(caller),
+                None => Caller::connect(&arguments).await?,
+            };
             let mut figures = Figures::default();
             while Instant::now() < end {
                 let number = asked.fetch_add(1, Ordering::Relaxed);

@@ -106,6 +106,10 @@ fn damage_in_a_finished_segment_costs_the_rest_of_that_segment() {
     fs::write(second, bytes).unwrap();
     assert!(to - from > 1);
     assert_holds(&folder, (0..=from).chain(to..40));
+    for _ in 0..2 {
+        assert_eq!(spool.records(None).unwrap().count(), 40 - (to - from - 1));
+        assert_eq!(spool.status().damaged, 1, "it is counted once");
+    }
     drop(spool);
     let _spool = open(&folder);
     assert_holds(&folder, (0..=from).chain(to..40));

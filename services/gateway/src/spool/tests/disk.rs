@@ -84,7 +84,7 @@ fn readers_and_writers_do_not_wait_for_each_other() {
     let mut taken = 0;
     while taken < 5000 {
         let mut last = None;
-        for (position, found) in records(folder.path()).unwrap().map(Result::unwrap) {
+        for (position, found) in read(folder.path()) {
             assert_eq!(found, record(taken));
             assert_eq!(position.sequence, taken as u64);
             (last, taken) = (Some(position), taken + 1);

@@ -4,12 +4,16 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes};
-use axum::response::Response;
+use axum::body::Bytes;
+use futures::future::{MapOk, TryFutureExt};
 use http::HeaderValue;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use pointsman_proto::metadata::ATTEMPTS;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tower::Service;
 
 use crate::exchange::Origins;
 use crate::surfaces::named::Named;
@@ -24,8 +28,32 @@ impl Trailers {
     }
 }
 
-/// Adds the trailers to a response that has some to add.
-pub(crate) async fn add(mut response: Response) -> Response {
+/// A gRPC service whose responses get the trailers that they have in their extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Trailing<S>(pub(crate) S);
+
+impl<S: NamedService> NamedService for Trailing<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, R> Service<R> for Trailing<S>
+where
+    S: Service<R, Response = http::Response<Body>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = MapOk<S::Future, fn(S::Response) -> S::Response>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.0.call(request).map_ok(add)
+    }
+}
+
+fn add(mut response: http::Response<Body>) -> http::Response<Body> {
     match response.extensions_mut().remove::<Trailers>() {
         Some(trailers) => response.map(|inner| Body::new(WithTrailers { inner, trailers })),
         None => response,
@@ -42,9 +70,9 @@ pin_project! {
 
 impl http_body::Body for WithTrailers {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.project();
         let next = std::task::ready!(this.inner.poll_frame(context));
         Poll::Ready(next.map(|frame| {

@@ -1,0 +1,238 @@
+//! One log: a writer, and readers that are each at a place of their own.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures::stream::{Stream, StreamExt};
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::inference::v1::Frame;
+use prost::Message;
+use tokio::sync::Notify;
+
+use super::{Shelf, lost};
+
+/// What a request was answered so far.
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// Of the request.
+    pub(super) digest: u64,
+    state: Mutex<State>,
+    /// The last reader has left.
+    left: Notify,
+    /// A reader has come.
+    came: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: Vec<Frame>,
+    bytes: u64,
+    end: Option<Result<(), Error>>,
+    readers: usize,
+    waiting: Vec<Waker>,
+}
+
+impl State {
+    /// How the log has ended for a reader that has had so many frames. One that claims more than there are has mixed
+    /// something up: no good end for it.
+    fn end_after(&self, next: usize) -> Result<(), Error> {
+        match &self.end {
+            Some(Ok(())) if next > self.frames.len() => Err(lost()),
+            Some(end) => end.clone(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Log {
+    pub(super) fn new(digest: u64) -> Self {
+        Self { digest, state: Mutex::default(), left: Notify::new(), came: Notify::new() }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody has read for this long.
+    async fn is_left(&self, window: Duration) {
+        loop {
+            let left = self.left.notified();
+            if self.lock().readers > 0 {
+                left.await;
+                continue;
+            }
+            let came = self.came.notified();
+            if self.lock().readers == 0 && tokio::time::timeout(window, came).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Writes a log. Dropped before the end, it ends the log as cancelled.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    log: Arc<Log>,
+    shelf: Shelf,
+    ended: bool,
+}
+
+impl Writer {
+    pub(super) fn new(log: Arc<Log>, shelf: Shelf) -> Self {
+        Self { log, shelf, ended: false }
+    }
+
+    /// Writes an answer to its end, or until nobody has read it for as long as `window`.
+    pub(crate) async fn write(
+        mut self,
+        answer: impl Future<Output = Result<impl Stream<Item = Result<Frame, Error>> + Unpin, Error>>,
+        window: Duration,
+    ) {
+        let log = Arc::clone(&self.log);
+        let all = async {
+            let mut frames = match answer.await {
+                Ok(frames) => frames,
+                Err(error) => return self.end(Err(error)),
+            };
+            loop {
+                match frames.next().await {
+                    Some(Ok(frame)) => self.push(frame),
+                    Some(Err(error)) => return self.end(Err(error)),
+                    None => return self.end(Ok(())),
+                }
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            // Drops the answer, which cancels the work, and then the writer, which says so.
+            () = log.is_left(window) => {}
+        }
+    }
+
+    fn push(&self, frame: Frame) {
+        let bytes = frame.encoded_len() as u64;
+        let waiting = {
+            let mut state = self.log.lock();
+            state.frames.push(frame);
+            state.bytes += bytes;
+            std::mem::take(&mut state.waiting)
+        };
+        self.shelf.grew(bytes);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the log, for those who read it and those who come.
+    pub(crate) fn end(&mut self, end: Result<(), Error>) {
+        self.ended = true;
+        // First, so that nobody joins what has failed.
+        self.shelf.ended(end.is_ok());
+        let waiting = {
+            let mut state = self.log.lock();
+            state.end = Some(end);
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Err(Error::new(Reason::Cancelled, "the request was ended before its answer was whole")));
+        }
+    }
+}
+
+/// Reads a log from a place on. Ends after the log's end, or with its error.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    log: Arc<Log>,
+    next: usize,
+    ended: bool,
+}
+
+impl Reader {
+    /// Begins after a frame. `None` if the log has failed, or has fewer frames and no more to come.
+    pub(super) fn begin(log: &Arc<Log>, after: u64) -> Option<Self> {
+        let next = usize::try_from(after).ok()?;
+        let mut state = log.lock();
+        match &state.end {
+            Some(Err(_)) => return None,
+            Some(Ok(())) if next > state.frames.len() => return None,
+            _ => {}
+        }
+        state.readers += 1;
+        drop(state);
+        log.came.notify_waiters();
+        Some(Self { log: Arc::clone(log), next, ended: false })
+    }
+
+    /// Waits for the first frame, so that an error before it is an error and no broken stream.
+    pub(crate) async fn first(&mut self) -> Result<(), Error> {
+        std::future::poll_fn(|context| {
+            let mut state = self.log.lock();
+            if state.frames.len() > self.next {
+                return Poll::Ready(Ok(()));
+            }
+            match &state.end {
+                Some(_) => Poll::Ready(state.end_after(self.next)),
+                None => {
+                    state.waiting.push(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Returns the first frame of the whole log, if it is there.
+    pub(crate) fn beginning(&self) -> Option<Frame> {
+        self.log.lock().frames.first().cloned()
+    }
+}
+
+impl Stream for Reader {
+    type Item = Result<Frame, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let mut state = this.log.lock();
+        if let Some(frame) = state.frames.get(this.next) {
+            this.next += 1;
+            return Poll::Ready(Some(Ok(frame.clone())));
+        }
+        match &state.end {
+            Some(_) => {
+                this.ended = true;
+                Poll::Ready(state.end_after(this.next).err().map(Err))
+            }
+            None => {
+                // Once for each reader: a poll replaces what the one before has left.
+                state.waiting.retain(|waker| !waker.will_wake(context.waker()));
+                state.waiting.push(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.log.lock();
+        state.readers -= 1;
+        let was_last = state.readers == 0;
+        drop(state);
+        if was_last {
+            self.log.left.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The frames of a request that another gateway keeps.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::stream::Stream;
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::inference::v1::frame::Body;
+use pointsman_proto::inference::v1::{Frame, GenerateRequest, ResumeRequest};
+use pointsman_proto::metadata::REPEATED;
+use tonic::{Request, Status, Streaming};
+
+use super::lost;
+use super::owner::Peer;
+
+/// A stream of another gateway.
+pub(crate) struct Relay {
+    first: Option<Frame>,
+    frames: Streaming<Frame>,
+    repeated: bool,
+    finished: bool,
+    ended: bool,
+}
+
+impl Relay {
+    /// Asks the owner of a request, and waits for the first frame.
+    pub(crate) async fn generate(peer: &Peer, request: Request<GenerateRequest>) -> Result<Self, Error> {
+        let response = peer.client().generate_stream(request).await.map_err(|status| before(&status, peer))?;
+        let repeated = response.metadata().get(REPEATED).is_some_and(|value| value == "true");
+        let relay = Self::begin(response.into_inner(), repeated).await?;
+        relay.first.is_some().then_some(relay).ok_or_else(truncated)
+    }
+
+    /// Takes up a stream at its owner, and waits for the first frame.
+    pub(crate) async fn resume(peer: &Peer, request: Request<ResumeRequest>) -> Result<Self, Error> {
+        let response = peer.client().resume(request).await.map_err(|status| before(&status, peer))?;
+        let relay = Self::begin(response.into_inner(), true).await?;
+        // After the last frame there is none, which is a good end.
+        Ok(Self { ended: relay.first.is_none(), ..relay })
+    }
+
+    async fn begin(mut frames: Streaming<Frame>, repeated: bool) -> Result<Self, Error> {
+        let first = frames.message().await.map_err(|status| after(&status))?;
+        Ok(Self { first, frames, repeated, finished: false, ended: false })
+    }
+
+    /// Whether the answer was asked for before.
+    pub(crate) fn is_repeated(&self) -> bool {
+        self.repeated
+    }
+
+    /// Returns the first frame, until it was read.
+    pub(crate) fn first(&self) -> Option<&Frame> {
+        self.first.as_ref()
+    }
+}
+
+impl Stream for Relay {
+    type Item = Result<Frame, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let next = match this.first.take() {
+            Some(first) => Some(Ok(first)),
+            None => ready!(Pin::new(&mut this.frames).poll_next(context)),
+        };
+        Poll::Ready(match next {
+            Some(Ok(frame)) => {
+                this.finished |= matches!(frame.body, Some(Body::Finished(_)));
+                Some(Ok(frame))
+            }
+            // The answer is whole, whatever comes after it.
+            _ if this.finished => None,
+            Some(Err(status)) => this.end(after(&status)),
+            None => this.end(truncated()),
+        })
+    }
+}
+
+impl Relay {
+    fn end(&mut self, error: Error) -> Option<Result<Frame, Error>> {
+        self.ended = true;
+        Some(Err(error))
+    }
+}
+
+/// Whether the owner has the request, and how far it is, is not known: nobody else may begin it.
+fn before(status: &Status, peer: &Peer) -> Error {
+    Error::ours(status).unwrap_or_else(|| {
+        tracing::warn!(peer = &**peer.name(), code = ?status.code(), detail = status.message(), "a gateway could not be reached");
+        if status.code() == tonic::Code::DeadlineExceeded {
+            return Error::new(Reason::DeadlineExceeded, "the deadline passed before the answer was complete");
+        }
+        lost().retry_after(Duration::from_secs(1))
+    })
+}
+
+fn after(status: &Status) -> Error {
+    Error::ours(status).unwrap_or_else(truncated)
+}
+
+fn truncated() -> Error {
+    let message =
+        "the connection to the gateway that keeps this answer was lost; resume it, or send the same request again";
+    Error::new(Reason::StreamTruncated, message)
+}
