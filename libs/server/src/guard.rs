@@ -88,7 +88,8 @@ where
             return async move { Ok(refused(response.await?, &error)) }.boxed();
         }
         if !is_grpc(request.headers()) {
-            return self.inner.call(request).boxed();
+            // Named all the same: tonic answers whatever comes to its paths.
+            return self.inner.call(request).map(|response| response.map(named)).boxed();
         }
         let timeout = request.headers().get(GRPC_TIMEOUT).and_then(|value| parse_grpc_timeout(value.to_str().ok()?));
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

@@ -353,7 +353,9 @@ impl Gateway {
 
 /// Tells a request from another with the same name: of two that differ, one is a mistake.
 fn digest(request: &GenerateRequest) -> u64 {
-    let digest = Sha256::digest(request.encode_to_vec());
+    // For how long one is waited for is no part of what is asked.
+    let asked = GenerateRequest { resume_window: None, ..request.clone() };
+    let digest = Sha256::digest(asked.encode_to_vec());
     digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 

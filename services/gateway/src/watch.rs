@@ -64,10 +64,10 @@ async fn follow(
             never = &mut load => match never {},
         };
         let Some(change) = change else { return Ok(()) };
-        (*reached, *pause) = (true, BACKOFF.0);
         if change.status() != ServingStatus::Serving {
             // At once: an instance that hangs would not describe itself either.
             readiness.set(fleet.unready(index));
+            (*reached, *pause) = (true, BACKOFF.0);
             tracing::info!(instance = &*instance.name, ready = false, "an instance says how it is");
             continue;
         }
@@ -76,6 +76,7 @@ async fn follow(
             .await
             .map_err(|_| Status::deadline_exceeded("describe took too long"))??;
         readiness.set(fleet.describe(index, described.into_inner()));
+        (*reached, *pause) = (true, BACKOFF.0);
         tracing::info!(instance = &*instance.name, ready = true, "an instance says how it is");
     }
 }

@@ -124,6 +124,9 @@ impl Command for UpConfig {
         if !self.gateway.instances.is_empty() {
             problems.push("gateway.instances: `up` has its own worker; run `pointsman gateway` for others".to_owned());
         }
+        if !self.gateway.peers.is_empty() {
+            problems.push("gateway.peers: `up` is by itself; run `pointsman gateway` for several".to_owned());
+        }
         problems
     }
 }
@@ -142,6 +145,30 @@ impl Command for GatewayFile {
             .extend(self.server.mesh_listen.and_then(|mesh| mesh_problem("server.mesh_listen", mesh, &self.server)));
         if self.gateway.instances.is_empty() {
             problems.push("gateway.instances: name at least one instance, with `name` and `endpoint`".to_owned());
+        }
+        problems.extend(self.peer_problems());
+        problems
+    }
+}
+
+impl GatewayFile {
+    /// Gateways that share requests must agree on their names, or one request has two owners.
+    fn peer_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.gateway.peers.is_empty() {
+            return problems;
+        }
+        match &self.server.instance {
+            None => problems
+                .push("server.instance: must be there, where there are gateway.peers: they call it so".to_owned()),
+            Some(own) if self.gateway.peers.iter().any(|peer| peer.name == *own) => {
+                problems.push(format!("gateway.peers: `{own}` is this gateway itself: leave it out"));
+            }
+            Some(_) => {}
+        }
+        if self.server.mesh_listen.is_none() {
+            problems
+                .push("server.mesh_listen: must be there, where there are gateway.peers: they call there".to_owned());
         }
         problems
     }

@@ -374,6 +374,11 @@ async fn a_mesh_listener_is_open_on_purpose_only() -> Result<()> {
         checked("", ", peers: [{name: b, endpoint: nowhere}, {name: b, endpoint: \"http://x:1\"}]").await?;
     assert_eq!(code, Some(64), "{told}");
     assert!(told.contains("gateway.peers[0].endpoint: ") && told.contains("gateway.peers[1].name: "), "{told}");
+    // Whoever shares requests has a name and an address, or two gateways own one request.
+    assert!(told.contains("server.instance: must be there") && told.contains("server.mesh_listen: must be"), "{told}");
+    let peers = ", peers: [{name: a, endpoint: \"http://x:1\"}]";
+    let (code, told) = checked("mesh_listen: \"127.0.0.1:8070\", instance: a", peers).await?;
+    assert!(code == Some(64) && told.contains("`a` is this gateway itself"), "{told}");
     Ok(())
 }
 

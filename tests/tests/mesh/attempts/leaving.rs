@@ -27,7 +27,7 @@ pub async fn sum_is(fleet: &Fleet, metrics: &[&str], value: u64) -> Result<()> {
 /// Calls over a surface, streamed or whole, in turn, beside the test.
 fn call(address: &str, text: &'static str, number: usize) -> JoinHandle<Result<()>> {
     let address = address.to_owned();
-    let (over_http, stream) = (number % 2 == 0, number % 4 < 2);
+    let (over_http, stream) = (number.is_multiple_of(2), number % 4 < 2);
     tokio::spawn(async move {
         if over_http {
             let mut response = post_chat(&address, &chat_body("chat", text, stream)).await?;

@@ -29,12 +29,13 @@ const PATHS: [&str; 10] = [
     "/Generate",
 ];
 
-const HEADERS: [(&str, &[u8]); 11] = [
+const HEADERS: [(&str, &[u8]); 12] = [
     ("grpc-timeout", b"soon"),
     ("grpc-timeout", b"99999999999S"),
     ("grpc-encoding", b"zstd9"),
     ("grpc-encoding", b"\xff"),
     ("content-type", b"application/grpc+json"),
+    ("content-type", b"text/plain"),
     ("x-pointsman-mesh-context-bin", b"not base64!"),
     ("x-pointsman-mesh-context-bin", b"/////w"),
     ("traceparent", b"00-zz-zz-01"),
