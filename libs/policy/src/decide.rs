@@ -124,7 +124,9 @@ pub fn decide(
         decision.rule = Arc::clone(rule);
         decision.plan(fleet, facts, needed);
     } else {
-        let target = fleet.find(name).filter(|_| !policy.virtual_models_only).ok_or_else(|| unknown(name, fleet))?;
+        let may_come = fleet.incomplete && !policy.virtual_models_only;
+        let target = fleet.find(name).filter(|_| !policy.virtual_models_only);
+        let target = target.ok_or_else(|| unknown(name, may_come))?;
         if let Err(why) = decision.admits(target, needed) {
             decision.rejected.push(Rejected { target: Arc::clone(&target.name), why });
         } else {
@@ -201,8 +203,8 @@ impl Decision {
     }
 }
 
-fn unknown(name: &str, fleet: &Fleet) -> Error {
-    if fleet.incomplete {
+fn unknown(name: &str, may_come: bool) -> Error {
+    if may_come {
         let message = format!("no instance that serves `{name}` has been reached yet; try again");
         return Error::new(Reason::NoInstanceReady, message).retry_after(Duration::from_secs(1));
     }

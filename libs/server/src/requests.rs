@@ -75,8 +75,11 @@ impl Requests {
     /// Lists the oldest.
     pub(crate) fn list(&self, process: String) -> ListRequestsResponse {
         let in_flight = self.lock();
-        let requests = in_flight.entries.values().take(LIST_LIMIT).map(|entry| entry.describe()).collect();
+        let entries: Vec<Arc<Entry>> = in_flight.entries.values().take(LIST_LIMIT).cloned().collect();
         let left_out = u32::try_from(in_flight.entries.len().saturating_sub(LIST_LIMIT)).unwrap_or(u32::MAX);
+        // Every request takes this lock twice: nothing slow under it.
+        drop(in_flight);
+        let requests = entries.iter().map(|entry| entry.describe()).collect();
         ListRequestsResponse { process, requests, left_out }
     }
 
@@ -84,7 +87,10 @@ impl Requests {
     pub(crate) fn cancel(&self, id: &str) -> bool {
         let in_flight = self.lock();
         let named = |entry: &&Arc<Entry>| *entry.about.request_id == *id || entry.about.trace_id.as_deref() == Some(id);
-        in_flight.entries.values().filter(named).map(|entry| entry.cancel.cancel()).count() > 0
+        let entries: Vec<Arc<Entry>> = in_flight.entries.values().filter(named).cloned().collect();
+        drop(in_flight);
+        entries.iter().for_each(|entry| entry.cancel.cancel());
+        !entries.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, InFlight> {

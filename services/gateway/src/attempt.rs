@@ -89,12 +89,14 @@ pub(crate) struct Attempts {
     prefix: Prefix,
     /// The instances that were asked.
     tried: Vec<Arc<str>>,
-    /// The `Started` of each attempt that has begun to answer, until one of them wins.
+    /// What has come of each attempt, `Started` and the first piece, until one of them wins.
     held: VecDeque<(Number, Frame)>,
     /// Frames that are ready for the caller.
     ready: VecDeque<Frame>,
     answering: Option<Number>,
     ended: bool,
+    /// Whether the answer is the policy's fixed text.
+    is_static: bool,
     wake: Pin<Box<Sleep>>,
     /// When the next progress event is due, since the request was accepted.
     progress_at: Duration,
@@ -140,6 +142,7 @@ impl Attempts {
             ready: VecDeque::new(),
             answering: None,
             ended: false,
+            is_static: false,
             wake,
             progress_at: PROGRESS_EVERY,
             delivered: Delivered::default(),
@@ -149,6 +152,11 @@ impl Attempts {
         attempts.wake.as_mut().reset(first);
         std::future::poll_fn(|context| attempts.poll_open(context)).await?;
         Ok(attempts)
+    }
+
+    /// Whether the answer is the policy's fixed text, and no model's.
+    pub(crate) fn is_static(&self) -> bool {
+        self.is_static
     }
 
     /// The target and instance that answer. `None`: the policy does, by itself.
@@ -241,7 +249,10 @@ impl Attempts {
                 Event::Asked(number)
             }
             Err(error) => {
-                self.trail.add(number, Record::new(&target, &Arc::from(""), kind));
+                // A retry or hedge that finds nobody is no attempt.
+                if !matches!(kind, AttemptKind::Retry | AttemptKind::Hedge) {
+                    self.trail.add(number, Record::new(&target, &Arc::from(""), kind));
+                }
                 self.calls.push(None);
                 Event::NotAsked(number, error)
             }
@@ -313,7 +324,7 @@ impl Attempts {
     }
 
     fn answer_statically(&mut self) {
-        self.ended = true;
+        (self.ended, self.is_static) = (true, true);
         let Some(answer) = self.order.decision.rule.static_answer.as_ref().map(|answer| Arc::clone(&answer.text))
         else {
             return;

@@ -21,7 +21,7 @@ pub(crate) struct Caller {
     pub(crate) tenant: Arc<str>,
     /// The id of the key that was used; empty if none was needed.
     pub(crate) key: Arc<str>,
-    scopes: Vec<Scope>,
+    scopes: Arc<[Scope]>,
     /// How many gateways the request has passed before this one.
     pub(crate) hops: u32,
     /// The zones that whoever sent the request allows. Empty: all.
@@ -30,6 +30,8 @@ pub(crate) struct Caller {
     pub(crate) limiter: Option<Arc<Limiter>>,
     /// Whether a gateway sent the request here because this one keeps its frames.
     pub(crate) keep_frames: bool,
+    /// What a request that is taken up must have been. 0: not known.
+    pub(crate) request_digest: u64,
 }
 
 impl Caller {
@@ -68,21 +70,23 @@ impl Callers {
             caller: Caller {
                 tenant: key.tenant.as_str().into(),
                 key: key.id.as_str().into(),
-                scopes: key.scopes.clone(),
+                scopes: key.scopes.as_slice().into(),
                 hops: 0,
                 allowed_zones: Arc::default(),
                 limiter: key.limits.map(|limits| Arc::new(Limiter::new(limits))),
                 keep_frames: false,
+                request_digest: 0,
             },
         };
         let local = Caller {
             tenant: LOCAL_TENANT.into(),
             key: "".into(),
-            scopes: Scope::all(),
+            scopes: Scope::all().into(),
             hops: 0,
             allowed_zones: Arc::default(),
             limiter: None,
             keep_frames: false,
+            request_digest: 0,
         };
         Self { by_id: keys.iter().map(|key| (key.id.clone(), known(key))).collect(), local }
     }
@@ -103,11 +107,12 @@ impl Callers {
             return Ok(Caller {
                 tenant: context.tenant.into(),
                 key: context.key.into(),
-                scopes: Scope::all(),
+                scopes: Scope::all().into(),
                 hops: context.hops + 1,
                 allowed_zones: context.allowed_zones.into_iter().map(String::into_boxed_str).collect(),
                 limiter: None,
                 keep_frames: context.keep_frames,
+                request_digest: context.request_digest,
             });
         }
         if self.by_id.is_empty() {

@@ -1,27 +1,23 @@
-//! One operation of a caller, from its acceptance to the end of its answer.
+//! One operation of a caller, from its acceptance to the beginning of its answer.
 
-use std::pin::Pin;
+mod answer;
+mod operation;
+
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use futures::future::{BoxFuture, FutureExt};
-use futures::stream::{Stream, StreamExt};
 use pointsman_errors::{Error, Reason};
 use pointsman_policy::compile::CompiledPolicy;
 use pointsman_policy::decide::Circumstances;
 use pointsman_policy::{Decision, Fact, Facts, decide};
 use pointsman_proto::Valid;
-use pointsman_proto::fold::Fold;
-use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Frame, GenerateRequest, GenerateResponse, MeshContext, ResumeRequest};
+use pointsman_proto::inference::v1::{GenerateRequest, MeshContext, ResumeRequest};
 use pointsman_proto::mesh_context;
 use pointsman_server::{About, Answering, Deadline, Drain, Requests};
-use pointsman_telemetry::LastingSpan;
 use pointsman_types::new_request_id;
 use prost::Message;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 use tonic::Request;
 use tracing::{Instrument, Span};
 
@@ -31,12 +27,15 @@ use crate::config::Scope;
 use crate::fleet::{Fleet, View};
 use crate::frame_log::owner::{Owners, Peer};
 use crate::frame_log::relay::Relay;
-use crate::frame_log::{self, Entered, FrameLogs, Name, Reader, Writer, token};
+use crate::frame_log::{self, Asked, Entered, FrameLogs, Name, Reader, Writer, token};
 use crate::limits::{Limiter, Running};
 use crate::metrics::{Metrics, SurfaceName};
 use crate::policy::InForce;
 use crate::span;
 use crate::spool::Spool;
+
+pub(crate) use answer::Answer;
+use operation::Operation;
 
 /// What every exchange works with.
 pub(crate) struct Gateway {
@@ -157,12 +156,12 @@ impl Gateway {
             let running = exchange.caller.limiter.as_ref().map(Limiter::enter).transpose()?;
             return Ok(Route::Elsewhere(peer.clone(), running));
         }
-        let digest = digest(&exchange.request);
+        let asked = asked(exchange);
         if exchange.after.is_some() {
             origins.repeated = true;
-            return Ok(Route::Reading(self.frame_logs.find(&name, digest)?));
+            return Ok(Route::Reading(self.frame_logs.find(&name, &asked)?));
         }
-        match self.frame_logs.enter(&name, digest)? {
+        match self.frame_logs.enter(&name, asked)? {
             Entered::Known(reader) => {
                 origins.repeated = true;
                 Ok(Route::Reading(reader))
@@ -236,7 +235,9 @@ impl Gateway {
                     let resume_token = token::write(peer.name(), &exchange.request.request_id);
                     let message = ResumeRequest { resume_token, after_sequence: 0 };
                     let mut request = Request::new(message);
-                    mesh_context::write(&forwarded(&exchange.caller), request.metadata_mut());
+                    let request_digest = digest(&exchange.request);
+                    let context = MeshContext { request_digest, ..forwarded(&exchange.caller) };
+                    mesh_context::write(&context, request.metadata_mut());
                     let relay = Relay::resume(&peer, request).instrument(exchange.span).await;
                     return Answer::elsewhere(relay, operation);
                 }
@@ -260,7 +261,9 @@ impl Gateway {
                 Ok(Some(peer)) => Ok(Err(peer)),
                 Ok(None) => {
                     let name = Name { tenant: Arc::clone(&resume.caller.tenant), request_id: request_id.into() };
-                    self.frame_logs.resume(&name, resume.after).map(Ok)
+                    let zones = Arc::clone(&resume.caller.allowed_zones);
+                    let asked = Asked { digest: resume.caller.request_digest, zones };
+                    self.frame_logs.resume(&name, &asked, resume.after).map(Ok)
                 }
                 Err(()) => Err(frame_log::lost()),
             }
@@ -326,7 +329,7 @@ impl Gateway {
                 if let Some((target, instance)) = attempts.answering() {
                     span::answering(&operation.span, &target, &instance);
                 }
-                Ok(Answer { frames: Frames::Own(attempts), operation: Some(operation) })
+                Ok(Answer::own(attempts, operation))
             }
             Err(error) => {
                 operation.end(error.reason().name());
@@ -352,11 +355,17 @@ impl Gateway {
 }
 
 /// Tells a request from another with the same name: of two that differ, one is a mistake.
+fn asked(exchange: &Exchange) -> Asked {
+    let digest = digest(&exchange.request);
+    Asked { digest, zones: Arc::clone(&exchange.caller.allowed_zones) }
+}
+
 fn digest(request: &GenerateRequest) -> u64 {
     // For how long one is waited for is no part of what is asked.
     let asked = GenerateRequest { resume_window: None, ..request.clone() };
     let digest = Sha256::digest(asked.encode_to_vec());
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    // Never 0, which means that it is not known.
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)).max(1)
 }
 
 /// What the gateway that keeps a request's frames is told about it.
@@ -392,134 +401,5 @@ fn context(caller: &Caller, request: &GenerateRequest, decision: &Decision) -> M
         priority: request.priority,
         hops: caller.hops,
         ..MeshContext::default()
-    }
-}
-
-/// An answer, as it comes. It ends after `Finished`, or with one error.
-pub(crate) struct Answer {
-    frames: Frames,
-    /// `None`: whoever writes the frames has it, or it has ended.
-    operation: Option<Operation>,
-}
-
-enum Frames {
-    Own(Box<Attempts>),
-    Kept(Reader),
-    Elsewhere(Box<Relay>),
-}
-
-impl Answer {
-    async fn kept(mut reader: Reader, operation: Option<Operation>) -> Result<Self, Error> {
-        let first = reader.first().await;
-        Self::begun(first.map(|()| Frames::Kept(reader)), operation)
-    }
-
-    fn elsewhere(relay: Result<Relay, Error>, operation: Operation) -> Result<Self, Error> {
-        Self::begun(relay.map(|relay| Frames::Elsewhere(Box::new(relay))), Some(operation))
-    }
-
-    fn begun(frames: Result<Frames, Error>, mut operation: Option<Operation>) -> Result<Self, Error> {
-        match (&frames, &mut operation) {
-            (Ok(_), Some(operation)) => operation.first_chunk(),
-            (Err(error), Some(operation)) => operation.end(error.reason().name()),
-            (_, None) => {}
-        }
-        Ok(Self { frames: frames?, operation })
-    }
-
-    /// Whether another gateway has it from before; of one's own the origins say it.
-    pub(crate) fn is_repeated_elsewhere(&self) -> bool {
-        matches!(&self.frames, Frames::Elsewhere(relay) if relay.is_repeated())
-    }
-
-    /// Whether it is a policy's fixed text, and no model's.
-    pub(crate) fn is_static(&self) -> bool {
-        let says_so = |frame: Option<&Frame>| matches!(frame, Some(Frame { body: Some(Body::Started(started)), .. }) if started.static_answer);
-        match &self.frames {
-            Frames::Own(attempts) => attempts.answering().is_none(),
-            Frames::Kept(reader) => says_so(reader.beginning().as_ref()),
-            Frames::Elsewhere(relay) => says_so(relay.first()),
-        }
-    }
-
-    /// Reads the answer to its end, as one response.
-    pub(crate) async fn fold(mut self) -> Result<GenerateResponse, Error> {
-        let mut fold = Fold::default();
-        while let Some(frame) = self.next().await {
-            fold.push(frame?);
-        }
-        fold.finish().ok_or_else(|| Error::new(Reason::StreamTruncated, "the answer has no end"))
-    }
-}
-
-impl Stream for Answer {
-    type Item = Result<Frame, Error>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if this.operation.as_ref().is_some_and(|operation| operation.ended) {
-            return Poll::Ready(None);
-        }
-        let next = match &mut this.frames {
-            Frames::Own(attempts) => attempts.poll_next_unpin(context),
-            Frames::Kept(reader) => reader.poll_next_unpin(context),
-            Frames::Elsewhere(relay) => relay.poll_next_unpin(context),
-        };
-        let Poll::Ready(next) = next else { return Poll::Pending };
-        let Some(operation) = &mut this.operation else { return Poll::Ready(next) };
-        match &next {
-            Some(Ok(Frame { body: Some(Body::Usage(usage)), .. })) => span::usage(&operation.span, usage),
-            Some(Ok(Frame { body: Some(Body::ChoiceFinished(choice)), .. })) => {
-                span::finish_reason(&operation.span, choice.reason());
-            }
-            Some(Ok(_)) => {}
-            Some(Err(error)) => operation.end(error.reason().name()),
-            None => operation.end(FINISHED),
-        }
-        Poll::Ready(next)
-    }
-}
-
-/// The outcome of an operation that went well; the others are reasons.
-const FINISHED: &str = "FINISHED";
-
-/// What is said of an operation when it is over, however it ends.
-struct Operation {
-    surface: SurfaceName,
-    span: LastingSpan,
-    metrics: Metrics,
-    accept: Instant,
-    /// The caller's key is used for as long as this lives.
-    running: Option<Running>,
-    ended: bool,
-}
-
-impl Operation {
-    fn begin(surface: SurfaceName, span: Span, metrics: Metrics) -> Self {
-        metrics.began();
-        Self { surface, span: span.into(), metrics, accept: Instant::now(), running: None, ended: false }
-    }
-
-    fn first_chunk(&self) {
-        let after = self.accept.elapsed();
-        self.metrics.first_chunk(after);
-        self.span.record("gen_ai.response.time_to_first_chunk", after.as_secs_f64());
-    }
-
-    fn end(&mut self, outcome: &'static str) {
-        self.ended = true;
-        self.running = None;
-        self.metrics.ended(self.surface, outcome, self.accept.elapsed());
-        if outcome != FINISHED {
-            span::failed(&self.span, outcome);
-        }
-    }
-}
-
-impl Drop for Operation {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.end(Reason::Cancelled.name());
-        }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod token;
 mod log;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -27,8 +28,9 @@ pub(crate) use log::{Log, Reader, Writer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How much memory the frames of all requests may take. Full: the oldest answers go first; when those that
-    /// run fill it, further requests with a name of their own are refused with `OVERLOADED`. Default 64 MiB.
+    /// How much memory the frames of named requests may take, about. Full: the oldest answers go first; when
+    /// those that run fill it, further requests with a name of their own are refused with `OVERLOADED`. What
+    /// runs may go beyond, as far as its answers are long. Default 64 MiB.
     pub max_bytes: ByteSize,
     /// How long an answer is kept after its end. Default 10 min.
     #[serde(with = "humantime_serde")]
@@ -60,8 +62,21 @@ struct Kept {
     logs: HashMap<Name, Arc<Log>>,
     /// Those that ended well, oldest first, with the time until which they are kept.
     ended: VecDeque<(Instant, Name)>,
-    bytes: u64,
+    /// What all logs take that somebody holds, those that are forgotten here included.
+    bytes: Arc<AtomicU64>,
 }
+
+/// What a request is, as far as two with the same name must not differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Of the request's message.
+    pub(crate) digest: u64,
+    /// Where whoever sent it allows it to run.
+    pub(crate) zones: Arc<[Box<str>]>,
+}
+
+/// How often old answers are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// What there is of a request.
 pub(crate) enum Entered {
@@ -76,39 +91,54 @@ impl FrameLogs {
         Self { kept: Arc::default(), config }
     }
 
-    /// Begins the log of a request, or finds the one that there is. `digest` is that of the request: another
+    /// Lets go of old answers for ever, also where no request comes.
+    pub(crate) async fn keep_bounded(self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.lock().forget_old(Instant::now());
+        }
+    }
+
+    /// Begins the log of a request, or finds the one that there is. `asked` is what the request is: another
     /// one with the same name is a mistake.
-    pub(crate) fn enter(&self, name: &Name, digest: u64) -> Result<Entered, Error> {
+    pub(crate) fn enter(&self, name: &Name, asked: Asked) -> Result<Entered, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
-        if let Some(reader) = kept.known(name, digest)? {
+        if let Some(reader) = kept.known(name, &asked)? {
             return Ok(Entered::Known(reader));
         }
-        kept.make_room(self.config.max_bytes.bytes());
-        if kept.bytes >= self.config.max_bytes.bytes() {
+        if !kept.make_room(self.config.max_bytes.bytes()) {
             let message = "too many named requests are running at this gateway; wait, or send it without an id";
             return Err(Error::new(Reason::Overloaded, message).retry_after(Duration::from_secs(1)));
         }
-        let log = Arc::new(Log::new(digest));
+        let log = Arc::new(Log::new(asked, Arc::clone(&kept.bytes)));
         kept.logs.insert(name.clone(), Arc::clone(&log));
-        let shelf = Shelf { kept: Arc::downgrade(&self.kept), name: name.clone(), keep: self.config.keep };
+        let shelf = Shelf { kept: Arc::downgrade(&self.kept), name: name.clone(), config: self.config };
         let reader = Reader::begin(&log, 0);
         let writer = Writer::new(log, shelf);
         reader.map(|reader| Entered::New(writer, reader)).ok_or_else(lost)
     }
 
     /// Finds the log of a request that was sent before, and begins none.
-    pub(crate) fn find(&self, name: &Name, digest: u64) -> Result<Reader, Error> {
+    pub(crate) fn find(&self, name: &Name, asked: &Asked) -> Result<Reader, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
-        kept.known(name, digest)?.ok_or_else(lost)
+        kept.known(name, asked)?.ok_or_else(lost)
     }
 
-    /// Takes up a request after a frame.
-    pub(crate) fn resume(&self, name: &Name, after: u64) -> Result<Reader, Error> {
+    /// Takes up a request after a frame. What is asked may have a digest of 0: it is not known.
+    pub(crate) fn resume(&self, name: &Name, asked: &Asked, after: u64) -> Result<Reader, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
-        kept.logs.get(name).and_then(|log| Reader::begin(log, after)).ok_or_else(lost)
+        let log = kept.logs.get(name).ok_or_else(lost)?;
+        if asked.digest != 0 && log.asked.digest != asked.digest {
+            return Err(reused(name));
+        }
+        // A wall for what is kept, too: frames that were made under other constraints stay where they are.
+        if log.asked.zones != asked.zones {
+            return Err(lost());
+        }
+        Reader::begin(log, after).ok_or_else(lost)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -118,13 +148,9 @@ impl FrameLogs {
 
 impl Kept {
     /// Reads what there is of a request from its beginning.
-    fn known(&self, name: &Name, digest: u64) -> Result<Option<Reader>, Error> {
+    fn known(&self, name: &Name, asked: &Asked) -> Result<Option<Reader>, Error> {
         let Some(log) = self.logs.get(name) else { return Ok(None) };
-        if log.digest != digest {
-            let message = format!("request id `{}` was given to another request; use a new one", name.request_id);
-            return Err(Error::new(Reason::RequestIdReused, message));
-        }
-        Ok(Reader::begin(log, 0))
+        if log.asked == *asked { Ok(Reader::begin(log, 0)) } else { Err(reused(name)) }
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -133,21 +159,21 @@ impl Kept {
         }
     }
 
-    fn make_room(&mut self, limit: u64) {
-        while self.bytes >= limit && !self.ended.is_empty() {
+    /// Lets the oldest answers go until there is room. Returns whether there is.
+    fn make_room(&mut self, limit: u64) -> bool {
+        while self.bytes.load(Ordering::Relaxed) >= limit {
+            // Those that are still being read take their room until they were.
+            if self.ended.is_empty() {
+                return false;
+            }
             self.forget_first();
         }
+        true
     }
 
     fn forget_first(&mut self) {
         if let Some((_, name)) = self.ended.pop_front() {
-            self.forget(&name);
-        }
-    }
-
-    fn forget(&mut self, name: &Name) {
-        if let Some(log) = self.logs.remove(name) {
-            self.bytes = self.bytes.saturating_sub(log.bytes());
+            self.logs.remove(&name);
         }
     }
 }
@@ -157,22 +183,22 @@ impl Kept {
 struct Shelf {
     kept: Weak<Mutex<Kept>>,
     name: Name,
-    keep: Duration,
+    config: Config,
 }
 
 impl Shelf {
-    /// Counts what was added to the log.
-    fn grew(&self, bytes: u64) {
-        self.with(|kept| kept.bytes += bytes);
+    /// The log grew: older ones make room for it.
+    fn grew(&self) {
+        self.with(|kept| _ = kept.make_room(self.config.max_bytes.bytes()));
     }
 
     /// The log has ended: it is kept for a while, or forgotten at once.
     fn ended(&self, well: bool) {
         self.with(|kept| {
             if well {
-                kept.ended.push_back((Instant::now() + self.keep, self.name.clone()));
+                kept.ended.push_back((Instant::now() + self.config.keep, self.name.clone()));
             } else {
-                kept.forget(&self.name);
+                kept.logs.remove(&self.name);
             }
         });
     }
@@ -182,6 +208,11 @@ impl Shelf {
             change(&mut kept.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
+}
+
+fn reused(name: &Name) -> Error {
+    let message = format!("request id `{}` was given to another request; use a new one", name.request_id);
+    Error::new(Reason::RequestIdReused, message)
 }
 
 /// The error of frames that are not there.

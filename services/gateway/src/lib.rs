@@ -90,18 +90,20 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
         context.usage.register(usage::Taken(spool.clone()));
     }
     context.metrics.register_collector(usage::Fullness(spool.clone()));
+    let frame_logs = frame_log::FrameLogs::new(config.frame_log);
     let fleet = fleet::Fleet::new(deps.instances);
     let peers = deps.peers.into_iter().map(|(name, channel)| frame_log::owner::Peer::new(&name, channel)).collect();
     let tasks = vec![
         Task::new("fleet watch", watch::run(fleet.clone(), context.readiness.clone(), context.drain.clone())),
         Task::new("policy watch", policy.clone().follow(config.policy.clone(), metrics.clone())),
         Task::new("usage spool", spool.clone().keep_synced()),
+        Task::new("frame log", frame_logs.clone().keep_bounded()),
     ];
     let gateway = Arc::new(exchange::Gateway {
         callers: caller::Callers::new(&config.keys),
         drain: context.drain.clone(),
         fleet,
-        frame_logs: frame_log::FrameLogs::new(config.frame_log),
+        frame_logs,
         owners: frame_log::owner::Owners::new(&deps.instance, peers),
         instance: deps.instance,
         max_request_bytes: deps.max_request_bytes,

@@ -33,7 +33,8 @@ impl InForce {
     /// Looks at the file for ever, and takes a changed one if it is right; a broken one changes nothing.
     pub(crate) async fn follow(self, path: Option<PathBuf>, metrics: Metrics) {
         let Some(path) = path else { return std::future::pending().await };
-        let mut seen = stamp(&path).await;
+        // Of no time yet: it may have changed since it was read, and the same policy again changes nothing.
+        let mut seen = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = stamp(&path).await;

@@ -43,7 +43,11 @@ async fn requests_in_flight_are_listed_and_ended() -> Result<()> {
     for (id, phase, pieces) in
         [("waiting-1", "waiting", "0"), ("answering-1", "answering", "1"), ("events-1", "answering", "1")]
     {
-        assert_eq!(listed(&fleet, id).await?, [phase, "local", "chat", target, "w1", pieces, id]);
+        let line = listed(&fleet, id).await?;
+        // Which of the two it is, depends on what they said of their load meanwhile.
+        let instance = line.get(4).context("there is no such column")?.as_str();
+        assert!(["w1", "w2"].contains(&instance), "{line:?}");
+        assert_eq!(line, [phase, "local", "chat", target, instance, pieces, id]);
     }
     let workers = fleet.sum(RUNNING).await?;
     assert_eq!(workers, 3);

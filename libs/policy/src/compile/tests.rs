@@ -124,7 +124,11 @@ fn numbers_have_their_limits() {
 #[test]
 fn times_have_their_limits() {
     for (after, path) in [(0, "hedge.after"), (1, ""), (600_000, ""), (600_001, "hedge.after")] {
-        check_rule(path, |rule| rule.hedge = Some(Hedge { after: millis(after) }));
+        check_rule(path, |rule| {
+            rule.hedge = Some(Hedge { after: millis(after) });
+            let (first_token, total) = (millis(3_600_000), millis(3_600_000));
+            rule.timeouts = Some(Timeouts { first_token, total, ..Timeouts::default() });
+        });
     }
     check_rule("hedge.after", |rule| rule.hedge = Some(Hedge { after: None }));
     let negative = prost_types::Duration { seconds: -1, nanos: 0 };
@@ -149,6 +153,7 @@ fn times_have_their_limits() {
 #[test]
 fn what_can_never_happen_is_refused() {
     check_rule("fallbacks", |rule| (rule.max_attempts, rule.fallbacks) = (Some(1), vec![fallback("b")]));
+    check_rule("hedge.after", |rule| rule.hedge = Some(Hedge { after: millis(60_000) }));
     check_rule("hedge", |rule| (rule.max_attempts, rule.hedge) = (Some(1), Some(Hedge { after: millis(5) })));
     check_rule("timeouts.first_token", |rule| {
         let timeouts = Timeouts { first_token: millis(2000), total: millis(1000), ..Timeouts::default() };

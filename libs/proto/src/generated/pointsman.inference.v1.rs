@@ -1783,4 +1783,7 @@ pub struct MeshContext {
     /// not own it says so to the one that does.
     #[prost(bool, tag = "9")]
     pub keep_frames: bool,
+    /// Where a stream is taken up by the name of its request: what that request must have been. 0: not known.
+    #[prost(fixed64, tag = "10")]
+    pub request_digest: u64,
 }

@@ -86,13 +86,19 @@ impl Call {
     }
 
     /// Refuses what no honest stream has: a gap, a second beginning.
-    fn check(&mut self, frame: Frame) -> Progress {
+    fn check(&mut self, mut frame: Frame) -> Progress {
         self.sequence += 1;
         let is_started = matches!(frame.body, Some(Body::Started(_)));
         if frame.sequence != self.sequence || is_started != (self.sequence == 1) {
             return Progress::Failed(truncated());
         }
-        match &frame.body {
+        match &mut frame.body {
+            // For the gateway that picks, not for its callers.
+            Some(Body::Started(started)) => {
+                if let Some(load) = started.load.take() {
+                    self.instance.says(&load);
+                }
+            }
             Some(Body::Delta(_)) => self.pieces += 1,
             Some(Body::Usage(usage)) => self.usage = Some(*usage),
             Some(Body::Finished(_)) => self.finished = true,

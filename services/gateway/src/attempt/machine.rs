@@ -79,8 +79,10 @@ pub(super) enum Outcome {
     Finished,
     /// Another attempt was faster, or the request ended without it.
     LostRace,
-    /// With an error.
+    /// With an error of its own.
     Failed(Error),
+    /// It was stopped with its request, whose error this is.
+    Stopped(Error),
 }
 
 /// What bounds a request's attempts.
@@ -415,7 +417,7 @@ impl Machine {
         let running: Vec<Number> = self.running().map(|(number, _)| number).collect();
         for number in running {
             let outcome = match &last {
-                Action::Fail(error) => Outcome::Failed(error.clone()),
+                Action::Fail(error) => Outcome::Stopped(error.clone()),
                 _ => Outcome::LostRace,
             };
             self.drop_attempt(number, outcome);

@@ -130,7 +130,7 @@ impl Outcome {
         match self {
             Self::Finished => "FINISHED",
             Self::LostRace => "LOST_RACE",
-            Self::Failed(error) => error.reason().name(),
+            Self::Failed(error) | Self::Stopped(error) => error.reason().name(),
         }
     }
 }

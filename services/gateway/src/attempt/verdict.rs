@@ -15,12 +15,14 @@ pub(super) fn give(instance: &Picked, outcome: &Outcome, now: u64) {
                 tracing::info!(instance = name, "an instance does its work again: its breaker is closed");
             }
         }
-        Outcome::LostRace => {}
+        // The instance may have done well: a long answer is no stall.
+        Outcome::LostRace | Outcome::Stopped(_) => {}
         Outcome::Failed(error) => match cause_of(error.reason()) {
             // Full, or at a limit: it said so itself, and lives.
             Some(Cause::Saturated | Cause::RateLimited) => {
                 if let Some(hint) = error.retry_delay() {
-                    instance.breaker.cool_down(now, hint);
+                    let cause = cause_of(error.reason()).unwrap_or(Cause::Saturated);
+                    instance.breaker.cool_down(now, hint, cause);
                 }
             }
             // Going down as it should: its health says the same in a moment.

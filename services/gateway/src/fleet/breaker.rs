@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use pointsman_policy::Cause;
 use pointsman_policy::pick::State;
 
 /// Failures in a row that open a breaker.
@@ -23,6 +24,8 @@ pub(crate) struct Breaker {
     /// Whether a request is finding out if the instance is well again.
     probing: AtomicBool,
     cool_until: AtomicU64,
+    /// Why it cools down.
+    rate_limited: AtomicBool,
 }
 
 /// As what a request got through.
@@ -93,8 +96,14 @@ impl Breaker {
         }
     }
 
+    /// Whether it cools down because of a rate limit, and not because it is full.
+    pub(super) fn is_rate_limited(&self) -> bool {
+        self.rate_limited.load(Ordering::Relaxed)
+    }
+
     /// The instance asks to be left alone for a while.
-    pub(crate) fn cool_down(&self, now: u64, hint: Duration) {
+    pub(crate) fn cool_down(&self, now: u64, hint: Duration, cause: Cause) {
+        self.rate_limited.store(cause == Cause::RateLimited, Ordering::Relaxed);
         self.cool_until.fetch_max(now + millis(hint.min(LONGEST_COOL_DOWN)), Ordering::Relaxed);
     }
 }
@@ -107,6 +116,7 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use std::time::Duration;
 
+    use pointsman_policy::Cause;
     use pointsman_policy::pick::State;
 
     use super::{Breaker, Entry};
@@ -143,10 +153,10 @@ mod tests {
     #[test]
     fn a_cool_down_ends_by_itself() {
         let breaker = Breaker::default();
-        breaker.cool_down(10, Duration::from_millis(100));
-        breaker.cool_down(10, Duration::from_millis(50));
+        breaker.cool_down(10, Duration::from_millis(100), Cause::Saturated);
+        breaker.cool_down(10, Duration::from_millis(50), Cause::Saturated);
         assert_eq!((breaker.state(109), breaker.state(110)), (State::Cooling, State::Ready));
-        breaker.cool_down(0, Duration::from_secs(3600));
+        breaker.cool_down(0, Duration::from_secs(3600), Cause::Saturated);
         assert_eq!(breaker.state(30_000), State::Ready, "no hint is followed for ever");
     }
 }

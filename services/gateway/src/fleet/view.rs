@@ -113,12 +113,18 @@ impl Members {
             return Error::new(Reason::Overloaded, message).retry_after(Duration::from_secs(1));
         }
         if none.count(Out::Cooling) > 0 {
-            let soonest = self.ready.iter().filter_map(|(instance, _)| instance.breaker.cool_until(asking.now)).min();
-            let wait = Duration::from_millis(soonest.unwrap_or(asking.now).saturating_sub(asking.now));
+            let allowed = self.ready.iter().filter(|(_, zone)| asking.wish.decision.allows_zone(zone));
+            let cooling =
+                allowed.filter_map(|(instance, _)| Some((instance.breaker.cool_until(asking.now)?, instance)));
+            let soonest = cooling.min_by_key(|(until, _)| *until);
+            let until = soonest.as_ref().map_or(asking.now, |(until, _)| *until);
+            let is_limit = soonest.is_some_and(|(_, instance)| instance.breaker.is_rate_limited());
+            let reason = if is_limit { Reason::RateLimited } else { Reason::QueueFull };
             let message = format!(
                 "every instance of {target} has asked to be left alone for a while; wait as long as the hint says"
             );
-            return Error::new(Reason::QueueFull, message).retry_after(wait.max(Duration::from_millis(1)));
+            let wait = Duration::from_millis(until.saturating_sub(asking.now).max(1));
+            return Error::new(reason, message).retry_after(wait);
         }
         none_ready(target)
     }

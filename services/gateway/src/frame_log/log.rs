@@ -1,6 +1,7 @@
 //! One log: a writer, and readers that are each at a place of their own.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,14 +12,15 @@ use pointsman_proto::inference::v1::Frame;
 use prost::Message;
 use tokio::sync::Notify;
 
-use super::{Shelf, lost};
+use super::{Asked, Shelf, lost};
 
 /// What a request was answered so far.
 #[derive(Debug)]
 pub(crate) struct Log {
-    /// Of the request.
-    pub(super) digest: u64,
+    pub(super) asked: Asked,
     state: Mutex<State>,
+    /// What all logs take together.
+    total: Arc<AtomicU64>,
     /// The last reader has left.
     left: Notify,
     /// A reader has come.
@@ -35,6 +37,13 @@ struct State {
 }
 
 impl State {
+    /// Wakes this reader when there is more. Once for each: a poll replaces what the one before has left.
+    fn wait<T>(&mut self, context: &Context<'_>) -> Poll<T> {
+        self.waiting.retain(|waker| !waker.will_wake(context.waker()));
+        self.waiting.push(context.waker().clone());
+        Poll::Pending
+    }
+
     /// How the log has ended for a reader that has had so many frames. One that claims more than there are has mixed
     /// something up: no good end for it.
     fn end_after(&self, next: usize) -> Result<(), Error> {
@@ -47,12 +56,8 @@ impl State {
 }
 
 impl Log {
-    pub(super) fn new(digest: u64) -> Self {
-        Self { digest, state: Mutex::default(), left: Notify::new(), came: Notify::new() }
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.lock().bytes
+    pub(super) fn new(asked: Asked, total: Arc<AtomicU64>) -> Self {
+        Self { asked, state: Mutex::default(), total, left: Notify::new(), came: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -72,6 +77,12 @@ impl Log {
                 return;
             }
         }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.lock().bytes, Ordering::Relaxed);
     }
 }
 
@@ -116,14 +127,16 @@ impl Writer {
     }
 
     fn push(&self, frame: Frame) {
-        let bytes = frame.encoded_len() as u64;
+        // In memory: a frame has room for the largest kind, and its texts beside it.
+        let bytes = (size_of::<Frame>() + frame.encoded_len()) as u64;
         let waiting = {
             let mut state = self.log.lock();
             state.frames.push(frame);
             state.bytes += bytes;
             std::mem::take(&mut state.waiting)
         };
-        self.shelf.grew(bytes);
+        self.log.total.fetch_add(bytes, Ordering::Relaxed);
+        self.shelf.grew();
         waiting.into_iter().for_each(Waker::wake);
     }
 
@@ -182,10 +195,7 @@ impl Reader {
             }
             match &state.end {
                 Some(_) => Poll::Ready(state.end_after(self.next)),
-                None => {
-                    state.waiting.push(context.waker().clone());
-                    Poll::Pending
-                }
+                None => state.wait(context),
             }
         })
         .await
@@ -215,12 +225,7 @@ impl Stream for Reader {
                 this.ended = true;
                 Poll::Ready(state.end_after(this.next).err().map(Err))
             }
-            None => {
-                // Once for each reader: a poll replaces what the one before has left.
-                state.waiting.retain(|waker| !waker.will_wake(context.waker()));
-                state.waiting.push(context.waker().clone());
-                Poll::Pending
-            }
+            None => state.wait(context),
         }
     }
 }

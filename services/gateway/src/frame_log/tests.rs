@@ -6,10 +6,14 @@ use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Delta, Finished, Frame, delta};
 use pointsman_types::ByteSize;
 
-use super::{Config, Entered, FrameLogs, Name, Reader, Writer};
+use super::{Asked, Config, Entered, FrameLogs, Name, Reader, Writer};
 
 fn name(id: &str) -> Name {
     Name { tenant: "t".into(), request_id: id.into() }
+}
+
+fn asked(digest: u64) -> Asked {
+    Asked { digest, zones: Default::default() }
 }
 
 fn frame(sequence: u64, text: &str) -> Frame {
@@ -22,14 +26,14 @@ fn end(sequence: u64) -> Frame {
 }
 
 fn new(logs: &FrameLogs, id: &str) -> (Writer, Reader) {
-    match logs.enter(&name(id), 1).unwrap() {
+    match logs.enter(&name(id), asked(1)).unwrap() {
         Entered::New(writer, reader) => (writer, reader),
         Entered::Known(_) => panic!("{id} is known"),
     }
 }
 
 fn known(logs: &FrameLogs, id: &str) -> Reader {
-    match logs.enter(&name(id), 1).unwrap() {
+    match logs.enter(&name(id), asked(1)).unwrap() {
         Entered::New(..) => panic!("{id} is new"),
         Entered::Known(reader) => reader,
     }
@@ -52,16 +56,16 @@ async fn a_repeat_joins_and_then_repeats() {
     let ((), first, second) = tokio::join!(writing, sequences(first), sequences(second));
     assert_eq!((first, second), (vec![1, 2, 3], vec![1, 2, 3]));
     assert_eq!(sequences(known(&logs, "a")).await, [1, 2, 3], "after the end");
-    assert_eq!(sequences(logs.resume(&name("a"), 2).unwrap()).await, [3]);
+    assert_eq!(sequences(logs.resume(&name("a"), &asked(0), 2).unwrap()).await, [3]);
     let other = Name { tenant: "other".into(), ..name("a") };
-    assert!(matches!(logs.enter(&other, 1).unwrap(), Entered::New(..)), "names are a tenant's own");
+    assert!(matches!(logs.enter(&other, asked(1)).unwrap(), Entered::New(..)), "names are a tenant's own");
 }
 
 #[tokio::test]
 async fn another_request_with_the_same_name_is_refused() {
     let logs = FrameLogs::new(Config::default());
     let _running = new(&logs, "a");
-    let refused = logs.enter(&name("a"), 2).map(|_| ()).unwrap_err();
+    let refused = logs.enter(&name("a"), asked(2)).map(|_| ()).unwrap_err();
     assert_eq!(refused.reason(), Reason::RequestIdReused);
 }
 
@@ -73,7 +77,7 @@ async fn what_failed_is_forgotten_and_can_be_tried_again() {
     reader.first().await.unwrap();
     let read: Vec<_> = reader.map(|frame| frame.map_err(|error| error.reason())).collect().await;
     assert_eq!((read.len(), read[1].clone().err()), (2, Some(Reason::EngineLost)));
-    assert_eq!(logs.resume(&name("a"), 1).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
+    assert_eq!(logs.resume(&name("a"), &asked(0), 1).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
     let _again = new(&logs, "a");
 }
 
@@ -86,37 +90,37 @@ async fn work_that_everybody_has_left_is_cancelled_after_its_window() {
     let writing = tokio::spawn(writer.write(async move { Ok(endless) }, Duration::from_secs(30)));
     drop(reader);
     tokio::time::sleep(Duration::from_secs(29)).await;
-    let mut taken_up = logs.resume(&name("a"), 0).unwrap();
+    let mut taken_up = logs.resume(&name("a"), &asked(0), 0).unwrap();
     assert_eq!(taken_up.next().await.unwrap().unwrap().sequence, 1);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!writing.is_finished(), "somebody reads");
     drop(taken_up);
     tokio::time::sleep(Duration::from_secs(31)).await;
     writing.await.unwrap();
-    assert_eq!(logs.resume(&name("a"), 0).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
+    assert_eq!(logs.resume(&name("a"), &asked(0), 0).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
 }
 
 #[tokio::test]
 async fn bytes_and_time_bound_what_is_kept() {
     tokio::time::pause();
-    let config = Config { max_bytes: "1KiB".parse::<ByteSize>().unwrap(), keep: Duration::from_secs(60) };
+    let config = Config { max_bytes: "2KiB".parse::<ByteSize>().unwrap(), keep: Duration::from_secs(60) };
     let logs = FrameLogs::new(config);
-    let text = "x".repeat(600);
+    let text = "x".repeat(900);
     for id in ["a", "b", "c"] {
         let (writer, _reader) = new(&logs, id);
         write(writer, vec![Ok(frame(1, &text)), Ok(end(2))]).await;
     }
     let _makes_room = new(&logs, "d");
-    assert!(logs.resume(&name("a"), 0).is_err(), "the oldest goes first");
-    assert!(logs.resume(&name("c"), 0).is_ok());
+    assert!(logs.resume(&name("a"), &asked(0), 0).is_err(), "the oldest goes first");
+    assert!(logs.resume(&name("c"), &asked(0), 0).is_ok());
     tokio::time::sleep(Duration::from_secs(61)).await;
-    assert!(logs.resume(&name("c"), 0).is_err(), "its time is over");
+    assert!(logs.resume(&name("c"), &asked(0), 0).is_err(), "its time is over");
 
     let (writer, _reader) = new(&logs, "e");
     let endless = stream::iter([Ok(frame(1, &text)), Ok(frame(2, &text))]).chain(stream::pending()).boxed();
     let writing = tokio::spawn(writer.write(async move { Ok(endless) }, Duration::ZERO));
     tokio::task::yield_now().await;
-    let refused = logs.enter(&name("f"), 1).map(|_| ()).unwrap_err();
+    let refused = logs.enter(&name("f"), asked(1)).map(|_| ()).unwrap_err();
     assert_eq!((refused.reason(), refused.retry_delay().is_some()), (Reason::Overloaded, true));
     writing.abort();
 }

@@ -132,3 +132,21 @@ async fn a_mistake_of_the_caller_is_told_and_tried_no_further() -> Result<()> {
     assert_eq!((reason(&refused)?, attempts_in(refused.metadata()).as_str()), (Reason::UnsupportedField, ""));
     fleet.stop_after(&[]).await
 }
+
+#[tokio::test]
+async fn an_extra_attempt_that_finds_nobody_is_none() -> Result<()> {
+    let failing = Member::replies("[{error: {reason: GENERATION_FAILED}}]");
+    let policy = chat("static_answer: {text: Back soon.}, hedge: {after: 0.001s}");
+    let fleet = Fleet::start(&[failing], &policy).await?;
+    for stream in [false, true] {
+        let answer = post_chat(&fleet.gateway.address, &chat_body("chat", "Hello", stream)).await?;
+        let line = answer.headers()["x-pointsman-attempts"].to_str()?;
+        assert!(line.contains("@w1 GENERATION_FAILED ") && !line.contains("ANSWERING"), "{line}");
+        assert_eq!(answer.headers()["x-pointsman-static-answer"], "true");
+        assert!(answer.text().await?.contains("Back soon."));
+    }
+    let read = connect(&fleet.gateway.address).await?.generate(say("chat", "Hello")).await?.into_inner();
+    let started = read.started.context("it says nothing of itself")?;
+    assert_eq!(told(&started.attempts), [(First, "w1", "GENERATION_FAILED")]);
+    fleet.stop_after(&[]).await
+}
