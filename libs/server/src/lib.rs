@@ -28,7 +28,7 @@ pub use config::{ConfigError, ProcessConfig, ServerConfig};
 pub use drain::Drain;
 pub use guard::{Deadline, Refused};
 pub use health::Readiness;
-pub use lifecycle::{Context, Parts, Process, RunError, Task, run};
+pub use lifecycle::{Context, Parts, Process, RunError, Task, Work, run};
 pub use listener::BodyTimeout;
 pub use metrics::Metrics;
 pub use requests::{About, Answering, Requests};

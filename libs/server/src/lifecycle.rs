@@ -58,6 +58,8 @@ pub struct Context {
     pub readiness: Readiness,
     /// Where the service says which requests it is answering.
     pub requests: Requests,
+    /// Where the service does what may outlast the connection that asked for it.
+    pub work: Work,
     /// Where the service gives what it keeps of usage.
     pub usage: Usage,
 }
@@ -68,6 +70,17 @@ pub struct Parts {
     pub router: Router,
     /// What it does beside answering.
     pub tasks: Vec<Task>,
+}
+
+/// Work that a drain waits for, beside connections. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Work(TaskTracker);
+
+impl Work {
+    /// Begins something that ends by itself, at the latest when the drain is cut.
+    pub fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(work);
+    }
 }
 
 /// Something that a service does for as long as it lives. It is dropped after the last stream has ended;
@@ -187,6 +200,7 @@ where
         metrics: Metrics::default(),
         readiness: readiness.clone(),
         requests: Requests::default(),
+        work: Work::default(),
         usage: Usage::default(),
     };
     // The one place that tells a port that was asked for as 0.
@@ -208,11 +222,12 @@ where
     spawn(&mut tasks, Task::new("operator port", operator.serve()));
     spawn(&mut tasks, operator_health);
 
+    // The drain waits for both.
+    let connections = context.work.0.clone();
     let parts = build(context).await.map_err(RunError::Build)?;
     for task in parts.tasks {
         spawn(&mut tasks, task);
     }
-    let connections = TaskTracker::new();
     let listeners =
         [Some((socket, process.origin, "listener")), mesh_socket.map(|socket| (socket, Origin::Mesh, "mesh listener"))];
     for (socket, origin, name) in listeners.into_iter().flatten() {

@@ -14,7 +14,7 @@ use pointsman_policy::{Decision, Fact, Facts, decide};
 use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{GenerateRequest, MeshContext, ResumeRequest};
 use pointsman_proto::mesh_context;
-use pointsman_server::{About, Answering, Deadline, Drain, Requests};
+use pointsman_server::{About, Answering, Deadline, Drain, Requests, Work};
 use pointsman_types::new_request_id;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -35,6 +35,7 @@ use crate::span;
 use crate::spool::Spool;
 
 pub(crate) use answer::Answer;
+use answer::Watched;
 use operation::Operation;
 
 /// What every exchange works with.
@@ -49,6 +50,7 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Metrics,
     pub(crate) policy: InForce,
     pub(crate) requests: Requests,
+    pub(crate) work: Work,
     pub(crate) spool: Spool,
     pub(crate) zone: Arc<str>,
 }
@@ -225,12 +227,13 @@ impl Gateway {
                 let gateway = Arc::clone(self);
                 let answer = async move { gateway.attempt(exchange, decided, operation, token).await };
                 // A task of its own: its reader may leave it, and others may come.
-                tokio::spawn(writer.write(answer, window.unwrap_or_default()));
+                self.work.begin(writer.write(answer, window.unwrap_or_default()));
                 Answer::kept(reader, None).await
             }
             Route::Reading(reader) => Answer::kept(reader, Some(operation)).await,
             Route::Elsewhere(peer, running) => {
                 operation.running = running;
+                let mut watched = self.watched(&exchange, &peer);
                 if exchange.after.is_some() {
                     let resume_token = token::write(peer.name(), &exchange.request.request_id);
                     let message = ResumeRequest { resume_token, after_sequence: 0 };
@@ -238,16 +241,16 @@ impl Gateway {
                     let request_digest = digest(&exchange.request);
                     let context = MeshContext { request_digest, ..forwarded(&exchange.caller) };
                     mesh_context::write(&context, request.metadata_mut());
-                    let relay = Relay::resume(&peer, request).instrument(exchange.span).await;
-                    return Answer::elsewhere(relay, operation);
+                    let relay = watched.unless_ended(Relay::resume(&peer, request)).instrument(exchange.span).await;
+                    return Answer::elsewhere(relay, operation, Some(watched));
                 }
                 let mut request = Request::new(exchange.request.into_inner());
                 mesh_context::write(&forwarded(&exchange.caller), request.metadata_mut());
                 if let Some(deadline) = exchange.deadline {
                     request.set_timeout(deadline.remaining());
                 }
-                let relay = Relay::generate(&peer, request).instrument(exchange.span).await;
-                Answer::elsewhere(relay, operation)
+                let relay = watched.unless_ended(Relay::generate(&peer, request)).instrument(exchange.span).await;
+                Answer::elsewhere(relay, operation, Some(watched))
             }
         }
     }
@@ -275,7 +278,7 @@ impl Gateway {
                 let mut request = Request::new(message);
                 mesh_context::write(&forwarded(&resume.caller), request.metadata_mut());
                 let relay = Relay::resume(peer, request).instrument(resume.span).await;
-                Answer::elsewhere(relay, operation)
+                Answer::elsewhere(relay, operation, None)
             }
             Err(error) => {
                 operation.end(error.reason().name());
@@ -336,6 +339,18 @@ impl Gateway {
                 Err(error)
             }
         }
+    }
+
+    /// Lets operators see a request that another gateway answers, and end it here.
+    fn watched(&self, exchange: &Exchange, peer: &Peer) -> Watched {
+        let answering = self.requests.enter(About {
+            request_id: exchange.request.request_id.as_str().into(),
+            trace_id: exchange.trace.clone(),
+            tenant: Arc::clone(&exchange.caller.tenant),
+            model: exchange.request.model.as_str().into(),
+        });
+        answering.asked(&Arc::from(""), peer.name());
+        Watched { ends: self.ends(&answering), answering }
     }
 
     /// Waits until the request must end, whatever its attempts do.

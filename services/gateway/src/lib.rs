@@ -110,6 +110,7 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
         metrics,
         policy,
         requests: context.requests.clone(),
+        work: context.work.clone(),
         spool,
         zone: config.zone.as_str().into(),
     });

@@ -250,6 +250,29 @@ async fn who_leaves_a_gateway_that_asks_another_stops_the_work() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_another_gateway_answers_is_listed_and_ended_where_it_came_in() -> Result<()> {
+    let peers = Peers::start(ENDLESS).await?;
+    let id = owned_by("b", &peers, "order").await?;
+    let mut client = connect(&peers.a.address).await?;
+    let mut stream = client.generate_stream(named(&id)).await?.into_inner();
+    frames(&mut stream, 3).await?;
+    let requests = pointsman(&["requests", "--operator-address", &peers.a.operator]).await?.success()?;
+    let line = requests.lines().find(|line| line.ends_with(&id)).context("it is not listed")?;
+    assert!(line.contains(" answering ") && line.contains(" b "), "{line}");
+    pointsman(&["cancel", &id, "--operator-address", &peers.a.operator]).await?.success()?;
+    let end = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => anyhow::bail!("a good end"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(reason(&end)?, Reason::CancelledByOperator);
+    peers.worker.metric_is(RUNNING, 0).await?;
+    peers.stop().await
+}
+
+#[tokio::test]
 async fn when_its_owner_is_gone_a_request_is_not_generated_again() -> Result<()> {
     let mut peers = Peers::start(SLOW).await?;
     let mut a = connect(&peers.a.address).await?;

@@ -9,7 +9,7 @@ use pointsman_client::{Channel, Config, in_process, remote};
 use pointsman_engine::simulated::{self, SimulatedEngine, Timing};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
-use pointsman_server::{Context, Drain, Metrics, Readiness, Requests, Usage};
+use pointsman_server::{Context, Drain, Metrics, Readiness, Requests, Usage, Work};
 use pointsman_testkit::eventually;
 use tonic::Request;
 use tonic::service::Routes;
@@ -59,6 +59,7 @@ fn worker() -> Routes {
         metrics: Metrics::default(),
         readiness: Readiness::default(),
         requests: Requests::default(),
+        work: Work::default(),
         usage: Usage::default(),
     };
     let config = pointsman_worker::Config { slots: 1, queue: 0, ..pointsman_worker::Config::default() };

@@ -1,13 +1,15 @@
 //! The answer to a request, wherever its frames come from.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use futures::future::BoxFuture;
 use futures::stream::{Stream, StreamExt};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::fold::Fold;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, GenerateResponse};
+use pointsman_server::Answering;
 
 use super::operation::{FINISHED, Operation};
 use crate::attempt::Attempts;
@@ -20,6 +22,25 @@ pub(crate) struct Answer {
     frames: Frames,
     /// `None`: whoever writes the frames has it, or it has ended.
     operation: Option<Operation>,
+    /// Of an answer that comes from elsewhere: attempts of one's own see to it themselves.
+    watched: Option<Watched>,
+}
+
+/// A request that operators see here, and that ends when they or the drain say so.
+pub(super) struct Watched {
+    pub(super) answering: Answering,
+    pub(super) ends: BoxFuture<'static, Error>,
+}
+
+impl Watched {
+    /// Waits for something, unless the request ends before.
+    pub(super) async fn unless_ended<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            error = &mut self.ends => Err(error),
+        }
+    }
 }
 
 enum Frames {
@@ -31,25 +52,33 @@ enum Frames {
 impl Answer {
     /// The answer of attempts whose first piece is there.
     pub(super) fn own(attempts: Box<Attempts>, operation: Operation) -> Self {
-        Self { frames: Frames::Own(attempts), operation: Some(operation) }
+        Self { frames: Frames::Own(attempts), operation: Some(operation), watched: None }
     }
 
     pub(super) async fn kept(mut reader: Reader, operation: Option<Operation>) -> Result<Self, Error> {
         let first = reader.first().await;
-        Self::begun(first.map(|()| Frames::Kept(reader)), operation)
+        Self::begun(first.map(|()| Frames::Kept(reader)), operation, None)
     }
 
-    pub(super) fn elsewhere(relay: Result<Relay, Error>, operation: Operation) -> Result<Self, Error> {
-        Self::begun(relay.map(|relay| Frames::Elsewhere(Box::new(relay))), Some(operation))
+    pub(super) fn elsewhere(
+        relay: Result<Relay, Error>,
+        operation: Operation,
+        watched: Option<Watched>,
+    ) -> Result<Self, Error> {
+        Self::begun(relay.map(|relay| Frames::Elsewhere(Box::new(relay))), Some(operation), watched)
     }
 
-    fn begun(frames: Result<Frames, Error>, mut operation: Option<Operation>) -> Result<Self, Error> {
+    fn begun(
+        frames: Result<Frames, Error>,
+        mut operation: Option<Operation>,
+        watched: Option<Watched>,
+    ) -> Result<Self, Error> {
         match (&frames, &mut operation) {
             (Ok(_), Some(operation)) => operation.first_chunk(),
             (Err(error), Some(operation)) => operation.end(error.reason().name()),
             (_, None) => {}
         }
-        Ok(Self { frames: frames?, operation })
+        Ok(Self { frames: frames?, operation, watched })
     }
 
     /// Whether another gateway has it from before; of one's own the origins say it.
@@ -90,7 +119,13 @@ impl Stream for Answer {
             Frames::Kept(reader) => reader.poll_next_unpin(context),
             Frames::Elsewhere(relay) => relay.poll_next_unpin(context),
         };
-        let Poll::Ready(next) = next else { return Poll::Pending };
+        let next = match (next, &mut this.watched) {
+            (Poll::Pending, Some(watched)) => ready!(watched.ends.as_mut().poll(context).map(|error| Some(Err(error)))),
+            (next, _) => ready!(next),
+        };
+        if let (Some(Ok(Frame { body: Some(Body::Delta(_)), .. })), Some(watched)) = (&next, &this.watched) {
+            watched.answering.piece();
+        }
         let Some(operation) = &mut this.operation else { return Poll::Ready(next) };
         match &next {
             Some(Ok(Frame { body: Some(Body::Usage(usage)), .. })) => span::usage(&operation.span, usage),
