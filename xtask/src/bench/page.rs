@@ -88,8 +88,10 @@ fn gateway(page: &mut String, figures: &Value) -> Result<()> {
     page.push_str(
         "\nHeld against the goals: 43 µs for a plain request over the OpenAI surface, and two thirds of that over gRPC, are not\n\
          reached. By instructions (callgrind), of a plain request about a fifth is spans and their attributes and more than a\n\
-         quarter copying and allocating; the rest is mostly HTTP on both sides. Over gRPC each caller of\n\
-         the driver has a connection of its own with one call at a time, the dearest way to use HTTP/2.\n",
+         quarter copying and allocating; the rest is mostly HTTP on both sides. Over gRPC a caller with a connection of its own\n\
+         and one call at a time uses HTTP/2 in its dearest way; the lines with one connection are how programs use it.\n\
+         Figures of different days are not comparable: the machine is a virtual one, and the same binary took 54 µs for a plain\n\
+         request on one day and 137 µs on another. The rivals below ran on the day of their own line.\n",
     );
     let memory = &figures["memory"];
     write!(
