@@ -48,6 +48,11 @@ pub fn load(text: &str) -> Result<CompiledPolicy, Vec<Mistake>> {
 }
 
 fn read(text: &str) -> Result<Policy, Mistake> {
+    if text.trim().is_empty() {
+        // As a file is for a moment while it is written: that is no wish to have no policy.
+        let message = "is empty; a policy that says nothing is written `{}`".to_owned();
+        return Err(Mistake { line: 1, column: 1, message });
+    }
     if text.len() > LIMIT {
         return Err(Mistake { line: 1, column: 1, message: format!("has more than {LIMIT} bytes") });
     }

@@ -3,15 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 /// Returns a loopback address whose port was free a moment ago.
 ///
-/// The system hands out such ports in turn, so that another program gets the same one is unlikely, not
-/// impossible: where a program can listen on port 0 and tell which one it got, that is better.
+/// That another program gets the same one is unlikely (see [`free_ports`]), not impossible: where a program can
+/// listen on port 0 and tell which one it got, that is better.
 pub fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("binding a loopback port")?;
-    listener.local_addr().context("asking for the bound port")
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_ports(&[0])?)))
 }
 
 /// Returns a loopback port that was free a moment ago; see [`free_address`].

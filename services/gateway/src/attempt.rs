@@ -290,7 +290,7 @@ impl Attempts {
         let mut message = self.order.request.clone();
         message.model = target.to_owned();
         let mut context = self.order.context.clone();
-        context.attempt_id = record::attempt_id(&message.request_id, number);
+        context.attempt_id = record::attempt_id(&self.order.decision, number);
         let mut request = Request::new(message);
         mesh_context::write(&context, request.metadata_mut());
         if let Some(deadline) = self.order.deadline {

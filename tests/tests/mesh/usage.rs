@@ -79,7 +79,7 @@ async fn each_attempt_is_recorded_and_taken_once() -> Result<()> {
     for record in &records {
         assert_eq!((&record["tenant"], &record["model"]), (&Value::from("local"), &Value::from("simulated")));
         let attempt = record["attemptId"].as_str().context("no attempt id")?;
-        assert_eq!(attempt, format!("{}-1", record["requestId"].as_str().context("no request id")?));
+        assert_eq!(attempt, format!("{}-1", record["decisionId"].as_str().context("no decision id")?));
         let pieces: u64 = record["pieces"].as_str().context("no pieces")?.parse()?;
         assert!(pieces >= 2, "{record}");
     }

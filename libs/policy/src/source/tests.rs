@@ -32,11 +32,13 @@ fn what_is_right_is_taken() {
     check(&rule("max_attempts: 2\nallowed_zones: [north]\nsticky_by: request.session"), &[]);
     check(&rule("timeouts: {firstToken: 1.5s}\nstaticAnswer: {text: Sorry., causes: [CAUSE_SATURATED]}"), &[]);
     check(r#"{"virtualModels": [{"name": "a", "rules": [{"name": "b", "targets": [{"target": "c"}]}]}]}"#, &[]);
-    check("", &[]);
+    check("{}", &[]);
 }
 
 #[test]
 fn a_mistake_of_form_has_its_place() {
+    check("", &["1:1: "]);
+    check(" \n", &["1:1: "]);
     check("virtual_models: [", &["1:"]);
     check("virtual_models:\n  - name: 'chat\n", &["3:1: "]);
     check("virtual_models: []\nretry_budget: [}\n", &["2:"]);

@@ -4,7 +4,7 @@
 /// stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UsageRecord {
-    /// The attempt: `{request_id}-{number}`. A record that was read twice is told by it.
+    /// The attempt: `{decision_id}-{number}`, from 1. Unique, and the same where a record is read twice.
     #[prost(string, tag = "1")]
     pub attempt_id: ::prost::alloc::string::String,
     /// The request.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
+use pointsman_policy::Decision;
 use pointsman_proto::inference::v1::{Attempt, AttemptKind};
 use pointsman_proto::ledger::v1::UsageRecord;
 use tokio::time::Instant;
@@ -103,7 +104,7 @@ impl Record {
     pub(super) fn usage(&self, number: Number, order: &Order, call: &Call) -> UsageRecord {
         let (context, decision) = (&order.context, &order.decision);
         UsageRecord {
-            attempt_id: attempt_id(&order.request.request_id, number),
+            attempt_id: attempt_id(decision, number),
             request_id: order.request.request_id.clone(),
             tenant: context.tenant.clone(),
             key: context.key.clone(),
@@ -119,9 +120,9 @@ impl Record {
     }
 }
 
-/// Names an attempt: `{request_id}-{number}`, from 1.
-pub(super) fn attempt_id(request_id: &str, number: Number) -> String {
-    format!("{request_id}-{}", number + 1)
+/// Names an attempt: `{decision id}-{number}`, from 1. Not by the request's id, which its caller may give again.
+pub(super) fn attempt_id(decision: &Decision, number: Number) -> String {
+    format!("{}-{}", decision.id(), number + 1)
 }
 
 impl Outcome {

@@ -18,7 +18,7 @@ use http_body_util::LengthLimitError;
 use pointsman_dialects::openai::{
     ChatRequest, ModelEntry, parse_chat, render_chat, render_error, render_model, render_models,
 };
-use pointsman_errors::{Error, Reason};
+use pointsman_errors::{Error, Fault, Reason};
 use pointsman_proto::metadata::{REASON, RESUME_WINDOW, STATIC_ANSWER};
 use pointsman_server::{BodyTimeout, Refused};
 use pointsman_telemetry::propagation;
@@ -256,6 +256,10 @@ fn error_response(error: &Error, named: &Named) -> Response {
     let mut response = json_response(status, body, named);
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(error.reason().name()));
+    // What OpenAI's libraries look at before they try again by themselves: they would for 409 and 5xx.
+    if error.reason().fault() == Fault::Caller || error.reason() == Reason::CancelledByOperator {
+        headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
+    }
     if let Some(delay) = error.retry_delay() {
         // Whole seconds, never 0: that would ask for an immediate retry.
         headers.insert(RETRY_AFTER, HeaderValue::from(delay.as_secs_f64().ceil().max(1.0) as u64));

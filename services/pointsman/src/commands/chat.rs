@@ -84,6 +84,9 @@ async fn say(mesh: &mut Mesh, options: &ChatOptions, model: &str, messages: Vec<
             }
         };
         match frame.body {
+            Some(Body::Started(started)) if started.static_answer => {
+                eprintln!("(no model answers: this is the policy's own text)");
+            }
             Some(Body::Delta(delta)) => {
                 if let Some(delta::Content::Text(text)) = delta.content {
                     write!(out, "{text}")?;
