@@ -33,7 +33,7 @@ impl<S, B, R> Service<Request<B>> for Deadline<S>
 where
     S: Service<Request<B>, Response = Response<R>, Error = Status>,
     S::Future: Send + 'static,
-    R: Body + Unpin + Send + 'static,
+    R: Body<Error = Status> + Unpin + Send + 'static,
 {
     type Response = Response<Limited<R>>;
     type Error = Status;

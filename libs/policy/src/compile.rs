@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use pointsman_proto::policy::v1 as proto;
+use pointsman_types::is_segment;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::condition::{Condition, compile_fact};
 use crate::rule::{DEFAULT_MAX_ATTEMPTS, Fallback, Rule, StaticAnswer, WeightedTarget};
 use crate::{Cause, Causes};
-use limits::{budget, is_segment, is_target, timeouts, within};
+use limits::{budget, is_target, timeouts, within};
 
 /// A policy that can be decided by.
 #[derive(Debug)]

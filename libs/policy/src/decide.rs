@@ -116,22 +116,19 @@ pub fn decide(
         caller_zones: given.caller_zones,
     };
     let needed = abilities::needed(facts.request());
-    if let Some(rules) = policy.rules(name) {
-        let rule = rules.iter().find(|rule| rule.when.holds(facts)).ok_or_else(|| {
-            let message = format!("no rule of `{name}` applies to this request: ask whoever owns the policy");
-            Error::new(Reason::NoRuleApplies, message)
-        })?;
-        decision.rule = Arc::clone(rule);
-        decision.plan(fleet, facts, needed);
-    } else {
-        let may_come = fleet.incomplete && !policy.virtual_models_only;
-        let target = fleet.find(name).filter(|_| !policy.virtual_models_only);
-        let target = target.ok_or_else(|| unknown(name, may_come))?;
-        if let Err(why) = decision.admits(target, needed) {
-            decision.rejected.push(Rejected { target: Arc::clone(&target.name), why });
-        } else {
-            decision.steps.push(Step { target: Arc::clone(target), causes: Causes::default() });
+    match find(policy, fleet, name)? {
+        Found::VirtualModel(rules) => {
+            let rule = rules.iter().find(|rule| rule.when.holds(facts)).ok_or_else(|| {
+                let message = format!("no rule of `{name}` applies to this request: ask whoever owns the policy");
+                Error::new(Reason::NoRuleApplies, message)
+            })?;
+            decision.rule = Arc::clone(rule);
+            decision.plan(fleet, facts, needed);
         }
+        Found::Target(target) => match decision.admits(target, needed) {
+            Ok(()) => decision.steps.push(Step { target: Arc::clone(target), causes: Causes::default() }),
+            Err(why) => decision.rejected.push(Rejected { target: Arc::clone(&target.name), why }),
+        },
     }
     if decision.steps.is_empty() && !decision.begins_with_static_answer() {
         return Err(decision.refusal(fleet, facts));
@@ -203,10 +200,28 @@ impl Decision {
     }
 }
 
-fn unknown(name: &str, may_come: bool) -> Error {
-    if may_come {
-        let message = format!("no instance that serves `{name}` has been reached yet; try again");
-        return Error::new(Reason::NoInstanceReady, message).retry_after(Duration::from_secs(1));
+/// What a name is that a caller uses.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// A name of the policy, with its rules.
+    VirtualModel(&'a [Arc<Rule>]),
+    /// A target of the fleet.
+    Target(&'a Arc<Target>),
+}
+
+/// Finds what a caller's name is, among what callers may name.
+pub fn find<'a>(policy: &'a CompiledPolicy, fleet: &'a Fleet, name: &str) -> Result<Found<'a>, Error> {
+    if let Some(rules) = policy.rules(name) {
+        return Ok(Found::VirtualModel(rules));
     }
-    Error::new(Reason::ModelNotFound, format!("no model `{name}` is served here; the list of models says what is"))
+    if !policy.virtual_models_only {
+        if let Some(target) = fleet.find(name) {
+            return Ok(Found::Target(target));
+        }
+        if fleet.incomplete {
+            let message = format!("no instance that serves `{name}` has been reached yet; try again");
+            return Err(Error::new(Reason::NoInstanceReady, message).retry_after(Duration::from_secs(1)));
+        }
+    }
+    Err(Error::new(Reason::ModelNotFound, format!("no model `{name}` is served here; the list of models says what is")))
 }

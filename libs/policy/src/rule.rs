@@ -93,6 +93,12 @@ impl Default for Timeouts {
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 
 impl Rule {
+    /// Returns the targets that the rule names, as it names them: those of the split, then the fallbacks.
+    pub fn target_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let split = self.targets.iter().map(|weighted| &weighted.target);
+        split.chain(self.fallbacks.iter().map(|fallback| &fallback.target))
+    }
+
     /// Makes the rule of a model or target that a caller names directly: every default.
     pub(crate) fn direct(target: &str) -> Self {
         Self {

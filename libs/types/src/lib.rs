@@ -9,7 +9,7 @@ mod tenant;
 
 pub use byte_size::{ByteSize, ParseByteSizeError};
 pub use origin::Origin;
-pub use target::{ParseTargetError, TargetName};
+pub use target::{ParseTargetError, TargetName, is_segment};
 pub use tenant::{LOCAL_TENANT, is_tenant_name};
 
 /// Makes a new request id: a UUID of version 7, which sorts by time.

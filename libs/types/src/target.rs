@@ -45,7 +45,8 @@ impl FromStr for TargetName {
     }
 }
 
-fn is_segment(text: &str) -> bool {
+/// Whether a text may name a model or a version: 1 to 63 letters, digits, `-`, `_`, `.` and `:`, all of them ASCII.
+pub fn is_segment(text: &str) -> bool {
     (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
 }
 

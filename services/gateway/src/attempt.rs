@@ -304,7 +304,8 @@ impl Attempts {
         let call = self.calls[number].take();
         self.held.retain(|(of, _)| *of != number);
         let (Some(record), Some(call)) = (self.trail.end(number, outcome), call) else { return };
-        span::attempt_ended(&call.span, outcome.name(), matches!(outcome, Outcome::Failed(_)));
+        let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped(_));
+        span::attempt_ended(&call.span, outcome.name(), failed);
         verdict::give(&call.instance, outcome, self.means.fleet.now());
         let record = record.usage(number, &self.order, &call);
         // Says itself what is wrong, once: an answer that was admitted is not lost for it.

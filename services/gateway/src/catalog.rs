@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use pointsman_errors::{Error, Reason};
-use pointsman_policy::{CompiledPolicy, Fleet, Rule};
+use pointsman_errors::Error;
+use pointsman_policy::{CompiledPolicy, Fleet, decide};
 use pointsman_proto::inference::v1::TargetDescription;
 
 use crate::exchange::Gateway;
@@ -19,9 +19,7 @@ impl Gateway {
     /// Fails unless callers may use this name.
     pub(crate) fn resolve(&self, name: &str) -> Result<(), Error> {
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        let is_known = policy.rules(name).is_some() || (!policy.virtual_models_only && view.fleet.find(name).is_some());
-        let message = || format!("no model `{name}` is served here; the list of models says what is");
-        if is_known { Ok(()) } else { Err(Error::new(Reason::ModelNotFound, message())) }
+        decide::find(&policy, &view.fleet, name).map(|_| ())
     }
 
     /// Describes what callers may use: virtual models by their names, and the targets of the fleet.
@@ -35,14 +33,10 @@ impl Gateway {
 
 /// A virtual model can do what any of its targets can: who cannot is not asked.
 fn describe_virtual(name: &str, policy: &CompiledPolicy, fleet: &Fleet) -> TargetDescription {
-    let names = |rule: &Rule| -> Vec<_> {
-        let split = rule.targets.iter().map(|weighted| weighted.target.clone());
-        split.chain(rule.fallbacks.iter().map(|fallback| fallback.target.clone())).collect()
-    };
-    let names = policy.rules(name).into_iter().flatten().flat_map(|rule| names(rule));
+    let names = policy.rules(name).into_iter().flatten().flat_map(|rule| rule.target_names());
     let mut description = TargetDescription { target: name.to_owned(), ..TargetDescription::default() };
     let mut abilities = BTreeSet::new();
-    for target in names.filter_map(|name| fleet.find(&name).cloned()) {
+    for target in names.filter_map(|name| fleet.find(name)) {
         abilities.extend(target.description.abilities.iter().copied());
         description.context_tokens = description.context_tokens.max(target.description.context_tokens);
     }

@@ -3,16 +3,12 @@
 use std::time::Duration;
 
 use pointsman_proto::policy::v1 as proto;
-use pointsman_types::TargetName;
+use pointsman_types::{TargetName, is_segment};
 
 use super::{Budget, Problems};
 use crate::rule::Timeouts;
 
 pub(super) const NO_TARGET: &str = "must be `models/{model}/versions/{version}`, or a model's name";
-
-pub(super) fn is_segment(text: &str) -> bool {
-    (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
-}
 
 pub(super) fn is_target(text: &str) -> bool {
     is_segment(text) || text.parse::<TargetName>().is_ok()

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow};
 use pointsman_policy::decide::Circumstances;
-use pointsman_policy::{Cause, CompiledPolicy, Decision, Facts, Fleet, Rule, decide};
+use pointsman_policy::{Cause, CompiledPolicy, Decision, Facts, Fleet, decide};
 use pointsman_proto::inference::v1::{Ability, GenerateRequest, TargetDescription};
 use pointsman_proto::json;
 
@@ -40,7 +40,7 @@ fn assumed(policy: &CompiledPolicy, request: &GenerateRequest) -> Fleet {
         fleet.add(&TargetDescription { target, abilities, ..TargetDescription::default() }, zone);
     };
     for rule in policy.virtual_models().filter_map(|name| policy.rules(name)).flatten() {
-        for name in names(rule) {
+        for name in rule.target_names() {
             add(name, "");
             rule.allowed_zones.iter().for_each(|zone| add(name, zone));
         }
@@ -49,11 +49,6 @@ fn assumed(policy: &CompiledPolicy, request: &GenerateRequest) -> Fleet {
         add(&request.model, "");
     }
     fleet
-}
-
-fn names(rule: &Rule) -> impl Iterator<Item = &str> {
-    let split = rule.targets.iter().map(|weighted| &*weighted.target);
-    split.chain(rule.fallbacks.iter().map(|fallback| &*fallback.target))
 }
 
 fn render<E: std::fmt::Display>(policy: &CompiledPolicy, facts: &Facts<'_>, decision: &Result<Decision, E>) -> String {
