@@ -1,6 +1,6 @@
 //! The mesh on this machine without containers: two gateways, three workers and a receiver of their spans, each a
 //! process that goes on when the command has ended. What they are configured with stands in `deploy/config/mesh`;
-//! what they write, and who they are, below the build folder.
+//! what they write, and who they are, below the build folder. Usage records stay there from one mesh to the next.
 //!
 //! Processes are told from others by `/proc`, so this is for Linux.
 
@@ -74,7 +74,7 @@ pub fn run(action: &Action) -> Result<()> {
     }
 }
 
-/// Where logs, spans and the state lie.
+/// Where logs, spans, usage records and the state lie.
 fn folder() -> PathBuf {
     crate::target_dir().join("mesh")
 }

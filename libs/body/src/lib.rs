@@ -12,6 +12,8 @@ use std::task::{Context, Poll, Waker};
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
 /// A body, and what is told in its place when its end has come: `T`, once.
 #[derive(Debug)]
 pub struct Timed<B, T> {
@@ -43,7 +45,7 @@ where
         &self,
         context: &mut Context<'_>,
         last: impl FnOnce(T) -> Result<Frame<B::Data>, B::Error>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Polled<B> {
         let mut state = lock(&self.state);
         if let State::Running { inner, waker } = &mut *state {
             let polled = Pin::new(inner).poll_frame(context);

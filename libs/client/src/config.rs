@@ -32,7 +32,7 @@ impl Default for Config {
     }
 }
 
-/// As many as have their windows within one of a connection (see [`crate::STREAM_WINDOW`]).
+/// As many as have their windows within one of a connection (see `remote.rs`).
 const MOST_IN_FLIGHT: usize = 32_768;
 
 impl Config {

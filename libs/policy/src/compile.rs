@@ -1,6 +1,6 @@
 //! A policy, checked for meaning and made quick to look things up in.
 
-mod limits;
+pub(crate) mod limits;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +51,8 @@ pub struct Problem {
     pub offset: Option<usize>,
     /// What is wrong, and what to write instead.
     pub message: String,
+    /// The other field that this one cannot stand beside.
+    pub(crate) beside: Option<String>,
 }
 
 impl CompiledPolicy {
@@ -87,9 +89,10 @@ impl Default for Budget {
 pub fn compile(policy: &proto::Policy) -> Result<CompiledPolicy, Vec<Problem>> {
     let mut problems = Problems::default();
     problems.require(policy.virtual_models.len() <= 1024, "virtual_models", "there may be at most 1,024");
-    problems.require(
-        !policy.virtual_models_only || !policy.virtual_models.is_empty(),
+    problems.contradicts(
+        policy.virtual_models_only && policy.virtual_models.is_empty(),
         "virtual_models_only",
+        "virtual_models",
         "leaves callers nothing, without virtual models",
     );
     let mut virtual_models = BTreeMap::new();
@@ -131,13 +134,25 @@ impl Problems {
     const LIMIT: usize = 100;
 
     fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.push(Problem { path: path.into(), offset: None, message: message.into() });
+        self.push(Problem { path: path.into(), offset: None, message: message.into(), beside: None });
     }
 
     fn require(&mut self, kept: bool, path: impl Into<String>, message: &str) {
         if !kept {
             self.add(path, message);
         }
+    }
+
+    /// Adds what is wrong with a field only because of what another one says.
+    fn contradicts(&mut self, wrong: bool, path: impl Into<String>, beside: impl Into<String>, message: &str) {
+        if wrong {
+            let beside = Some(beside.into());
+            self.push(Problem { path: path.into(), offset: None, message: message.to_owned(), beside });
+        }
+    }
+
+    fn add_in_text(&mut self, path: &str, offset: usize, message: String) {
+        self.push(Problem { path: path.to_owned(), offset: Some(offset), message, beside: None });
     }
 
     fn push(&mut self, problem: Problem) {
@@ -158,7 +173,7 @@ fn compile_rules(model: &proto::VirtualModel, at: &str, problems: &mut Problems)
             format!("{at}.name"),
             "must be 1 to 63 letters, digits, `-`, `_`, `.` and `:`, and unlike the others",
         );
-        let when = compile_condition(&rule.when, &format!("{at}.when"), &rules, problems);
+        let when = compile_condition(&rule.when, &at, &rules, problems);
         rules.push(Arc::new(compile_rule(rule, when, &at, problems)));
     }
     rules
@@ -166,20 +181,24 @@ fn compile_rules(model: &proto::VirtualModel, at: &str, problems: &mut Problems)
 
 /// Compiles a condition, and proves that it can hold behind the rules before it.
 fn compile_condition(text: &str, at: &str, before: &[Arc<Rule>], problems: &mut Problems) -> Condition {
+    let path = format!("{at}.when");
     match Condition::compile(text) {
         Ok(when) => {
             let before: Vec<&Condition> = before.iter().map(|rule| &rule.when).collect();
             // Where the field is absent, its rule's own place is the nearest.
             if !when.can_hold(&[]) {
-                problems.add(at, "no request can meet this condition");
-            } else if !when.can_hold(&before) {
-                problems.add(at, "the rules before this one take every request that it could apply to");
+                problems.add(path, "no request can meet this condition");
+            } else {
+                let is_taken = !when.can_hold(&before);
+                let rules = at.rsplit_once('[').map_or(at, |(rules, _)| rules);
+                let message = "the rules before this one take every request that it could apply to";
+                problems.contradicts(is_taken, path, rules, message);
             }
             when
         }
         Err(mistakes) => {
             for mistake in mistakes {
-                problems.push(Problem { path: at.to_owned(), offset: Some(mistake.offset), message: mistake.message });
+                problems.add_in_text(&path, mistake.offset, mistake.message);
             }
             // Not `always`, which would make the rules behind it look as if nothing reached them.
             Condition::never()
@@ -191,7 +210,8 @@ fn compile_rule(rule: &proto::Rule, when: Condition, at: &str, problems: &mut Pr
     let targets = compile_targets(rule, at, problems);
     let fallbacks = compile_fallbacks(rule, at, problems);
     let max_attempts = rule.max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS);
-    problems.require((1..=16).contains(&max_attempts), format!("{at}.max_attempts"), "must be 1 to 16");
+    let allowed = limits::MAX_ATTEMPTS.contains(&max_attempts);
+    problems.require(allowed, format!("{at}.max_attempts"), &limits::must_be("max_attempts"));
     let one_attempt = max_attempts == 1;
     problems.require(
         !one_attempt || rule.fallbacks.is_empty(),
@@ -205,13 +225,15 @@ fn compile_rule(rule: &proto::Rule, when: Condition, at: &str, problems: &mut Pr
     });
     let timeouts = timeouts(rule.timeouts.as_ref(), &format!("{at}.timeouts"), problems);
     let comes = hedge_after.is_none_or(|after| after < timeouts.first_token);
-    problems.require(comes, format!("{at}.hedge.after"), "never happens: `timeouts.first_token` is not longer");
+    problems.contradicts(
+        !comes,
+        format!("{at}.hedge.after"),
+        format!("{at}.timeouts.first_token"),
+        "never happens: `timeouts.first_token` is not longer",
+    );
     let sticky_by = (!rule.sticky_by.is_empty()).then(|| compile_fact(&rule.sticky_by)).and_then(|fact| {
-        let path = || format!("{at}.sticky_by");
-        fact.map_err(|mistake| {
-            problems.push(Problem { path: path(), offset: Some(mistake.offset), message: mistake.message });
-        })
-        .ok()
+        let path = format!("{at}.sticky_by");
+        fact.map_err(|mistake| problems.add_in_text(&path, mistake.offset, mistake.message)).ok()
     });
     for (index, zone) in rule.allowed_zones.iter().enumerate() {
         problems.require(!zone.is_empty(), format!("{at}.allowed_zones[{index}]"), "must not be empty");
@@ -239,8 +261,9 @@ fn compile_targets(rule: &proto::Rule, at: &str, problems: &mut Problems) -> Vec
         problems.require(is_target(&target.target), format!("{at}.target"), limits::NO_TARGET);
         problems.require(seen.insert(&target.target), format!("{at}.target"), "is there twice");
         let weight = target.weight.unwrap_or(1);
-        let allowed = (1..=1_000_000).contains(&weight);
-        problems.require(allowed, format!("{at}.weight"), "must be 1 to 1,000,000; leave the target out instead of 0");
+        let allowed = limits::WEIGHT.contains(&weight);
+        let message = format!("{}; leave the target out instead of 0", limits::must_be("weight"));
+        problems.require(allowed, format!("{at}.weight"), &message);
         targets.push(WeightedTarget::new(&target.target, weight));
     }
     targets

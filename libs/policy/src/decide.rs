@@ -1,7 +1,10 @@
 //! One decision: constraints → rule → split → ordered targets.
 
 mod split;
+#[cfg(test)]
+mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -76,7 +79,7 @@ impl Rejection {
 impl Decision {
     /// Returns the decision's id: 16 hexadecimal digits.
     pub fn id(&self) -> String {
-        format!("{:016x}", self.seed)
+        id(self.seed)
     }
 
     /// Whether the request may run in this zone.
@@ -95,6 +98,17 @@ pub struct Circumstances {
     pub time: SystemTime,
     /// Chance: 64 random bits.
     pub seed: u64,
+}
+
+impl Circumstances {
+    /// Returns the id of the decision that is made from these, be it a refusal.
+    pub fn id(&self) -> String {
+        id(self.seed)
+    }
+}
+
+fn id(seed: u64) -> String {
+    format!("{seed:016x}")
 }
 
 /// Decides where a request may go. The same arguments give the same decision.
@@ -192,11 +206,46 @@ impl Decision {
             return Error::unsupported(abilities::lacking(facts.request(), &target.description.abilities));
         }
         if rejected(Rejection::ZoneNotAllowed).is_some() {
-            let message = format!("`{name}` has no instance in a zone where this request may run");
-            return Error::new(Reason::NoTargetAllowed, message);
+            return Error::new(Reason::NoTargetAllowed, self.walled(fleet, name));
         }
-        let message = format!("no instance that serves `{name}` has been reached; try again");
+        // What is left is unknown to the fleet, or there would be a step.
+        let unknown = listed(self.rejected.iter().map(|rejected| &*rejected.target));
+        let message = if fleet.incomplete {
+            format!("`{name}` leads to {unknown}, which no instance serves that was reached so far; try again")
+        } else {
+            format!("`{name}` leads to {unknown}, which no instance serves: ask whoever owns the policy, or try again")
+        };
         Error::new(Reason::NoInstanceReady, message).retry_after(Duration::from_secs(1))
+    }
+
+    /// Says where the request may run, and where it could.
+    fn walled(&self, fleet: &Fleet, name: &str) -> String {
+        let by_policy = self.rule.allowed_zones.iter().map(|zone| &**zone);
+        let by_caller = self.caller_zones.iter().map(|zone| &**zone);
+        let either = by_policy.clone().chain(by_caller.clone());
+        let allowed: Vec<&str> = either.filter(|zone| self.allows_zone(zone)).collect();
+        let may = if allowed.is_empty() {
+            let (policy, caller) = (listed(by_policy), listed(by_caller));
+            format!("the policy allows {policy} and whoever sent it {caller}, which have no zone in common")
+        } else {
+            format!("it may run in {}", listed(allowed))
+        };
+        let outside = self.rejected.iter().filter(|rejected| rejected.why == Rejection::ZoneNotAllowed);
+        let zones = outside.filter_map(|rejected| fleet.find(&rejected.target)).flat_map(|target| &target.zones);
+        let there = listed(zones.map(|zone| &**zone));
+        format!("`{name}` has no instance where this request may run: {may}; there are instances in {there}")
+    }
+}
+
+/// Names of targets or zones, each once and in the order of the alphabet.
+fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: BTreeSet<&str> = names.into_iter().collect();
+    let quoted = |name: &str| if name.is_empty() { "no named zone".to_owned() } else { format!("`{name}`") };
+    let mut names: Vec<String> = names.into_iter().map(quoted).collect();
+    match names.pop() {
+        Some(last) if names.is_empty() => last,
+        Some(last) => format!("{} and {last}", names.join(", ")),
+        None => "none".to_owned(),
     }
 }
 

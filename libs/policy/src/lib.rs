@@ -20,11 +20,15 @@ pub mod source;
 
 mod cause;
 mod hash;
+mod near;
+mod unserved;
 
 pub use cause::{Cause, Causes, cause_of};
 pub use compile::{CompiledPolicy, compile};
 pub use decide::{Decision, decide};
 pub use facts::{Fact, Facts};
 pub use fleet::Fleet;
+pub use near::nearest;
 pub use pick::{Candidate, pick};
 pub use rule::Rule;
+pub use unserved::Unserved;

@@ -27,7 +27,8 @@ pub fn write<M: Message, S: Serializer>(name: &str, message: &M, to: S) -> Resul
     dynamic.serialize(to)
 }
 
-fn descriptor(name: &str) -> Option<MessageDescriptor> {
+/// Describes a message: its fields, and what kind of value each of them has.
+pub fn descriptor(name: &str) -> Option<MessageDescriptor> {
     DESCRIPTORS.as_ref()?.get_message_by_name(name)
 }
 

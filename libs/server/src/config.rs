@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pointsman_tls::ServerTls;
 use pointsman_types::ByteSize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::web::CorsConfig;
 
 /// Longer is a mistake of units.
 const LONGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -35,12 +38,20 @@ pub struct ServerConfig {
     /// Where a gateway listens for other gateways, its `gateway.peers` among them: what they say of a request is
     /// believed. Default: nowhere.
     pub mesh_listen: Option<SocketAddr>,
+    /// The certificate that `listen` shows. Read again when the files change. Default: none, and the listener speaks
+    /// plain text.
+    pub tls: Option<ServerTls>,
+    /// The same for `mesh_listen`.
+    pub mesh_tls: Option<ServerTls>,
     /// The name of this instance, unique in the mesh. Default: the service and eight random hex digits.
     pub instance: Option<String>,
     /// Allows callers' keys to travel without TLS on a listener that is not loopback. Default false.
     pub plaintext: bool,
-    /// Who may call a mesh listener that is not loopback. Default `loopback`: such a listener is refused.
+    /// Who may call a mesh listener that is not loopback and asks for no certificates of clients
+    /// (`client_ca`). Default `loopback`: such a listener is refused.
     pub peers: Peers,
+    /// Which pages may call the service from a browser.
+    pub cors: CorsConfig,
     /// The largest request body. Default 32MiB.
     pub max_request_size: ByteSize,
     /// Limits of a connection.
@@ -58,9 +69,12 @@ impl Default for ServerConfig {
             listen: None,
             operator_listen: None,
             mesh_listen: None,
+            tls: None,
+            mesh_tls: None,
             instance: None,
             plaintext: false,
             peers: Peers::default(),
+            cors: CorsConfig::default(),
             max_request_size: ByteSize::mebibytes(32),
             connection: ConnectionConfig::default(),
             shutdown_grace: Duration::from_secs(30),
@@ -92,6 +106,9 @@ pub struct ConnectionConfig {
     pub max_age: Duration,
     /// Calls that run on one HTTP/2 connection at the same time. Default 1,024.
     pub max_streams: u32,
+    /// How long the TLS handshake of a new connection may take. Default 10s.
+    #[serde(with = "humantime_serde")]
+    pub handshake_timeout: Duration,
     /// How long a new connection may take until it is clear whether it speaks HTTP/1.1 or HTTP/2. Default 10s.
     #[serde(with = "humantime_serde")]
     pub first_byte_timeout: Duration,
@@ -121,6 +138,7 @@ impl Default for ConnectionConfig {
             max_connections: 10_000,
             max_age: Duration::from_secs(30 * 60),
             max_streams: 1024,
+            handshake_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
@@ -142,6 +160,7 @@ impl ConnectionConfig {
         }
         for (field, value) in [
             ("max_age", self.max_age),
+            ("handshake_timeout", self.handshake_timeout),
             ("first_byte_timeout", self.first_byte_timeout),
             ("header_read_timeout", self.header_read_timeout),
             ("body_timeout", self.body_timeout),
@@ -169,7 +188,25 @@ impl ProcessConfig {
             problems.push("server.shutdown_grace: must be longer than 0s, and at most 24h".to_owned());
         }
         problems.extend(server.connection.problems());
+        problems.extend(server.cors.problems());
+        for (section, tls) in [("server.tls", &server.tls), ("server.mesh_tls", &server.mesh_tls)] {
+            problems.extend(tls.iter().flat_map(|tls| tls.problems(section)));
+        }
+        if server.mesh_tls.is_some() && server.mesh_listen.is_none() {
+            problems.push(
+                "server.mesh_tls: is for server.mesh_listen, which is not there; `server.listen` has `server.tls`"
+                    .to_owned(),
+            );
+        }
         problems
+    }
+}
+
+impl ServerConfig {
+    /// Returns what a process can run with, though its users will not be glad of it.
+    pub fn warnings(&self) -> Vec<String> {
+        let sections = [("server.tls", &self.tls), ("server.mesh_tls", &self.mesh_tls)];
+        sections.into_iter().flat_map(|(section, tls)| tls.iter().flat_map(|tls| tls.warnings(section))).collect()
     }
 }
 
@@ -195,6 +232,16 @@ pub enum ConfigError {
     /// Values are wrong; all of them are listed.
     #[error("the configuration has mistakes:\n  {}", .0.join("\n  "))]
     Invalid(Vec<String>),
+    /// The text of a file that is no configuration is wrong; all mistakes are listed.
+    #[error("{what} {} has mistakes:\n  {}", .path.display(), .mistakes.join("\n  "))]
+    InvalidFile {
+        /// What the file is, such as `the policy file`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        mistakes: Vec<String>,
+    },
 }
 
 /// Reads a YAML file. Unknown keys are mistakes.

@@ -23,6 +23,7 @@ mod operator;
 mod requests;
 mod surface;
 mod usage;
+mod web;
 
 pub use config::{ConfigError, ProcessConfig, ServerConfig};
 pub use drain::Drain;
@@ -31,6 +32,8 @@ pub use health::Readiness;
 pub use lifecycle::{Context, Parts, Process, RunError, Task, Work, run};
 pub use listener::BodyTimeout;
 pub use metrics::Metrics;
+pub use pointsman_tls::FileWatch;
 pub use requests::{About, Answering, Requests};
 pub use surface::{Surface, surface};
 pub use usage::{Usage, UsageBatch, UsageSource};
+pub use web::CorsConfig;

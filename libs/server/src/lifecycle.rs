@@ -5,11 +5,14 @@ mod signals;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use axum::Router;
 use futures::future::{BoxFuture, FutureExt};
 use pointsman_telemetry::{Identity, Telemetry};
+use pointsman_tls::{Acceptor, ServerTls, TlsError};
 use pointsman_types::Origin;
+use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -18,7 +21,8 @@ use tokio_util::task::TaskTracker;
 use self::shutdown::Shutdown;
 use self::signals::Signals;
 use crate::config::ProcessConfig;
-use crate::listener::Listener;
+use crate::listener::{Listener, Security};
+use crate::web::Cors;
 use crate::{Drain, Metrics, Readiness, Requests, Usage, operator};
 
 /// Exit status after a second signal, as a shell reports an interrupt.
@@ -111,6 +115,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificates were right when the configuration was checked, and are not any more.
+    #[error("the certificates of a listener cannot be used")]
+    Certificates(#[source] TlsError),
     /// Signals cannot be received.
     #[error("cannot receive signals")]
     Signals(#[source] std::io::Error),
@@ -206,8 +213,14 @@ where
     // The one place that tells a port that was asked for as 0.
     let mesh = mesh_socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(tracing::field::display);
     tracing::info!(address = %context.address, operator = %context.operator_address, mesh, "listening");
-    let config = process.config.server.connection;
+    let server = process.config.server;
+    let config = server.connection;
     let mut tasks = JoinSet::new();
+    let failed = Counter::default();
+    let help = "TLS handshakes that failed";
+    let failed = context.metrics.register("server_failed_handshakes", help, None, failed);
+    let tls = secured(&mut tasks, "server.tls", server.tls.as_ref(), &failed)?;
+    let mesh_tls = secured(&mut tasks, "server.mesh_tls", server.mesh_tls.as_ref(), &failed)?;
     // The operator port has a drain of its own that never begins: it answers to the end.
     let operator_drain = Drain::default();
     let (operator, operator_health) = operator::router(&context, telemetry.recent().clone(), &operator_drain);
@@ -215,6 +228,8 @@ where
         socket: operator_socket,
         router: operator,
         origin: Origin::Public,
+        tls: None,
+        cors: None,
         config,
         drain: operator_drain,
         connections: TaskTracker::new(),
@@ -228,14 +243,30 @@ where
     for task in parts.tasks {
         spawn(&mut tasks, task);
     }
-    let listeners =
-        [Some((socket, process.origin, "listener")), mesh_socket.map(|socket| (socket, Origin::Mesh, "mesh listener"))];
-    for (socket, origin, name) in listeners.into_iter().flatten() {
+    let listener = |socket, origin, tls| {
+        // Browsers have no business in the mesh.
+        let cors = (origin == Origin::Public).then(|| Arc::new(Cors::new(&server.cors)));
         let (router, drain, connections) = (parts.router.clone(), drain.clone(), connections.clone());
-        let listener = Listener { socket, router, origin, config, drain, connections };
-        spawn(&mut tasks, Task::new(name, listener.serve()));
+        Listener { socket, router, origin, tls, cors, config, drain, connections }
+    };
+    spawn(&mut tasks, Task::new("listener", listener(socket, process.origin, tls).serve()));
+    if let Some(socket) = mesh_socket {
+        spawn(&mut tasks, Task::new("mesh listener", listener(socket, Origin::Mesh, mesh_tls).serve()));
     }
     Ok(Running { drain, readiness, connections, tasks })
+}
+
+/// Reads the certificates of a listener, and begins to follow their files.
+fn secured(
+    tasks: &mut JoinSet<&'static str>,
+    section: &str,
+    tls: Option<&ServerTls>,
+    failed: &Counter,
+) -> Result<Option<Security>, RunError> {
+    let Some(tls) = tls else { return Ok(None) };
+    let acceptor = Acceptor::new(section, tls).map_err(RunError::Certificates)?;
+    spawn(tasks, Task::new("certificates", acceptor.clone().follow()));
+    Ok(Some(Security { acceptor, failed: failed.clone() }))
 }
 
 impl Running {

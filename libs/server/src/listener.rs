@@ -18,7 +18,10 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use pointsman_tls::Acceptor;
 use pointsman_types::Origin;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -29,6 +32,7 @@ use self::stream::Impatient;
 use crate::Drain;
 use crate::config::ConnectionConfig;
 use crate::guard::is_grpc;
+use crate::web::{Cors, Web, is_grpc_web};
 
 pub use self::body::BodyTimeout;
 
@@ -38,10 +42,22 @@ pub(crate) struct Listener {
     pub(crate) router: Router,
     /// Whom the socket faces.
     pub(crate) origin: Origin,
+    /// Its certificate; `None`: plain text.
+    pub(crate) tls: Option<Security>,
+    /// Which pages may call it; `None`: it is not for browsers.
+    pub(crate) cors: Option<Arc<Cors>>,
     pub(crate) config: ConnectionConfig,
     pub(crate) drain: Drain,
     /// Where its connections run. They may outlast [`Listener::serve`], to finish what they were doing.
     pub(crate) connections: TaskTracker,
+}
+
+/// How a listener secures its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Security {
+    pub(crate) acceptor: Acceptor,
+    /// Handshakes that failed.
+    pub(crate) failed: Counter,
 }
 
 impl Listener {
@@ -51,6 +67,7 @@ impl Listener {
         let _accepting = self.connections.token();
         let mut places = Places::new(self.config.max_connections);
         let builder = builder(&self.config);
+        let web = Web::new(self.router.clone(), self.cors.clone());
         loop {
             let accepted = async {
                 let place = places.take().await;
@@ -64,15 +81,18 @@ impl Listener {
             match accepted {
                 Ok((stream, _)) => {
                     let connection = Connection {
-                        stream,
-                        router: self.router.clone(),
+                        web: web.clone(),
                         origin: self.origin,
                         config: self.config,
                         drain: self.drain.clone(),
                     };
-                    let builder = builder.clone();
+                    let (builder, tls) = (builder.clone(), self.tls.clone());
+                    // A place is held from here: a handshake needs one too.
                     self.connections.spawn(async move {
-                        connection.serve(&builder).await;
+                        match tls {
+                            None => connection.serve(stream, &builder).await,
+                            Some(tls) => connection.serve_secured(stream, tls, &builder).await,
+                        }
                         drop(place);
                     });
                 }
@@ -132,27 +152,50 @@ fn builder(config: &ConnectionConfig) -> Builder<TokioExecutor> {
 
 /// A connection that was accepted.
 struct Connection {
-    stream: TcpStream,
-    router: Router,
+    web: Web,
     origin: Origin,
     config: ConnectionConfig,
     drain: Drain,
 }
 
 impl Connection {
-    /// Serves until the peer has gone, or until it is old or the drain begins and all that runs is done.
-    async fn serve(self, builder: &Builder<TokioExecutor>) {
-        let Self { stream, router, origin, config, drain } = self;
-        // Without this a stream of small frames waits 40 ms for each acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
+    /// Serves in plain text.
+    async fn serve(self, stream: TcpStream, builder: &Builder<TokioExecutor>) {
+        at_once(&stream);
+        self.speak(stream, builder).await;
+    }
+
+    /// Makes a handshake, and serves what follows. A drain does not wait for it: nothing was asked yet.
+    async fn serve_secured(self, stream: TcpStream, tls: Security, builder: &Builder<TokioExecutor>) {
+        at_once(&stream);
+        let handshake = tokio::time::timeout(self.config.handshake_timeout, tls.acceptor.accept(stream));
+        let shaken = tokio::select! {
+            biased;
+            () = self.drain.begun() => return,
+            shaken = handshake => shaken,
+        };
+        match shaken.unwrap_or_else(|late| Err(late.into())) {
+            // On the heap: a stream with its keys is large.
+            Ok(stream) => Box::pin(self.speak(stream, builder)).await,
+            Err(error) => {
+                tls.failed.inc();
+                tracing::debug!(%error, "a TLS handshake failed");
+            }
         }
-        let service = router.map_request(move |request: http::Request<Incoming>| {
-            let timely = !is_grpc(request.headers()) && !request.body().is_end_stream();
-            let mut request = request.map(|body| {
-                // A gRPC call has its deadline for that.
-                if timely { Body::new(Timely::new(body, config.body_timeout)) } else { Body::new(body) }
-            });
+    }
+
+    /// Speaks HTTP until the peer has gone, or until the connection is old or the drain begins and all that runs is done.
+    async fn speak<S>(self, stream: S, builder: &Builder<TokioExecutor>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { web, origin, config, drain } = self;
+        let service = web.map_request(move |request: http::Request<Incoming>| {
+            // A gRPC call has its deadline for that; a browser's seldom has one, and sends one message.
+            let has_deadline = is_grpc(request.headers()) && !is_grpc_web(request.headers());
+            let timely = !has_deadline && !request.body().is_end_stream();
+            let mut request = request
+                .map(|body| if timely { Body::new(Timely::new(body, config.body_timeout)) } else { Body::new(body) });
             request.extensions_mut().insert(origin);
             request
         });
@@ -180,6 +223,13 @@ impl Connection {
             // A peer that goes away in the middle of something is everyday life.
             tracing::debug!(error, "a connection ended early");
         }
+    }
+}
+
+/// Without this a stream of small frames waits 40 ms for each acknowledgement.
+fn at_once(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
 }
 

@@ -75,7 +75,7 @@ impl OperationsService for Operations {
         let id = request.into_inner().id;
         if id.is_empty() || !self.requests.cancel(&id) {
             let message =
-                format!("this process is not answering a request `{id}`; `ListRequests` says what it answers");
+                format!("this process is not answering a request `{id}`: it has ended, or another process answers it");
             return Err(Error::new(Reason::RequestNotFound, message).into());
         }
         tracing::info!(id = bounded(&id), "an operator ended a request");

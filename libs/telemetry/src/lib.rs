@@ -22,7 +22,7 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{EnvFilter, FilterFn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -68,9 +68,10 @@ impl Telemetry {
         let recent = RecentTraces::new(identity, config.recent_traces);
         let provider = export::provider(identity, config, recent.clone()).map_err(InitError::Exporter)?;
         let filter = EnvFilter::try_new(&config.log.filter).map_err(InitError::Filter)?;
+        let no_span_events = FilterFn::new(|metadata| metadata.target() != SPAN_EVENT);
         tracing_subscriber::registry()
             .with(span_layer(&provider))
-            .with(logs::layer(config.log.format).with_filter(filter))
+            .with(logs::layer(config.log.format).with_filter(filter.and(no_span_events)))
             .try_init()
             .map_err(InitError::Twice)?;
         Ok(Self { provider, recent })
@@ -90,12 +91,18 @@ impl Telemetry {
     }
 }
 
-/// Our spans only, without the bookkeeping that nobody reads: 2.4 instead of 3.6 µs for two spans.
+/// The target of events that belong on their span, and in no log.
+pub const SPAN_EVENT: &str = "pointsman::span_event";
+
+/// Our spans and their events only, without the bookkeeping that nobody reads: 2.4 instead of 3.6 µs for two spans.
 fn span_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S>
 where
     S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
 {
-    let ours = FilterFn::new(|metadata| metadata.is_span() && metadata.target().starts_with("pointsman"));
+    let ours = FilterFn::new(|metadata| match metadata.is_span() {
+        true => metadata.target().starts_with("pointsman"),
+        false => metadata.target() == SPAN_EVENT,
+    });
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("pointsman"))
         .with_location(false)

@@ -15,6 +15,8 @@ pub struct Service {
     pub command: Vec<String>,
     /// Files of the repository, each with its path in the container.
     pub mounts: Vec<(PathBuf, String)>,
+    /// Named volumes, each with its path in the container.
+    pub volumes: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
@@ -43,12 +45,16 @@ pub fn services() -> Result<Vec<Service>> {
     let file: File = serde_saphyr::from_str(&text).context("docker-compose.yml")?;
     let ours = file.services.into_iter().filter(|(_, entry)| entry.build.is_some());
     ours.map(|(name, entry)| {
-        let mounts = entry.volumes.iter().map(|volume| {
+        let (mut mounts, mut volumes) = (Vec::new(), Vec::new());
+        for volume in &entry.volumes {
             let mut parts = volume.split(':');
             let (host, container) = parts.next().zip(parts.next()).with_context(|| format!("`{volume}` has no `:`"))?;
-            Ok((root.join(host), container.to_owned()))
-        });
-        Ok(Service { name, command: entry.command, mounts: mounts.collect::<Result<_>>()? })
+            match host.starts_with('.') {
+                true => mounts.push((root.join(host), container.to_owned())),
+                false => volumes.push((host.to_owned(), container.to_owned())),
+            }
+        }
+        Ok(Service { name, command: entry.command, mounts, volumes })
     })
     .collect()
 }

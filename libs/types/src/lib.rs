@@ -3,11 +3,13 @@
 //! A type is here when two crates need it and a `String` or `u64` would let them be confused.
 
 mod byte_size;
+mod counted;
 mod origin;
 mod target;
 mod tenant;
 
 pub use byte_size::{ByteSize, ParseByteSizeError};
+pub use counted::counted;
 pub use origin::Origin;
 pub use target::{ParseTargetError, TargetName, is_segment};
 pub use tenant::{LOCAL_TENANT, is_tenant_name};

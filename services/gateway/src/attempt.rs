@@ -4,10 +4,12 @@
 //! and another instance or target may take over. After it, a stream that does not end with `Finished` is an
 //! error that says what was delivered: never a second beginning, never a clean end of a truncated stream.
 
+mod asking;
 mod call;
+mod delivered;
 mod machine;
-mod record;
 mod static_answer;
+mod usage;
 mod verdict;
 
 use std::collections::VecDeque;
@@ -21,23 +23,21 @@ use futures::stream::Stream;
 use pointsman_errors::{Error, Reason};
 use pointsman_policy::Decision;
 use pointsman_policy::compile::Budget;
-use pointsman_policy::pick::{Prefix, Wish};
+use pointsman_policy::pick::Prefix;
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{AttemptKind, Frame, GenerateRequest, MeshContext, Started, delta};
-use pointsman_proto::mesh_context;
+use pointsman_proto::inference::v1::{Frame, GenerateRequest, MeshContext, Started};
 use pointsman_server::{Answering, Deadline};
 use prost::Message;
 use tokio::time::{Instant, Sleep};
-use tonic::Request;
 use tracing::Span;
 
-use crate::fleet::{Asking, Fleet, View};
+use crate::fleet::{Fleet, View};
 use crate::span;
 use crate::spool::Spool;
+use crate::trail::Trail;
 use call::{Call, Progress};
+use delivered::Delivered;
 use machine::{Action, Event, Limits, Machine, Number, Outcome};
-use record::Record;
-pub(crate) use record::Trail;
 
 /// What is to be answered, and within what.
 pub(crate) struct Order {
@@ -55,6 +55,8 @@ pub(crate) struct Order {
     pub(crate) deadline: Option<Deadline>,
     /// About how many tokens it will need.
     pub(crate) tokens: u64,
+    /// Whether its caller gets the pieces as they come, and not all at the end.
+    pub(crate) is_streamed: bool,
     /// The span of the operation.
     pub(crate) span: Span,
     /// Takes up the answer after a lost connection. Empty: nothing does.
@@ -105,13 +107,6 @@ pub(crate) struct Attempts {
 
 /// How often a long answer says on its span that it is still on its way.
 const PROGRESS_EVERY: Duration = Duration::from_secs(20);
-
-/// What the caller has got.
-#[derive(Clone, Copy, Debug, Default)]
-struct Delivered {
-    pieces: u64,
-    text_bytes: u64,
-}
 
 impl Attempts {
     /// Asks, and waits for the first piece of an answer.
@@ -225,89 +220,22 @@ impl Attempts {
                 Action::AnswerStatically => self.answer_statically(),
                 Action::Fail(error) => {
                     self.ended = true;
-                    return Err(self.delivered.said(error));
+                    return Err(self.delivered.said(error, self.order.is_streamed));
                 }
             }
         }
         Ok(())
     }
 
-    fn ask(&mut self, number: Number, step: usize, kind: AttemptKind, again: bool) -> Event {
-        if again {
-            self.tried.clear();
-        }
-        let target = Arc::clone(&self.order.decision.steps[step].target.name);
-        self.calls.truncate(number);
-        match self.pick(&target, kind) {
-            Ok(instance) => {
-                let span = span::attempt(&target, &instance.name, kind);
-                self.order.answering.asked(&target, &instance.name);
-                self.trail.add(number, Record::new(&target, &instance.name, kind));
-                self.tried.push(Arc::clone(&instance.name));
-                let request = self.request(&target, number);
-                self.calls.push(Some(Call::begin(instance, request, span)));
-                Event::Asked(number)
-            }
-            Err(error) => {
-                // A retry or hedge that finds nobody is no attempt.
-                if !matches!(kind, AttemptKind::Retry | AttemptKind::Hedge) {
-                    self.trail.add(number, Record::new(&target, &Arc::from(""), kind));
-                }
-                self.calls.push(None);
-                Event::NotAsked(number, error)
-            }
-        }
-    }
-
-    fn pick(&self, target: &str, kind: AttemptKind) -> Result<crate::fleet::Picked, Error> {
-        let now = self.means.fleet.now();
-        if let Some(extras) = self.view.extras(target) {
-            let allowed = match kind {
-                AttemptKind::Retry => extras.retries.extra(now, self.means.retry_budget),
-                AttemptKind::Hedge => extras.hedges.extra(now, self.means.hedge_budget),
-                _ => {
-                    extras.retries.request(now);
-                    extras.hedges.request(now);
-                    true
-                }
-            };
-            if !allowed {
-                return Err(record::over_budget(target));
-            }
-        }
-        let wish = Wish {
-            decision: &self.order.decision,
-            home_zone: &self.means.zone,
-            prefix: self.prefix,
-            seed: self.order.decision.seed.wrapping_add(self.calls.len() as u64),
-        };
-        let priority = self.order.request.priority();
-        self.view.pick(&Asking { wish, target, tried: &self.tried, tokens: self.order.tokens, priority, now })
-    }
-
-    /// The request as an instance gets it.
-    fn request(&self, target: &str, number: Number) -> Request<GenerateRequest> {
-        let mut message = self.order.request.clone();
-        message.model = target.to_owned();
-        let mut context = self.order.context.clone();
-        context.attempt_id = record::attempt_id(&self.order.decision, number);
-        let mut request = Request::new(message);
-        mesh_context::write(&context, request.metadata_mut());
-        if let Some(deadline) = self.order.deadline {
-            request.set_timeout(deadline.remaining());
-        }
-        request
-    }
-
     /// Ends an attempt: the instance is told by dropping the call, and what it did is noted.
     fn drop_call(&mut self, number: Number, outcome: &Outcome) {
         let call = self.calls[number].take();
         self.held.retain(|(of, _)| *of != number);
-        let (Some(record), Some(call)) = (self.trail.end(number, outcome), call) else { return };
+        let (Some(record), Some(call)) = (self.trail.end(number, outcome.name()), call) else { return };
         let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped(_));
         span::attempt_ended(&call.span, outcome.name(), failed);
         verdict::give(&call.instance, outcome, self.means.fleet.now());
-        let record = record.usage(number, &self.order, &call);
+        let record = usage::record(&record, number, &self.order, &call);
         // Says itself what is wrong, once: an answer that was admitted is not lost for it.
         let _ = self.means.spool.append(&record.encode_to_vec());
     }
@@ -378,7 +306,7 @@ impl Attempts {
         if self.order.accept.elapsed() >= self.progress_at {
             self.progress_at += PROGRESS_EVERY;
             let Delivered { pieces, text_bytes } = self.delivered;
-            tracing::info!(parent: &self.order.span, pieces, text_bytes, "the answer is still on its way");
+            span::on_its_way(&self.order.span, pieces, text_bytes);
         }
         let next = self.wakes_at();
         self.wake.as_mut().reset(next);
@@ -433,26 +361,5 @@ impl Stream for Attempts {
                 return Poll::Ready(Some(Err(error)));
             }
         }
-    }
-}
-
-impl Delivered {
-    fn count(&mut self, frame: &Frame) {
-        if let Some(Body::Delta(piece)) = &frame.body {
-            self.pieces += 1;
-            if let Some(delta::Content::Text(text)) = &piece.content {
-                self.text_bytes += text.len() as u64;
-            }
-        }
-    }
-
-    /// Adds to an error what the caller has got before it.
-    fn said(self, error: Error) -> Error {
-        if self.pieces == 0 {
-            return error;
-        }
-        let got = format!("{} pieces with {} bytes of text were delivered", self.pieces, self.text_bytes);
-        let message = format!("{} ({got})", error.message());
-        error.with_message(message)
     }
 }

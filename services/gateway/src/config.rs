@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use pointsman_client::check_address;
+use pointsman_client::{ClientTls, check_address};
 use pointsman_types::{ByteSize, is_tenant_name};
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +42,11 @@ pub struct Config {
 pub struct InstanceConfig {
     /// What it is called, in traces and logs. Unique in its list.
     pub name: String,
-    /// Where it listens: `http://HOST:PORT`.
+    /// Where it listens: `http://HOST:PORT` or `https://HOST:PORT`.
     pub endpoint: String,
+    /// Whom to trust there, and what to show of oneself. Default: with `https` the system's authorities, and nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClientTls>,
 }
 
 /// One key, as `pointsman key new` prints it.
@@ -148,22 +151,22 @@ impl Config {
             problems.push("gateway.usage_limit: must be at least 32MiB".to_owned());
         }
         if let Some(Err(mistakes)) = self.policy.as_deref().map(crate::policy::read) {
-            problems.extend(mistakes.lines().map(|mistake| format!("gateway.policy: {mistake}")));
+            problems.extend(mistakes.iter().map(|mistake| format!("gateway.policy: {mistake}")));
         }
         problems
     }
 
-    /// Returns why this gateway must not listen there, if it must not.
-    pub fn exposure_problem(&self, listen: SocketAddr, plaintext: bool) -> Option<String> {
+    /// Returns why this gateway must not listen there, if it must not. `secret`: others cannot read what callers send.
+    pub fn exposure_problem(&self, listen: SocketAddr, secret: bool) -> Option<String> {
         if listen.ip().is_loopback() {
             None
         } else if self.keys.is_empty() {
             Some(format!(
                 "server.listen: {listen} is not loopback, and gateway.keys is empty: anybody could use it. Make a key with `pointsman key new`"
             ))
-        } else if !plaintext {
+        } else if !secret {
             Some(format!(
-                "server.listen: {listen} is not loopback, and keys would travel without TLS. Listen on loopback behind a TLS proxy, or accept it with `server.plaintext: true`"
+                "server.listen: {listen} is not loopback, and keys would travel without TLS. Give it a certificate with `server.tls`, listen on loopback behind a TLS proxy, or accept it with `server.plaintext: true`"
             ))
         } else {
             None
@@ -178,9 +181,10 @@ fn address_problems(section: &str, named: &[InstanceConfig]) -> Vec<String> {
         if one.name.is_empty() || !names.insert(&one.name) {
             problems.push(format!("{section}[{index}].name: must be there, and unlike the others"));
         }
-        if let Err(error) = check_address(&one.endpoint) {
+        if let Err(error) = check_address(&one.endpoint, one.tls.as_ref()) {
             problems.push(format!("{section}[{index}].endpoint: {error}"));
         }
+        problems.extend(one.tls.iter().flat_map(|tls| tls.problems(&format!("{section}[{index}].tls"))));
     }
     problems
 }

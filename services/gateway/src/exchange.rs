@@ -1,6 +1,7 @@
 //! One operation of a caller, from its acceptance to the beginning of its answer.
 
 mod answer;
+mod elsewhere;
 mod operation;
 
 use std::sync::Arc;
@@ -12,30 +13,25 @@ use pointsman_policy::compile::CompiledPolicy;
 use pointsman_policy::decide::Circumstances;
 use pointsman_policy::{Decision, Fact, Facts, decide};
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{GenerateRequest, MeshContext, ResumeRequest};
-use pointsman_proto::mesh_context;
+use pointsman_proto::inference::v1::{GenerateRequest, MeshContext};
 use pointsman_server::{About, Answering, Deadline, Drain, Requests, Work};
 use pointsman_types::new_request_id;
-use prost::Message;
-use sha2::{Digest, Sha256};
-use tonic::Request;
 use tracing::{Instrument, Span};
 
-use crate::attempt::{Attempts, Means, Order, Trail};
+use crate::attempt::{Attempts, Means, Order};
 use crate::caller::{Caller, Callers};
 use crate::config::Scope;
 use crate::fleet::{Fleet, View};
 use crate::frame_log::owner::{Owners, Peer};
-use crate::frame_log::relay::Relay;
 use crate::frame_log::{self, Asked, Entered, FrameLogs, Name, Reader, Writer, token};
 use crate::limits::{Limiter, Running};
 use crate::metrics::{Metrics, SurfaceName};
 use crate::policy::InForce;
 use crate::span;
 use crate::spool::Spool;
+use crate::trail::Trail;
 
 pub(crate) use answer::Answer;
-use answer::Watched;
 use operation::Operation;
 
 /// What every exchange works with.
@@ -61,6 +57,8 @@ pub(crate) struct Exchange {
     pub(crate) caller: Caller,
     /// It has an id.
     pub(crate) request: Valid<GenerateRequest>,
+    /// Whether its caller gets the pieces as they come, and not all at the end.
+    pub(crate) is_streamed: bool,
     /// Whether it has a name of its caller's, so that its frames are kept.
     pub(crate) keep: bool,
     /// The last frame that the caller has of an answer which it has asked for before: then none is begun.
@@ -70,6 +68,8 @@ pub(crate) struct Exchange {
     pub(crate) span: Span,
     /// Its trace.
     pub(crate) trace: Option<Arc<str>>,
+    /// How it comes to its answer.
+    pub(crate) trail: Arc<Trail>,
 }
 
 /// A stream that is to be taken up, as a surface has understood it.
@@ -80,28 +80,11 @@ pub(crate) struct Resume {
     /// The last frame that arrived.
     pub(crate) after: u64,
     pub(crate) span: Span,
-}
-
-/// What an answer says of where it comes from, whatever becomes of it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Origins {
-    /// The decision that was made. Empty: none was.
-    pub(crate) decision_id: String,
-    /// The policy's revision. Empty: there is none.
-    pub(crate) policy_revision: Arc<str>,
-    /// The attempts so far.
+    /// How the request came to its answer.
     pub(crate) trail: Arc<Trail>,
-    /// Whether an answer is given that was asked for before.
-    pub(crate) repeated: bool,
 }
 
-/// A request that is about to be answered, and how.
-pub(crate) struct Begun {
-    exchange: Exchange,
-    route: Route,
-    operation: Operation,
-}
-
+/// How a request is to be answered.
 enum Route {
     /// By attempts of its own.
     Decided(Decided),
@@ -113,14 +96,31 @@ enum Route {
     Elsewhere(Peer, Option<Running>),
 }
 
+/// Who has the frames of a stream that was lost.
+enum Keeper {
+    Own(Reader),
+    Peer(Peer),
+}
+
 /// Where a request may go, and what was looked at for that.
 struct Decided {
     decision: Decision,
     tokens: u64,
     policy: Arc<CompiledPolicy>,
     view: Arc<View>,
-    trail: Arc<Trail>,
     running: Option<Running>,
+}
+
+impl Exchange {
+    /// What operators see of the request.
+    fn about(&self) -> About {
+        About {
+            request_id: self.request.request_id.as_str().into(),
+            trace_id: self.trace.clone(),
+            tenant: Arc::clone(&self.caller.tenant),
+            model: self.request.model.as_str().into(),
+        }
+    }
 }
 
 impl Gateway {
@@ -130,24 +130,34 @@ impl Gateway {
         error
     }
 
-    /// Finds out how a request is to be answered. What is decided stands in every answer to it, whatever
-    /// becomes of it.
-    pub(crate) fn begin(&self, exchange: Exchange) -> (Origins, Result<Begun, Error>) {
+    /// Answers a request. Returns when the first piece of the answer is there, so that an error before it
+    /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
+    pub(crate) async fn answer(self: &Arc<Self>, exchange: Exchange) -> Result<Answer, Error> {
         let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
-        let mut origins = Origins::default();
-        match exchange.span.in_scope(|| self.route(&exchange, &mut origins)) {
-            Ok(route) => (origins, Ok(Begun { exchange, route, operation })),
-            Err(error) => {
-                operation.end(error.reason().name());
-                (origins, Err(error))
+        let route = exchange.span.in_scope(|| self.route(&exchange));
+        match route.map_err(|error| operation.failed(error))? {
+            Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
+            Route::Writing(decided, writer, reader) => {
+                let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
+                let token = token::write(self.owners.own(), &exchange.request.request_id);
+                let gateway = Arc::clone(self);
+                let answer = async move { gateway.attempt(exchange, decided, operation, token).await };
+                // A task of its own: its reader may leave it, and others may come.
+                self.work.begin(writer.write(answer, window.unwrap_or_default()));
+                Answer::kept(reader, None).await
+            }
+            Route::Reading(reader) => Answer::kept(reader, Some(operation)).await,
+            Route::Elsewhere(peer, running) => {
+                operation.running = running;
+                self.answer_elsewhere(exchange, &peer, operation).await
             }
         }
     }
 
-    fn route(&self, exchange: &Exchange, origins: &mut Origins) -> Result<Route, Error> {
+    fn route(&self, exchange: &Exchange) -> Result<Route, Error> {
         exchange.caller.require(Scope::Generate)?;
         if !exchange.keep {
-            return Ok(Route::Decided(self.decide(exchange, origins)?));
+            return Ok(Route::Decided(self.decide(exchange)?));
         }
         let name = Name {
             tenant: Arc::clone(&exchange.caller.tenant),
@@ -158,17 +168,13 @@ impl Gateway {
             let running = exchange.caller.limiter.as_ref().map(Limiter::enter).transpose()?;
             return Ok(Route::Elsewhere(peer.clone(), running));
         }
-        let asked = asked(exchange);
+        let asked = Asked::new(&exchange.request, &exchange.caller.allowed_zones);
         if exchange.after.is_some() {
-            origins.repeated = true;
-            return Ok(Route::Reading(self.frame_logs.find(&name, &asked)?));
+            return Ok(Route::Reading(exchange.trail.repeating(self.frame_logs.find(&name, &asked)?)));
         }
-        match self.frame_logs.enter(&name, asked)? {
-            Entered::Known(reader) => {
-                origins.repeated = true;
-                Ok(Route::Reading(reader))
-            }
-            Entered::New(mut writer, reader) => match self.decide(exchange, origins) {
+        match self.frame_logs.enter(&name, asked, &exchange.trail)? {
+            Entered::Known(reader) => Ok(Route::Reading(exchange.trail.repeating(reader))),
+            Entered::New(mut writer, reader) => match self.decide(exchange) {
                 Ok(decided) => Ok(Route::Writing(decided, writer, reader)),
                 Err(error) => {
                     writer.end(Err(error.clone()));
@@ -178,14 +184,12 @@ impl Gateway {
         }
     }
 
-    fn decide(&self, exchange: &Exchange, origins: &mut Origins) -> Result<Decided, Error> {
+    fn decide(&self, exchange: &Exchange) -> Result<Decided, Error> {
         let running = exchange.caller.limiter.as_ref().map(Limiter::enter).transpose()?;
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        origins.policy_revision = Arc::clone(&policy.revision);
         let (decision, tokens) = self.decision(exchange, &policy, &view)?;
-        origins.decision_id = decision.id();
         span::decided(&exchange.span, &decision);
-        Ok(Decided { decision, tokens, policy, view, trail: Arc::clone(&origins.trail), running })
+        Ok(Decided { decision, tokens, policy, view, running })
     }
 
     fn decision(&self, exchange: &Exchange, policy: &CompiledPolicy, view: &View) -> Result<(Decision, u64), Error> {
@@ -199,6 +203,8 @@ impl Gateway {
             time: SystemTime::now(),
             seed: rand::random(),
         };
+        // A refusal is a decision, too.
+        exchange.trail.deciding(given.id(), &policy.revision);
         let decision = decide(policy, &view.fleet, &facts, given)?;
         Ok((decision, tokens(&exchange.request, &facts)))
     }
@@ -215,76 +221,26 @@ impl Gateway {
         }
     }
 
-    /// Answers a request. Returns when the first piece of the answer is there, so that an error before it
-    /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
-    pub(crate) async fn answer(self: &Arc<Self>, begun: Begun) -> Result<Answer, Error> {
-        let Begun { exchange, route, mut operation } = begun;
-        match route {
-            Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
-            Route::Writing(decided, writer, reader) => {
-                let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
-                let token = token::write(self.owners.own(), &exchange.request.request_id);
-                let gateway = Arc::clone(self);
-                let answer = async move { gateway.attempt(exchange, decided, operation, token).await };
-                // A task of its own: its reader may leave it, and others may come.
-                self.work.begin(writer.write(answer, window.unwrap_or_default()));
-                Answer::kept(reader, None).await
-            }
-            Route::Reading(reader) => Answer::kept(reader, Some(operation)).await,
-            Route::Elsewhere(peer, running) => {
-                operation.running = running;
-                let mut watched = self.watched(&exchange, &peer);
-                if exchange.after.is_some() {
-                    let resume_token = token::write(peer.name(), &exchange.request.request_id);
-                    let message = ResumeRequest { resume_token, after_sequence: 0 };
-                    let mut request = Request::new(message);
-                    let request_digest = digest(&exchange.request);
-                    let context = MeshContext { request_digest, ..forwarded(&exchange.caller) };
-                    mesh_context::write(&context, request.metadata_mut());
-                    let relay = watched.unless_ended(Relay::resume(&peer, request)).instrument(exchange.span).await;
-                    return Answer::elsewhere(relay, operation, Some(watched));
-                }
-                let mut request = Request::new(exchange.request.into_inner());
-                mesh_context::write(&forwarded(&exchange.caller), request.metadata_mut());
-                if let Some(deadline) = exchange.deadline {
-                    request.set_timeout(deadline.remaining());
-                }
-                let relay = watched.unless_ended(Relay::generate(&peer, request)).instrument(exchange.span).await;
-                Answer::elsewhere(relay, operation, Some(watched))
-            }
-        }
-    }
-
     /// Takes up a stream that was lost.
     pub(crate) async fn resume(&self, resume: Resume) -> Result<Answer, Error> {
         let mut operation = Operation::begin(resume.surface, resume.span.clone(), self.metrics.clone());
-        let found = resume.caller.require(Scope::Generate).and_then(|()| {
-            let (owner, request_id) = token::read(&resume.token).map_err(Error::invalid)?;
-            match self.owners.find(&owner) {
-                Ok(Some(peer)) => Ok(Err(peer)),
-                Ok(None) => {
-                    let name = Name { tenant: Arc::clone(&resume.caller.tenant), request_id: request_id.into() };
-                    let zones = Arc::clone(&resume.caller.allowed_zones);
-                    let asked = Asked { digest: resume.caller.request_digest, zones };
-                    self.frame_logs.resume(&name, &asked, resume.after).map(Ok)
-                }
-                Err(()) => Err(frame_log::lost()),
-            }
-        });
-        match found {
-            Ok(Ok(reader)) => Answer::kept(reader, Some(operation)).await,
-            Ok(Err(peer)) => {
-                let message = ResumeRequest { resume_token: resume.token, after_sequence: resume.after };
-                let mut request = Request::new(message);
-                mesh_context::write(&forwarded(&resume.caller), request.metadata_mut());
-                let relay = Relay::resume(peer, request).instrument(resume.span).await;
-                Answer::elsewhere(relay, operation, None)
-            }
-            Err(error) => {
-                operation.end(error.reason().name());
-                Err(error)
-            }
+        match self.keeper(&resume).map_err(|error| operation.failed(error))? {
+            Keeper::Own(reader) => Answer::kept(reader, Some(operation)).await,
+            Keeper::Peer(peer) => self.resume_elsewhere(resume, &peer, operation).await,
         }
+    }
+
+    fn keeper(&self, resume: &Resume) -> Result<Keeper, Error> {
+        resume.caller.require(Scope::Generate)?;
+        let (owner, request_id) = token::read(&resume.token).map_err(Error::invalid)?;
+        if let Some(peer) = self.owners.find(&owner).map_err(|()| frame_log::lost())? {
+            return Ok(Keeper::Peer(peer.clone()));
+        }
+        let name = Name { tenant: Arc::clone(&resume.caller.tenant), request_id: request_id.into() };
+        let asked = Asked { digest: resume.caller.request_digest, zones: Arc::clone(&resume.caller.allowed_zones) };
+        let reader = self.frame_logs.resume(&name, &asked, resume.after)?;
+        resume.trail.follow(reader.trail());
+        Ok(Keeper::Own(reader))
     }
 
     /// Makes the attempts at a request.
@@ -295,16 +251,11 @@ impl Gateway {
         mut operation: Operation,
         resume_token: String,
     ) -> Result<Answer, Error> {
-        let Decided { decision, tokens, policy, view, trail, running } = decided;
-        let (span, accept, accept_time) = (exchange.span, operation.accept, decision.time);
-        let request = exchange.request.into_inner();
-        let answering = self.requests.enter(About {
-            request_id: request.request_id.as_str().into(),
-            trace_id: exchange.trace,
-            tenant: Arc::clone(&exchange.caller.tenant),
-            model: request.model.as_str().into(),
-        });
-        let context = context(&exchange.caller, &request, &decision);
+        let Decided { decision, tokens, policy, view, running } = decided;
+        let answering = self.requests.enter(exchange.about());
+        let Exchange { caller, request, is_streamed, deadline, span, trail, .. } = exchange;
+        let (accept, accept_time, request) = (operation.accept, decision.time, request.into_inner());
+        let context = context(&caller, &request, &decision);
         let order = Order {
             ends: self.ends(&answering),
             resume_token,
@@ -314,8 +265,9 @@ impl Gateway {
             context,
             accept_time,
             accept,
-            deadline: exchange.deadline,
+            deadline,
             tokens,
+            is_streamed,
             span: span.clone(),
         };
         let means = Means {
@@ -334,23 +286,8 @@ impl Gateway {
                 }
                 Ok(Answer::own(attempts, operation))
             }
-            Err(error) => {
-                operation.end(error.reason().name());
-                Err(error)
-            }
+            Err(error) => Err(operation.failed(error)),
         }
-    }
-
-    /// Lets operators see a request that another gateway answers, and end it here.
-    fn watched(&self, exchange: &Exchange, peer: &Peer) -> Watched {
-        let answering = self.requests.enter(About {
-            request_id: exchange.request.request_id.as_str().into(),
-            trace_id: exchange.trace.clone(),
-            tenant: Arc::clone(&exchange.caller.tenant),
-            model: exchange.request.model.as_str().into(),
-        });
-        answering.asked(&Arc::from(""), peer.name());
-        Watched { ends: self.ends(&answering), answering }
     }
 
     /// Waits until the request must end, whatever its attempts do.
@@ -366,32 +303,6 @@ impl Gateway {
             }
         }
         .boxed()
-    }
-}
-
-/// Tells a request from another with the same name: of two that differ, one is a mistake.
-fn asked(exchange: &Exchange) -> Asked {
-    let digest = digest(&exchange.request);
-    Asked { digest, zones: Arc::clone(&exchange.caller.allowed_zones) }
-}
-
-fn digest(request: &GenerateRequest) -> u64 {
-    // For how long one is waited for is no part of what is asked.
-    let asked = GenerateRequest { resume_window: None, ..request.clone() };
-    let digest = Sha256::digest(asked.encode_to_vec());
-    // Never 0, which means that it is not known.
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)).max(1)
-}
-
-/// What the gateway that keeps a request's frames is told about it.
-fn forwarded(caller: &Caller) -> MeshContext {
-    MeshContext {
-        tenant: caller.tenant.to_string(),
-        key: caller.key.to_string(),
-        allowed_zones: caller.allowed_zones.iter().map(|zone| zone.to_string()).collect(),
-        hops: caller.hops,
-        keep_frames: true,
-        ..MeshContext::default()
     }
 }
 

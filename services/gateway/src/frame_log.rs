@@ -5,6 +5,12 @@
 //! A request that runs is written by one task and read by any number of readers ([`log`]). When the last one
 //! has left, the work goes on for the request's `resume_window`, and is then cancelled. What ended well is
 //! kept for a while; what failed is forgotten, so that it can be tried again.
+//!
+//! A log that is forgotten while somebody reads it is freed when its last reader ends, and is counted until then. So all
+//! logs together take `max_bytes` at most, and what those that ran when it was reached still grow by: a slow reader
+//! cannot make it more, since no log begins beyond. It can make it last, and named requests are refused meanwhile, until
+//! its stream ends: over HTTP/1.1 when it has taken nothing for `server.connection.stall_timeout`, over gRPC at its
+//! deadline, and over HTTP/2 without one with its connection.
 
 pub(crate) mod owner;
 pub(crate) mod relay;
@@ -18,11 +24,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use pointsman_errors::{Error, Reason};
+use pointsman_proto::inference::v1::GenerateRequest;
 use pointsman_types::ByteSize;
+use prost::Message;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use tonic_types::FieldViolation;
 
-pub(crate) use log::{Log, Reader, Writer};
+use crate::trail::Trail;
+use log::Unreadable;
+pub(crate) use log::{Extent, Log, Reader, Writer};
 
 /// The section `gateway.frame_log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -75,6 +87,21 @@ pub(crate) struct Asked {
     pub(crate) zones: Arc<[Box<str>]>,
 }
 
+impl Asked {
+    pub(crate) fn new(request: &GenerateRequest, zones: &Arc<[Box<str>]>) -> Self {
+        Self { digest: digest(request), zones: Arc::clone(zones) }
+    }
+}
+
+/// Tells a request from another with the same name: of two that differ, one is a mistake.
+pub(crate) fn digest(request: &GenerateRequest) -> u64 {
+    // For how long one is waited for is no part of what is asked.
+    let asked = GenerateRequest { resume_window: None, ..request.clone() };
+    let digest = Sha256::digest(asked.encode_to_vec());
+    // Never 0, which means that it is not known.
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)).max(1)
+}
+
 /// How often old answers are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -100,8 +127,8 @@ impl FrameLogs {
     }
 
     /// Begins the log of a request, or finds the one that there is. `asked` is what the request is: another
-    /// one with the same name is a mistake.
-    pub(crate) fn enter(&self, name: &Name, asked: Asked) -> Result<Entered, Error> {
+    /// one with the same name is a mistake. `trail` is how it comes to its answer.
+    pub(crate) fn enter(&self, name: &Name, asked: Asked, trail: &Arc<Trail>) -> Result<Entered, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
         if let Some(reader) = kept.known(name, &asked)? {
@@ -111,12 +138,11 @@ impl FrameLogs {
             let message = "too many named requests are running at this gateway; wait, or send it without an id";
             return Err(Error::new(Reason::Overloaded, message).retry_after(Duration::from_secs(1)));
         }
-        let log = Arc::new(Log::new(asked, Arc::clone(&kept.bytes)));
+        let log = Arc::new(Log::new(asked, Arc::clone(trail), Arc::clone(&kept.bytes)));
         kept.logs.insert(name.clone(), Arc::clone(&log));
         let shelf = Shelf { kept: Arc::downgrade(&self.kept), name: name.clone(), config: self.config };
-        let reader = Reader::begin(&log, 0);
-        let writer = Writer::new(log, shelf);
-        reader.map(|reader| Entered::New(writer, reader)).ok_or_else(lost)
+        let reader = Reader::begin(&log, 0).map_err(|_| lost())?;
+        Ok(Entered::New(Writer::new(log, shelf), reader))
     }
 
     /// Finds the log of a request that was sent before, and begins none.
@@ -126,7 +152,7 @@ impl FrameLogs {
         kept.known(name, asked)?.ok_or_else(lost)
     }
 
-    /// Takes up a request after a frame. What is asked may have a digest of 0: it is not known.
+    /// Takes up a request after a frame, which must be there. What is asked may have a digest of 0: it is not known.
     pub(crate) fn resume(&self, name: &Name, asked: &Asked, after: u64) -> Result<Reader, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
@@ -138,7 +164,10 @@ impl FrameLogs {
         if log.asked.zones != asked.zones {
             return Err(lost());
         }
-        Reader::begin(log, after).ok_or_else(lost)
+        Reader::begin(log, after).map_err(|unreadable| match unreadable {
+            Unreadable::Failed => lost(),
+            Unreadable::Before(extent) => Counted::Frames.beyond(extent),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -150,7 +179,7 @@ impl Kept {
     /// Reads what there is of a request from its beginning.
     fn known(&self, name: &Name, asked: &Asked) -> Result<Option<Reader>, Error> {
         let Some(log) = self.logs.get(name) else { return Ok(None) };
-        if log.asked == *asked { Ok(Reader::begin(log, 0)) } else { Err(reused(name)) }
+        if log.asked == *asked { Ok(Reader::begin(log, 0).ok()) } else { Err(reused(name)) }
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -213,6 +242,28 @@ impl Shelf {
 fn reused(name: &Name) -> Error {
     let message = format!("request id `{}` was given to another request; use a new one", name.request_id);
     Error::new(Reason::RequestIdReused, message)
+}
+
+/// How callers count what they have got of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    Frames,
+    Events,
+}
+
+impl Counted {
+    /// The error of a caller that says to have more than there is. It can have got nothing that was not written: it has
+    /// mixed something up, and is not told that all is well.
+    pub(crate) fn beyond(self, extent: Extent) -> Error {
+        let (field, unit) = match self {
+            Self::Frames => ("after_sequence", "frame"),
+            Self::Events => ("last-event-id", "event"),
+        };
+        let Extent { last, is_whole } = extent;
+        let so_far = if is_whole { "" } else { " so far" };
+        let wrong = format!("is after the last {unit} of this answer{so_far}; must be at most {last}");
+        Error::invalid(vec![FieldViolation::new(field, wrong)])
+    }
 }
 
 /// The error of frames that are not there.

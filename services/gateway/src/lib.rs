@@ -22,6 +22,7 @@ mod policy;
 mod span;
 mod spool;
 mod surfaces;
+mod trail;
 mod usage;
 mod watch;
 
@@ -95,7 +96,7 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
     let peers = deps.peers.into_iter().map(|(name, channel)| frame_log::owner::Peer::new(&name, channel)).collect();
     let tasks = vec![
         Task::new("fleet watch", watch::run(fleet.clone(), context.readiness.clone(), context.drain.clone())),
-        Task::new("policy watch", policy.clone().follow(config.policy.clone(), metrics.clone())),
+        Task::new("policy watch", policy.clone().follow(config.policy.clone(), fleet.clone(), metrics.clone())),
         Task::new("usage spool", spool.clone().keep_synced()),
         Task::new("frame log", frame_logs.clone().keep_bounded()),
     ];

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pointsman_errors::{Error, Reason};
+use pointsman_types::counted;
 use tokio::time::Instant;
 
 use crate::config::LimitsConfig;
@@ -47,12 +48,14 @@ impl Limiter {
         let running = Running(Arc::clone(self));
         let others = self.running.fetch_add(1, Ordering::Relaxed);
         if let Some(limit) = self.limits.concurrent.filter(|limit| others >= *limit) {
-            let message = format!("this key may have {limit} requests answered at the same time; wait for one to end");
+            let requests = counted(limit, "request");
+            let message = format!("this key may have {requests} answered at the same time; wait for one to end");
             return Err(Error::new(Reason::RateLimited, message).retry_after(Duration::from_secs(1)));
         }
         if let Some(rate) = self.limits.requests_per_second {
             self.take(f64::from(rate)).map_err(|wait| {
-                let message = format!("this key may send {rate} requests a second; wait and try again");
+                let requests = counted(rate, "request");
+                let message = format!("this key may send {requests} a second; wait and try again");
                 Error::new(Reason::RateLimited, message).retry_after(wait)
             })?;
         }
@@ -105,5 +108,18 @@ mod tests {
         assert_eq!(limiter.enter().unwrap_err().reason(), Reason::RateLimited);
         drop(first);
         assert!(limiter.enter().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_one_is_told_in_the_singular() {
+        for (limits, told) in [
+            (LimitsConfig { requests_per_second: Some(1), concurrent: None }, "may send 1 request a second;"),
+            (LimitsConfig { requests_per_second: None, concurrent: Some(1) }, "may have 1 request answered at"),
+        ] {
+            let limiter = Arc::new(Limiter::new(limits));
+            let _running = limiter.enter().unwrap();
+            let refused = limiter.enter().unwrap_err();
+            assert!(refused.message().contains(told), "{}", refused.message());
+        }
     }
 }

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use pointsman_policy::Decision;
 use pointsman_proto::finish_reason;
 use pointsman_proto::inference::v1::{AttemptKind, FinishReason, GenerateRequest, Usage};
-use pointsman_telemetry::{bounded, propagation};
+use pointsman_telemetry::{SPAN_EVENT, bounded, propagation};
 use tracing::{Span, field};
 
 use crate::caller::Caller;
@@ -91,6 +91,11 @@ pub(crate) fn attempt_ended(span: &Span, outcome: &'static str, is_failure: bool
     if is_failure {
         failed(span, outcome);
     }
+}
+
+/// Notes how far a long answer is.
+pub(crate) fn on_its_way(span: &Span, pieces: u64, text_bytes: u64) {
+    tracing::info!(target: SPAN_EVENT, parent: span, pieces, text_bytes, "the answer is still on its way");
 }
 
 /// Notes what was consumed.

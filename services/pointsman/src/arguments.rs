@@ -137,6 +137,9 @@ pub(crate) struct ClientOptions {
     /// Where the mesh listens.
     #[arg(long, value_name = "URL", env = "POINTSMAN_ADDRESS", default_value = "http://127.0.0.1:8080")]
     pub(crate) address: String,
+    /// The certificates, as PEM, of the authority to trust at an https address [default: the system's].
+    #[arg(long, value_name = "FILE", env = "POINTSMAN_CA")]
+    pub(crate) ca: Option<PathBuf>,
     /// The key to use, where the mesh needs one.
     #[arg(long, value_name = "KEY", env = "POINTSMAN_KEY", hide_env_values = true)]
     pub(crate) key: Option<String>,
@@ -146,7 +149,7 @@ pub(crate) struct ClientOptions {
 pub(crate) struct ChatOptions {
     /// What to say. Default: a conversation, a line each.
     pub(crate) text: Option<String>,
-    /// The model [default: the first of the list].
+    /// The model; `pointsman models` lists them [default: the first of the list].
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
     /// Standing instructions for the model.

@@ -8,21 +8,25 @@ use pointsman_types::TargetName;
 use crate::arguments::program;
 
 /// Prints the banner once the mesh is ready, and then waits for ever.
-pub(crate) async fn when_ready(context: Context, target: String, keyed: bool) {
+pub(crate) async fn when_ready(context: Context, target: String, keyed: bool, tls: bool) {
     context.readiness.wait().await;
     let (address, operator) = (callable(context.address), callable(context.operator_address));
     let model = target.parse::<TargetName>().map_or(target, |target| target.model().to_owned());
     let (key, api_key) = if keyed { (" -H 'Authorization: Bearer KEY'", "KEY") } else { ("", "none") };
     let (program, chat_key) = (program(), if keyed { " --key KEY" } else { "" });
+    let (scheme, ca, curl_ca, grpcurl) = match tls {
+        true => ("https", " --ca CA.pem", " --cacert CA.pem", "-cacert CA.pem"),
+        false => ("http", "", "", "-plaintext"),
+    };
     println!(
         "\
-Pointsman is ready on http://{address} (gRPC and OpenAI), operators on http://{operator}
+Pointsman is ready on {scheme}://{address} (gRPC and OpenAI), operators on http://{operator}
 
-  {program} chat --address http://{address}{chat_key} \"Hello\"
-  curl http://{address}/v1/chat/completions{key} \\
+  {program} chat --address {scheme}://{address}{ca}{chat_key} \"Hello\"
+  curl{curl_ca} {scheme}://{address}/v1/chat/completions{key} \\
     -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'
-  python: OpenAI(base_url=\"http://{address}/v1\", api_key=\"{api_key}\")
-  grpcurl -plaintext{key} -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"ROLE_USER\",\"parts\":[{{\"text\":\"Hello\"}}]}}]}}' \\
+  python: OpenAI(base_url=\"{scheme}://{address}/v1\", api_key=\"{api_key}\")
+  grpcurl {grpcurl}{key} -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"ROLE_USER\",\"parts\":[{{\"text\":\"Hello\"}}]}}]}}' \\
     {address} pointsman.inference.v1.InferenceService/GenerateStream
   {program} trace --operator-address http://{operator} TRACE_ID      (x-pointsman-trace-id of an answer)
 "

@@ -1,7 +1,7 @@
 //! What the client commands share: a client of the mesh, and errors as a person reads them.
 
 use anyhow::{Result, anyhow};
-use pointsman_client::{Channel, Config, remote};
+use pointsman_client::{Channel, ClientTls, Config, remote};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
 use tonic::{Code, Request, Status};
@@ -16,7 +16,8 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     pub(crate) fn new(options: &ClientOptions) -> Result<Self> {
-        let channel = remote(&options.address, &Config::default())?;
+        let tls = options.ca.clone().map(|ca| ClientTls { ca: Some(ca), ..ClientTls::default() });
+        let channel = remote(&options.address, tls.as_ref(), &Config::default())?;
         Ok(Self { inference: InferenceServiceClient::new(channel), key: options.key.clone() })
     }
 
@@ -36,15 +37,22 @@ pub(crate) fn explain(status: &Status, address: &str) -> anyhow::Error {
     let program = program();
     match Error::ours(status) {
         Some(error) => {
-            let mut text = format!("{} ({1}, see docs/errors/{1}.md)", error.message(), error.reason());
-            if error.reason() == Reason::KeyInvalid {
-                text.push_str("; here: --key, or POINTSMAN_KEY");
-            }
-            anyhow!(text)
+            let (message, reason) = (error.message(), error.reason());
+            anyhow!("{message} ({reason}, see docs/errors/{reason}.md){}", hint(reason, program))
         }
         None if status.code() == Code::Unavailable => {
             anyhow!("{address} cannot be reached ({}); is the mesh up? Start it with `{program} up`", status.message())
         }
         None => anyhow!("the connection to {address} broke off ({}): did the mesh go down?", status.message()),
+    }
+}
+
+/// What the error's own sentence cannot know: what this command line has for it.
+fn hint(reason: Reason, program: &str) -> String {
+    match reason {
+        Reason::KeyInvalid => "; here: --key, or POINTSMAN_KEY".to_owned(),
+        Reason::ModelNotFound => format!("; `{program} models` lists the models"),
+        Reason::RequestNotFound => format!("; `{program} requests` lists those in flight"),
+        _ => String::new(),
     }
 }

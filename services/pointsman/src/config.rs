@@ -7,6 +7,7 @@ use std::path::Path;
 use pointsman_gateway::Config as GatewayConfig;
 use pointsman_server::config::{Peers, read};
 use pointsman_server::{ConfigError, ProcessConfig, ServerConfig, environment};
+use pointsman_tls::ServerTls;
 use pointsman_worker::Config as WorkerConfig;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,7 @@ pub(crate) fn settle<C: Command>(
         print_yaml(&config, options.config.as_deref())?;
     }
     if options.check_config {
+        process.server.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         println!("the configuration is good");
     }
     let only_asked = options.dump_config || options.check_config;
@@ -118,9 +120,11 @@ impl Command for UpConfig {
         let mut problems = self.gateway.problems();
         problems.extend(self.worker.problems());
         problems.extend(self.engine.problems());
-        problems.extend(self.gateway.exposure_problem(listen, self.server.plaintext));
-        problems
-            .extend(self.server.mesh_listen.and_then(|mesh| mesh_problem("server.mesh_listen", mesh, &self.server)));
+        problems.extend(self.gateway.exposure_problem(listen, is_secret(&self.server)));
+        let asks = asks_for_certificates(self.server.mesh_tls.as_ref());
+        problems.extend(
+            self.server.mesh_listen.and_then(|mesh| mesh_problem("server.mesh_listen", mesh, &self.server, asks)),
+        );
         if !self.gateway.instances.is_empty() {
             problems.push("gateway.instances: `up` has its own worker; run `pointsman gateway` for others".to_owned());
         }
@@ -140,9 +144,11 @@ impl Command for GatewayFile {
 
     fn problems(&self, listen: SocketAddr) -> Vec<String> {
         let mut problems = self.gateway.problems();
-        problems.extend(self.gateway.exposure_problem(listen, self.server.plaintext));
-        problems
-            .extend(self.server.mesh_listen.and_then(|mesh| mesh_problem("server.mesh_listen", mesh, &self.server)));
+        problems.extend(self.gateway.exposure_problem(listen, is_secret(&self.server)));
+        let asks = asks_for_certificates(self.server.mesh_tls.as_ref());
+        problems.extend(
+            self.server.mesh_listen.and_then(|mesh| mesh_problem("server.mesh_listen", mesh, &self.server, asks)),
+        );
         if self.gateway.instances.is_empty() {
             problems.push("gateway.instances: name at least one instance, with `name` and `endpoint`".to_owned());
         }
@@ -184,20 +190,34 @@ impl Command for WorkerFile {
     fn problems(&self, listen: SocketAddr) -> Vec<String> {
         let mut problems = self.worker.problems();
         problems.extend(self.engine.problems());
-        problems.extend(mesh_problem("server.listen", listen, &self.server));
+        let asks = asks_for_certificates(self.server.tls.as_ref());
+        problems.extend(mesh_problem("server.listen", listen, &self.server, asks));
         if self.server.mesh_listen.is_some() {
             problems.push("server.mesh_listen: a worker's own listener faces the mesh already".to_owned());
+        }
+        if !self.server.cors.allowed_origins.is_empty() {
+            problems.push("server.cors: a worker answers gateways, and no browsers".to_owned());
         }
         problems
     }
 }
 
+/// Whether nobody on the way reads what callers send, or somebody has said that this is well.
+fn is_secret(server: &ServerConfig) -> bool {
+    server.plaintext || server.tls.is_some()
+}
+
+fn asks_for_certificates(tls: Option<&ServerTls>) -> bool {
+    tls.is_some_and(|tls| tls.client_ca.is_some())
+}
+
 /// Returns why a listener that faces the mesh must not listen there, if it must not.
-fn mesh_problem(field: &str, listen: SocketAddr, server: &ServerConfig) -> Option<String> {
-    let is_open = !listen.ip().is_loopback() && server.peers == Peers::Loopback;
+fn mesh_problem(field: &str, listen: SocketAddr, server: &ServerConfig, asks_for_certificates: bool) -> Option<String> {
+    let is_open = !listen.ip().is_loopback() && !asks_for_certificates && server.peers == Peers::Loopback;
+    let section = if field == "server.listen" { "server.tls" } else { "server.mesh_tls" };
     is_open.then(|| {
         format!(
-            "{field}: {listen} is not loopback, and whoever calls there is believed. Keep it on loopback, or say `server.peers: trusted_network`"
+            "{field}: {listen} is not loopback, and whoever calls there is believed. Keep it on loopback, ask callers for certificates with `{section}.client_ca`, or say `server.peers: trusted_network`"
         )
     })
 }

@@ -1,19 +1,24 @@
-//! Who generates now, who waits, and who is told to come back.
+//! Who generates now, who waits, and who is told to come back. Who of those that wait is next, [`lines`] says.
+
+mod lines;
+mod slots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use pointsman_errors::{Error, Reason};
+use pointsman_proto::inference::v1::Priority;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::slots::{Slots, Turn};
 use crate::load::{Loads, Share};
 use crate::metrics::{Counted, Metrics};
 
-/// Slots, and a bounded queue before them, first come first served.
+/// Slots, and a bounded queue before them.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
-    slots: Arc<Semaphore>,
+    slots: Slots,
     /// As many as there are slots and places in the queue: whoever is here has one, to the end.
     places: Arc<Semaphore>,
     slot_count: usize,
@@ -26,7 +31,7 @@ pub(crate) struct Admission {
 impl Admission {
     pub(crate) fn new(slots: usize, queue: usize, loads: Loads, metrics: Metrics) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(slots)),
+            slots: Slots::new(slots),
             places: Arc::new(Semaphore::new(slots + queue)),
             slot_count: slots,
             held_ms: Arc::new(AtomicU64::new(0)),
@@ -69,17 +74,14 @@ impl Place {
     }
 
     /// Waits for a slot. Dropping the future leaves the queue.
-    pub(crate) async fn slot(self) -> Result<Slot, Error> {
+    pub(crate) async fn slot(self, priority: Priority) -> Slot {
         let Self { waiting, mut share, admission, permit: place } = self;
-        let Ok(permit) = Arc::clone(&admission.slots).acquire_owned().await else {
-            // Never closed: this cannot come.
-            return Err(Error::new(Reason::ShuttingDown, "this worker takes nothing new; go to another"));
-        };
+        let turn = admission.slots.take(priority).await;
         let running = admission.metrics.running();
         drop(waiting);
         share.run();
         let held_ms = Arc::clone(&admission.held_ms);
-        Ok(Slot { since: Instant::now(), held_ms, share, _running: running, _permit: permit, _place: place })
+        Slot { since: Instant::now(), held_ms, share, _running: running, _turn: turn, _place: place }
     }
 }
 
@@ -90,7 +92,7 @@ pub(crate) struct Slot {
     held_ms: Arc<AtomicU64>,
     share: Share,
     _running: Counted,
-    _permit: OwnedSemaphorePermit,
+    _turn: Turn,
     _place: OwnedSemaphorePermit,
 }
 
@@ -119,10 +121,13 @@ impl Drop for Slot {
 mod tests {
     use futures::FutureExt;
     use pointsman_errors::Reason;
+    use pointsman_proto::inference::v1::Priority;
 
     use super::Admission;
     use crate::load::Loads;
     use crate::metrics::Metrics;
+
+    const DEFAULT: Priority = Priority::Default;
 
     fn admission(slots: usize, queue: usize) -> Admission {
         let metrics = Metrics::register(&pointsman_server::Metrics::default());
@@ -132,13 +137,13 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_refuses_with_a_hint() {
         let admission = admission(1, 1);
-        let _slot = admission.place().unwrap().slot().await.unwrap();
+        let _slot = admission.place().unwrap().slot(DEFAULT).await;
         let waiting = admission.place().unwrap();
         let error = admission.place().unwrap_err();
         assert_eq!(error.reason(), Reason::QueueFull);
         assert!(error.retry_delay().is_some());
         drop(waiting);
-        let mut waiting = Box::pin(admission.place().unwrap().slot());
+        let mut waiting = Box::pin(admission.place().unwrap().slot(DEFAULT));
         assert!(waiting.as_mut().now_or_never().is_none());
         assert!(admission.place().is_err());
         drop(waiting);
@@ -150,23 +155,23 @@ mod tests {
         let admission = admission(1, 0);
         let place = admission.place().unwrap();
         assert!(admission.place().is_err());
-        let slot = place.slot().await.unwrap();
+        let slot = place.slot(DEFAULT).await;
         assert!(admission.place().is_err());
         drop(slot);
-        admission.place().unwrap().slot().await.unwrap();
+        admission.place().unwrap().slot(DEFAULT).await;
     }
 
     #[tokio::test]
     async fn slots_pass_on_in_order() {
         let admission = admission(1, 2);
-        let slot = admission.place().unwrap().slot().await.unwrap();
+        let slot = admission.place().unwrap().slot(DEFAULT).await;
         let (first, second) = (admission.place().unwrap(), admission.place().unwrap());
-        let (mut first, mut second) = (Box::pin(first.slot()), Box::pin(second.slot()));
+        let (mut first, mut second) = (Box::pin(first.slot(DEFAULT)), Box::pin(second.slot(DEFAULT)));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
         drop(slot);
         assert!(second.as_mut().now_or_never().is_none(), "the first comes first");
-        let slot = first.await.unwrap();
+        let slot = first.await;
         drop(slot);
-        second.await.unwrap();
+        second.await;
     }
 }

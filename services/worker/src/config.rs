@@ -9,7 +9,8 @@ pub struct Config {
     /// Requests that generate at the same time. More make each slower and all together faster, as far as
     /// the device goes. Never more than the engine runs at once. Default 16.
     pub slots: usize,
-    /// Requests that wait for a slot. One more is refused with `QUEUE_FULL`. Default 64.
+    /// Requests that wait for a slot, a higher priority first; one slot in five goes to whoever has waited longest.
+    /// One more is refused with `QUEUE_FULL`. Default 64.
     pub queue: usize,
 }
 

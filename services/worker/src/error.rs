@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pointsman_engine::EngineError;
 use pointsman_errors::{Error, Reason};
+use pointsman_types::counted;
 
 use crate::probe::{EngineHealth, Round};
 
@@ -14,7 +15,8 @@ pub(crate) fn for_caller(error: &EngineError) -> Error {
         EngineError::ContextTooLong { prompt_tokens, context_tokens } => Error::new(
             Reason::ContextTooLong,
             format!(
-                "the prompt has {prompt_tokens} tokens, and the model's context of {context_tokens} leaves no room for an answer; shorten it"
+                "the prompt has {}, and the model's context of {context_tokens} leaves no room for an answer; shorten it",
+                counted(*prompt_tokens, "token")
             ),
         ),
         EngineError::Saturated => {

@@ -74,7 +74,7 @@ impl Worker {
         let job = job.await?;
         place.count(job.prompt_tokens, job.max_output_tokens);
         let mut started = self.started(&job, accept_time);
-        let slot = place.slot().instrument(tracing::info_span!("queue")).await?;
+        let slot = place.slot(job.request.priority()).instrument(tracing::info_span!("queue")).await;
         started.load = Some(self.loads.now());
         let prompt_tokens = job.prompt_tokens;
         let prefill = tracing::info_span!("prefill", gen_ai.usage.input_tokens = prompt_tokens);

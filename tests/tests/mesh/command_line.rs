@@ -5,7 +5,7 @@ use pointsman_testkit::{Process, eventually, tools};
 
 use crate::caller::{chat_body, post_chat};
 use crate::program::{pointsman, run};
-use crate::service::{LIMIT, Service};
+use crate::service::{LIMIT, Service, Start, simulated_config};
 
 const GREETING: &str = "Hello! I am Pip. How can I help you?\n";
 
@@ -35,7 +35,31 @@ async fn chat_holds_a_conversation() -> Result<()> {
     let unknown = pointsman(&["chat", "--address", &mesh.address, "--model", "nobody", "Hello"]).await?;
     assert_eq!(unknown.code, Some(1));
     assert!(unknown.stderr.contains("MODEL_NOT_FOUND, see docs/errors/MODEL_NOT_FOUND.md"), "{unknown:?}");
+    assert!(unknown.stderr.contains("; `pointsman models` lists the models"), "{unknown:?}");
     mesh.stop().await
+}
+
+#[tokio::test]
+async fn chat_says_which_of_several_models_it_talks_to() -> Result<()> {
+    let policy = tools::workspace()?.join("examples/policy/policy.yaml");
+    let config = format!("{}gateway: {{policy: \"{}\"}}\n", simulated_config(""), policy.display());
+    let mesh = Start::new("up", &config).ready().await?;
+    let listed = pointsman(&["models", "--address", &mesh.address]).await?.success()?;
+    let names: Vec<&str> = listed.lines().skip(1).filter_map(|row| row.split_ascii_whitespace().next()).collect();
+    assert_eq!(names, ["assistant", "simulated"]);
+
+    let address = [("POINTSMAN_ADDRESS", mesh.address.as_ref())];
+    let told = "(Talking to assistant, the first of 2 models; --model NAME chooses another, and `pointsman models` lists them)\n";
+    for (arguments, lines, expected) in [
+        (&["chat", "Hello"][..], "", told),
+        (&["chat"], "Hello\n", told),
+        (&["chat", "--model", "simulated", "Hello"], "", ""),
+    ] {
+        let ended = run(&tools::binary()?, arguments, &address, lines).await?;
+        assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("You said: Hello\n", expected), "{arguments:?}");
+    }
+    // Of `pip`, which the policy has for `up` with its demo model.
+    mesh.stop_after(&["the policy names a target that no instance serves"]).await
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `docker-compose.yml` without Docker: its services as processes, each with the command line and the files that its
 //! container would have.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,7 @@ use pointsman_testkit::{OtlpReceiver, Process, eventually, tools};
 use serde_json::Value;
 
 use crate::caller::chat_body;
+use crate::program::pointsman;
 use crate::service::LIMIT;
 
 /// Where the worker's image has the demo model.
@@ -43,6 +45,8 @@ async fn every_service_starts_with_its_command_line() -> Result<()> {
         eventually!(LIMIT, probe(service, "readyz").await.is_ok_and(|status| status == 200))?;
     }
 
+    let names: BTreeSet<&str> = gateways.iter().flat_map(|it| &it.volumes).map(|(name, _)| &**name).collect();
+    assert_eq!(names.len(), gateways.len(), "each gateway has a volume of its own");
     let key = key_in_the_readme()?;
     for gateway in running.iter().filter(|service| service.name.starts_with("gateway")) {
         let post = || reqwest::Client::new().post(format!("{}/v1/chat/completions", gateway.address));
@@ -50,6 +54,11 @@ async fn every_service_starts_with_its_command_line() -> Result<()> {
         assert_eq!(post().json(&body).send().await?.status(), 401);
         let answer: Value = post().bearer_auth(&key).json(&body).send().await?.error_for_status()?.json().await?;
         assert_eq!(answer["choices"][0]["message"]["content"], "Hello! I am Pip. How can I help you?");
+        let usage = pointsman(&["usage", "--operator-address", &gateway.operator]).await?.success()?;
+        assert_eq!(usage.lines().count(), 1, "{usage}");
+    }
+    for (name, _) in gateways.iter().flat_map(|gateway| &gateway.volumes) {
+        assert!(folder.path().join(name).join("usage").is_dir(), "{name} is no folder for usage records");
     }
 
     // As `docker compose down` does it: the gateways first, since they depend on the workers.
@@ -96,6 +105,10 @@ fn translated(service: &Service, file: &Path, names: &Names, folder: &Path) -> R
         names.iter().map(|(there, here)| (&**there, &**here)).chain([(MODEL, &*model.to_string_lossy())])
     {
         text = text.replace(there, here);
+    }
+    for (name, there) in &service.volumes {
+        ensure!(text.contains(there), "nothing in {} is for the volume {name}", file.display());
+        text = text.replace(there, &folder.join(name).to_string_lossy());
     }
     // One of the few ports that no option gives.
     text = text.replace("mesh_listen: 0.0.0.0:8082", "mesh_listen: 127.0.0.1:0");

@@ -8,7 +8,7 @@ use pointsman_proto::inference::v1::GenerateRequest;
 use tonic::{Code, Request};
 
 use crate::caller::{Client, chat_body, connect, reason, retry_delay, say};
-use crate::repeats::{CANCELLED, ENDLESS, RUNNING, frames, named, new_key};
+use crate::named::{CANCELLED, ENDLESS, RUNNING, frames, named, new_key};
 use crate::service::{Service, Start, simulated_config};
 
 /// More than a second's worth, however slow the machine.

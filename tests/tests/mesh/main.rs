@@ -1,14 +1,16 @@
 //! The mesh as its users see it: each test starts its own processes, on ports of their own, and stops them.
 //!
 //! A file per subject. What tests share: [`service`] starts and stops processes of ours, [`fleet`] several workers
-//! behind a gateway; [`caller`] calls them, [`program`] runs a program to its end.
+//! behind a gateway; [`caller`] calls them, [`named`] asks what is kept under a name, [`program`] runs a program to its end.
 
 mod caller;
 mod fleet;
+mod named;
 mod program;
 mod service;
 
 mod attempts;
+mod behind;
 mod breakers;
 mod cancellation;
 mod command_line;
@@ -28,6 +30,7 @@ mod load;
 mod local_mesh;
 mod lost_worker;
 mod malformed;
+mod mesh_listener;
 mod openai_sdk;
 mod operators;
 mod overload;
@@ -39,5 +42,7 @@ mod rolling;
 mod script;
 mod seam;
 mod slow_reader;
+mod tls;
 mod traces;
+mod trails;
 mod usage;

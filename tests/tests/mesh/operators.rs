@@ -70,6 +70,9 @@ async fn requests_in_flight_are_listed_and_ended() -> Result<()> {
         assert!(listed(&fleet, id).await?.is_empty(), "{id}");
         let ended = pointsman(&["cancel", id, "--operator-address", &fleet.gateway.operator]).await?;
         assert!(ended.code != Some(0) && ended.stderr.contains("REQUEST_NOT_FOUND"), "{ended:?}");
+        assert!(ended.stderr.contains("`pointsman requests` lists those in flight"), "{ended:?}");
+        // What a program that calls the operator port reads too.
+        assert!(ended.stderr.contains("it has ended, or another process answers it"), "{ended:?}");
     }
     fleet.stop_after(&[]).await
 }

@@ -4,33 +4,32 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::{DescribeRequest, Frame, MeshContext};
+use pointsman_proto::inference::v1::{Frame, MeshContext};
 use pointsman_proto::mesh_context;
-use pointsman_testkit::{OtlpReceiver, eventually, ports};
-use serde_json::Value;
+use pointsman_testkit::{eventually, ports};
 use tonic::{Code, Request};
 
 use crate::caller::{chat_body, connect, reason, say};
-use crate::program::pointsman;
-use crate::repeats::{
+use crate::named::{
     CANCELLED, ENDLESS, FINISHED, RUNNING, SLOW, Wire, ask, check_whole, frames, generations, lasting, named, new_key,
     post, refusal, resume, text, token,
 };
+use crate::program::pointsman;
 use crate::service::{LIMIT, Service, Start, simulated_config};
 
 /// Names among which each of two gateways owns some.
-const IDS: usize = 20;
+pub const IDS: usize = 20;
 
 /// Two gateways, each the other's peer, before one worker.
-struct Peers {
-    a: Service,
-    b: Service,
+pub struct Peers {
+    pub a: Service,
+    pub b: Service,
     worker: Service,
     mesh: [SocketAddr; 2],
 }
 
 impl Peers {
-    async fn start(engine: &str) -> Result<Self> {
+    pub async fn start(engine: &str) -> Result<Self> {
         let worker = Start::new("worker", &simulated_config(engine)).ready().await?;
         let mesh = [ports::free_address()?, ports::free_address()?];
         let a = Start::new("gateway", &config("a", mesh[0], ("b", mesh[1]), &worker)).ready().await?;
@@ -45,7 +44,7 @@ impl Peers {
         Ok(())
     }
 
-    async fn stop(self) -> Result<()> {
+    pub async fn stop(self) -> Result<()> {
         self.a.stop().await?;
         self.b.stop().await?;
         self.worker.stop().await
@@ -157,10 +156,45 @@ async fn what_runs_at_one_gateway_is_joined_and_taken_up_at_the_other() -> Resul
             let last = got.len() as u64;
             let nothing = frames(&mut resume(&mut client, &token(&got)?, last).await?, usize::MAX).await?;
             assert_eq!(nothing, []);
-            assert_eq!(refusal(resume(&mut client, &token(&got)?, last + 1).await)?, Reason::FrameLogLost);
+            assert_eq!(refusal(resume(&mut client, &token(&got)?, last + 1).await)?, Reason::InvalidRequest);
         }
         peers.worker.metric_is(FINISHED, round as u64 + 1).await?;
         assert_eq!(generations(&peers.worker).await?, before + 1);
+    }
+    peers.stop().await
+}
+
+#[tokio::test]
+async fn events_end_at_the_last_one_whichever_gateway_is_asked() -> Result<()> {
+    let peers = Peers::start("answer_tokens: 10, timing: {step: 50ms}").await?;
+    let body = chat_body("simulated", "Hello", true);
+    for owner in ["a", "b"] {
+        let id = owned_by(owner, &peers, &format!("of-{owner}")).await?;
+        let key = ("idempotency-key", id.as_str());
+        let mut running = post(&peers.b.address, &body, &[key]).await?;
+        let begin = running.chunk().await?.context("the stream ended")?;
+        // The owner knows at once that there is no such event. The other waits for it, to the end.
+        let never = [key, ("last-event-id", "1000")];
+        let (at_a, at_b, rest) =
+            tokio::join!(post(&peers.a.address, &body, &never), post(&peers.b.address, &body, &never), running.text());
+        let whole = std::str::from_utf8(&begin)?.to_owned() + &rest?;
+        let last: u64 =
+            whole.rsplit_once("id: ").and_then(|(_, end)| end.lines().next()?.parse().ok()).context("no id")?;
+        let mut told = Vec::new();
+        for refused in [at_a?, at_b?] {
+            assert_eq!(refused.headers()["x-pointsman-reason"], "INVALID_REQUEST");
+            told.push(refused.text().await?);
+        }
+        assert!(told.iter().any(|told| told.contains(&format!("must be at most {last}"))), "{told:?}");
+        for gateway in [&peers.a, &peers.b] {
+            let done = post(&gateway.address, &body, &[key, ("last-event-id", &last.to_string())]).await?;
+            assert_eq!((done.status().as_u16(), done.text().await?), (200, format!("id: {last}\ndata: [DONE]\n\n")));
+            let refused = post(&gateway.address, &body, &[key, ("last-event-id", &(last + 1).to_string())]).await?;
+            assert_eq!(
+                (refused.status().as_u16(), &refused.headers()["x-pointsman-reason"]),
+                (400, &"INVALID_REQUEST".parse()?)
+            );
+        }
     }
     peers.stop().await
 }
@@ -371,128 +405,4 @@ async fn a_mesh_context_is_believed_where_the_mesh_is_only() -> Result<()> {
     let mut inside = connect(&format!("http://{}", peers.mesh[0])).await?;
     inside.generate(request()).await?;
     peers.stop().await
-}
-
-/// Checks the configuration of a gateway that has this section.
-async fn checked(server: &str, gateway: &str) -> Result<(Option<i32>, String)> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("config.yaml");
-    let instances = "instances: [{name: w, endpoint: \"http://127.0.0.1:9\"}]";
-    std::fs::write(&file, format!("server: {{{server}}}\ngateway: {{{instances}{gateway}}}\n"))?;
-    let file = file.to_str().context("the temporary folder's name is no text")?;
-    let ended = pointsman(&["gateway", "--config", file, "--check-config"]).await?;
-    Ok((ended.code, ended.stderr))
-}
-
-#[tokio::test]
-async fn a_mesh_listener_is_open_on_purpose_only() -> Result<()> {
-    let (code, told) = checked("mesh_listen: \"0.0.0.0:8070\"", "").await?;
-    assert_eq!(code, Some(64), "{told}");
-    assert!(told.contains("server.mesh_listen: 0.0.0.0:8070 is not loopback"), "{told}");
-    assert!(told.contains("server.peers: trusted_network"), "{told}");
-    for good in ["mesh_listen: \"0.0.0.0:8070\", peers: trusted_network", "mesh_listen: \"127.0.0.1:8070\""] {
-        assert_eq!(checked(good, "").await?, (Some(0), String::new()), "{good}");
-    }
-    let (code, told) =
-        checked("", ", peers: [{name: b, endpoint: nowhere}, {name: b, endpoint: \"http://x:1\"}]").await?;
-    assert_eq!(code, Some(64), "{told}");
-    assert!(told.contains("gateway.peers[0].endpoint: ") && told.contains("gateway.peers[1].name: "), "{told}");
-    // Whoever shares requests has a name and an address, or two gateways own one request.
-    assert!(told.contains("server.instance: must be there") && told.contains("server.mesh_listen: must be"), "{told}");
-    let peers = ", peers: [{name: a, endpoint: \"http://x:1\"}]";
-    let (code, told) = checked("mesh_listen: \"127.0.0.1:8070\", instance: a", peers).await?;
-    assert!(code == Some(64) && told.contains("`a` is this gateway itself"), "{told}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_gateway_stands_behind_another() -> Result<()> {
-    let receiver = OtlpReceiver::start().await?;
-    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint())];
-    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_ref()));
-    let worker = Start { environment: &environment, ..Start::new("worker", &simulated_config("")) }.ready().await?;
-    let mesh = ports::free_address()?;
-    // The one behind wants keys of the public, and none of the mesh.
-    let (_, entry) = new_key("acme").await?;
-    let inner = format!(
-        "server: {{instance: inner, mesh_listen: \"{mesh}\"}}\n\
-         gateway:\n  instances: [{{name: w, endpoint: \"{}\"}}]\n  keys:{entry}\n",
-        worker.address
-    );
-    let inner = Start { environment: &environment, ..Start::new("gateway", &inner) }.ready().await?;
-    let outer = format!("gateway: {{instances: [{{name: inner, endpoint: \"http://{mesh}\"}}]}}\n");
-    let outer = Start { environment: &environment, ..Start::new("gateway", &outer) }.ready().await?;
-
-    let mut client = connect(&outer.address).await?;
-    let described = client.describe(DescribeRequest {}).await?.into_inner();
-    let targets: Vec<&str> = described.targets.iter().map(|target| target.target.as_str()).collect();
-    assert_eq!(targets, ["models/simulated/versions/1"]);
-    let response = client.generate_stream(say("simulated", "Hello")).await?;
-    let trace = response.metadata().get("x-pointsman-trace-id").context("no trace")?.to_str()?.to_owned();
-    let answer = frames(&mut response.into_inner(), usize::MAX).await?;
-    check_whole(&answer)?;
-    assert_eq!((text(&answer).as_str(), token(&answer)?.as_str()), ("You said: Hello", ""));
-    let whole: Value = post(&outer.address, &chat_body("simulated", "Hi", false), &[]).await?.json().await?;
-    assert_eq!(
-        (&whole["choices"][0]["message"]["content"], &whole["model"]),
-        (&"You said: Hi".into(), &"simulated".into())
-    );
-    // A name is kept once, by the one that was asked for it.
-    let named_answer = ask(&mut client, named("order-1")).await?;
-    assert_eq!(ask(&mut client, named("order-1")).await?, named_answer);
-    assert_eq!(generations(&worker).await?, 3);
-    // The public has to show a key there.
-    assert_eq!(refusal(connect(&inner.address).await?.generate(say("simulated", "Hello")).await)?, Reason::KeyInvalid);
-    assert_eq!(refusal(connect(&inner.address).await?.describe(DescribeRequest {}).await)?, Reason::KeyInvalid);
-
-    outer.stop().await?;
-    inner.stop().await?;
-    worker.stop().await?;
-    let spans = receiver.spans();
-    let of_trace: Vec<_> = spans.iter().filter(|span| span.trace_id == trace).collect();
-    let services =
-        |service: &str| of_trace.iter().filter(|span| span.service == service && span.kind == "server").count();
-    assert_eq!((services("pointsman-gateway"), services("pointsman-worker")), (2, 1), "{of_trace:#?}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn gateways_that_ask_each_other_do_not_ask_for_ever() -> Result<()> {
-    let worker = Start::new("worker", &simulated_config("")).ready().await?;
-    let mesh = [ports::free_address()?, ports::free_address()?];
-    let config = |own: usize| {
-        format!(
-            "server: {{mesh_listen: \"{}\"}}\n\
-             gateway: {{instances: [{{name: w, endpoint: \"{}\"}}, {{name: other, endpoint: \"http://{}\"}}]}}\n",
-            mesh[own],
-            worker.address,
-            mesh[1 - own]
-        )
-    };
-    let [config_a, config_b] = [config(0), config(1)];
-    let a = Start::new("gateway", &config_a).ready().await?;
-    let b = Start::new("gateway", &config_b).ready().await?;
-    for gateway in [&a, &b] {
-        let mut client = connect(&gateway.address).await?;
-        for _ in 0..10 {
-            check_whole(&ask(&mut client, say("simulated", "Hello")).await?)?;
-        }
-    }
-    // Without the worker they have nobody but each other.
-    worker.stop().await?;
-    let mut client = connect(&a.address).await?;
-    let asked = || async {
-        let text = reqwest::get(format!("{}/metrics", b.operator)).await?.text().await?;
-        let lines = text.lines().filter(|line| line.starts_with("pointsman_gateway_requests_total{"));
-        let counts = lines.map(|line| Ok(line.rsplit(' ').next().context("no value")?.parse::<u64>()?));
-        counts.sum::<Result<u64>>()
-    };
-    let before = asked().await?;
-    let refused = client.generate(say("simulated", "Hello")).await.err().context("it was answered")?;
-    reason(&refused)?;
-    let after = asked().await?;
-    assert!(after - before <= 16, "{before} {after}");
-    let expected = ["an instance could not be reached", "an instance failed too often"];
-    a.stop_after(&expected).await?;
-    b.stop_after(&expected).await
 }

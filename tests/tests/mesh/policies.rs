@@ -169,11 +169,14 @@ async fn a_changed_policy_is_taken_and_a_broken_one_is_not() -> Result<()> {
     assert_ne!(first.decision_id, second.decision_id);
 
     let file = fleet.policy().display().to_string();
-    let meaning = "virtual_models:\n- name: chat\n  rules:\n  - name: all\n    targets: [{target: one, weight: 0}]\n";
-    for (broken, place) in [("virtual_models: [{\n", ":1:18: "), (meaning, ":5:37: ")] {
+    let meaning = "virtual_models:\n- name: chat\n  rules:\n  - name: all\n    targets: [{target: one, weight: 0}]\n    max_attempts: 17\n";
+    for (broken, places) in [("virtual_models: [{\n", &[":1:18: "][..]), (meaning, &[":5:37: ", ":6:19: "])] {
         std::fs::write(fleet.policy(), broken)?;
-        let line = fleet.gateway.process.line_with(&format!("{file}{place}"), LIMIT).await;
-        let line = line.with_context(|| place.to_owned())?;
+        let line = fleet.gateway.process.line_with(&format!("{file}{}", places[0]), LIMIT).await;
+        let line = line.with_context(|| places[0].to_owned())?;
+        // All of them in one line, with nothing in it that a line would not have.
+        assert!(places.iter().all(|place| line.contains(&format!("{file}{place}"))), "{line}");
+        assert!(!line.contains("\\n") && line.matches("; /").count() == places.len() - 1, "{line}");
         assert!(line.contains("the changed policy is refused; the last good one stays"), "{line}");
         let still = client.generate(say("chat", "Hello")).await?.into_inner().started.context("no Started")?;
         assert_eq!((still.policy_revision, still.target), (second.policy_revision.clone(), second.target.clone()));
@@ -184,23 +187,62 @@ async fn a_changed_policy_is_taken_and_a_broken_one_is_not() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_misspelt_target_is_warned_of_and_named() -> Result<()> {
+    let to = |names: &str| rules(&format!("{{name: all, targets: [{names}]}}"), "");
+    let fleet = Fleet::start(&[ONE, TWO], &to("{target: onne}, {target: models/one/versions/2}")).await?;
+    let words = |near: &str| format!("the policy names a target that no instance serves; did you mean `{near}`?");
+    let warned = async |near: &str, target: &str| {
+        let line = fleet.gateway.process.line_with(&words(near), LIMIT).await?;
+        assert!(line.contains("WARN") && line.contains("chat") && line.contains(target), "{line}");
+        anyhow::Ok(())
+    };
+    warned("one", "onne").await?;
+    warned("models/one/versions/1", "models/one/versions/2").await?;
+    let mut client = connect(&fleet.gateway.address).await?;
+    let refused = client.generate(say("chat", "Hello")).await.err().context("nobody serves it")?;
+    assert_eq!(reason(&refused)?, Reason::NoInstanceReady);
+    assert!(refused.message().contains("`chat` leads to `models/one/versions/2` and `onne`, which"), "{refused:?}");
+
+    std::fs::write(fleet.policy(), to("{target: one}, {target: twwo}"))?;
+    warned("two", "twwo").await?;
+    assert_eq!(target(&mut client, say("chat", "Hello")).await?, "models/one/versions/1");
+    let told = fleet.gateway.process.unexpected_lines();
+    assert_eq!(told.len(), 3, "each is told once: {told:#?}");
+    fleet.stop_after(&["the policy names a target that no instance serves"]).await
+}
+
+#[tokio::test]
+async fn a_request_that_may_not_run_is_told_where_it_may() -> Result<()> {
+    let fleet = Fleet::start(&[ONE, TWO], &rules(&format!("{{name: all, {ANY}, allowed_zones: [south]}}"), "")).await?;
+    let mut client = connect(&fleet.gateway.address).await?;
+    let refused = client.generate(say("chat", "Hello")).await.err().context("it left its zone")?;
+    assert_eq!(reason(&refused)?, Reason::NoTargetAllowed);
+    let words = "it may run in `south`; there are instances in `away` and `home`";
+    assert!(refused.message().ends_with(words), "{refused:?}");
+    fleet.stop_after(&[]).await
+}
+
+#[tokio::test]
 async fn a_policy_is_checked_and_explained_without_a_mesh() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (good, bad, request) = (path("good.yaml"), path("bad.yaml"), path("request.json"));
     std::fs::write(&good, rules(&format!("{{name: split, {ANY}, fallbacks: [{{target: three}}]}}"), ""))?;
     let told = pointsman(&["policy", "check", &good]).await?.success()?;
-    assert!(told.contains("the policy is good: revision ") && told.contains("1 virtual models"), "{told}");
+    assert!(told.contains("the policy is good: revision ") && told.contains(", 1 virtual model\n"), "{told}");
 
     let meaning = "virtual_models:\n- name: chat\n  rules:\n  - name: all\n    when: request.tools > 3 && request.tools < 3\n    targets: [{target: one}]\n    max_attempts: 17\n";
+    let form = "virtual_models:\n- name: chat\n  rules:\n  - nam: all\n    targets: [{target: a, weight: -1}]\n    timeouts: {first_token: 30}\n    max_attempts: 17\n";
     for (text, places) in [
-        ("virtual_models:\n- name: chat\n  rules: 5\n", &[":3:3: "][..]),
+        ("virtual_models:\n- name: chat\n  rules: 5\n", &[":3:10: "][..]),
         ("virtual_models: [{\n", &[":1:18: "]),
         (meaning, &[":5:11: ", ":7:19: "]),
+        (form, &[":4:5: ", ":5:35: ", ":6:29: ", ":7:19: "]),
     ] {
         std::fs::write(&bad, text)?;
         let ended = pointsman(&["policy", "check", &bad]).await?;
         assert_eq!(ended.code, Some(64), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("the policy file {bad} has mistakes:")), "{ended:?}");
         for place in places {
             assert!(ended.stderr.contains(&format!("{bad}{place}")), "{place}: {ended:?}");
         }
@@ -222,5 +264,22 @@ async fn a_policy_is_checked_and_explained_without_a_mesh() -> Result<()> {
     assert_eq!(drawn[0], drawn[1], "the same seed, the same decision");
     let first = |name: &str| drawn.iter().filter(|told| told.contains(&format!(" 1. models/{name}/"))).count();
     assert!(first("one") > 0 && first("two") > 0 && first("one") + first("two") == 8, "{drawn:?}");
+
+    let asking = |model: &str| {
+        format!(
+            "{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"ROLE_USER\", \"parts\": [{{\"text\": \"Hi\"}}]}}]}}"
+        )
+    };
+    std::fs::write(&request, asking("two"))?;
+    let told = pointsman(&["policy", "explain", &good, "--request", &request]).await?.success()?;
+    assert!(told.contains(" 1. models/two/") && told.contains("at most 3 attempts;"), "{told}");
+    for (model, why) in [("chatt", "; did you mean `chat`?"), ("gpt-4o", "of which a policy says nothing\n")] {
+        std::fs::write(&request, asking(model))?;
+        let ended = pointsman(&["policy", "explain", &good, "--request", &request]).await?;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stdout.contains(&format!("`{model}` is no virtual model")), "{ended:?}");
+        assert!(ended.stdout.ends_with(&format!("{}\n", why.trim_end())), "{ended:?}");
+        assert!(ended.stderr.contains("no decision can be made for this request"), "{ended:?}");
+    }
     Ok(())
 }

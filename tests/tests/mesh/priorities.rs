@@ -10,9 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
-use crate::caller::{Client, connect, reason, retry_delay, say};
-use crate::repeats::{ENDLESS, RUNNING};
-use crate::service::{LIMIT, Pair, simulated_config};
+use crate::caller::{Client, connect, read, read_deltas, reason, retry_delay, say};
+use crate::named::{ENDLESS, RUNNING};
+use crate::service::{LIMIT, Pair, Start, simulated_config};
 
 const QUEUED: &str = "pointsman_worker_queued_requests";
 const REFUSED: &str = "pointsman_worker_requests_total{outcome=\"QUEUE_FULL\"}";
@@ -88,4 +88,44 @@ async fn what_can_wait_is_refused_before_what_cannot() -> Result<()> {
     };
     eventually!(LIMIT, let_in().await)?;
     mesh.stop().await
+}
+
+/// Each reply once, in the order in which the requests got a slot.
+const IN_ORDER: &str = "\
+replies:
+  - {when: {equals: holds the slot}, answer: one two, delay: {per_piece: 1h}}
+  - {times: 1, answer: first}
+  - {times: 1, answer: second}
+  - {times: 1, answer: third}
+  - {times: 1, answer: fourth}
+";
+
+#[tokio::test]
+async fn what_somebody_waits_for_overtakes_what_can_wait() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let script = folder.path().join("replies.yaml");
+    std::fs::write(&script, IN_ORDER)?;
+    let engine = simulated_config(&format!("script: \"{}\"", script.display()));
+    let worker = Start::new("worker", &format!("{engine}worker: {{slots: 1, queue: 8}}\n")).ready().await?;
+    let mut client = connect(&worker.address).await?;
+    let mut running = client.generate_stream(say("simulated", "holds the slot")).await?.into_inner();
+    read_deltas(&mut running, 1).await?;
+
+    let mut waiting = Vec::new();
+    for (priority, turn) in [
+        (Priority::Bulk, "fourth"),
+        (Priority::Default, "second"),
+        (Priority::Unspecified, "third"),
+        (Priority::Interactive, "first"),
+    ] {
+        // It is in the queue when its headers are there.
+        let frames = client.generate_stream(of(priority)).await?.into_inner();
+        worker.metric_is(QUEUED, waiting.len() as u64 + 1).await?;
+        waiting.push((priority, turn, frames));
+    }
+    drop(running);
+    for (priority, turn, frames) in waiting {
+        assert_eq!(read(frames).await?.whole()?, turn, "{priority:?}");
+    }
+    worker.stop().await
 }

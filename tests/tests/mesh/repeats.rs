@@ -1,145 +1,28 @@
 //! A request with a name of its caller's is generated once: repeated, joined while it runs, and taken up after its
 //! connection was lost.
 
+mod events;
+
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Frame, GenerateRequest, ResumeRequest, delta};
+use pointsman_proto::inference::v1::{GenerateRequest, ResumeRequest};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::timeout;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status};
 
-use crate::caller::{Client, chat_body, connect, reason, say};
-use crate::program::{pointsman, python};
-use crate::service::{LIMIT, Pair, Service, Start, gateway_config, simulated_config};
-
-pub const RUNNING: &str = "pointsman_worker_running_requests";
-pub const FINISHED: &str = "pointsman_worker_requests_total{outcome=\"FINISHED\"}";
-pub const CANCELLED: &str = "pointsman_worker_requests_total{outcome=\"CANCELLED\"}";
-
-/// An answer of two seconds, a token each 50 ms.
-pub const SLOW: &str = "answer_tokens: 40, timing: {step: 50ms}";
-/// One that nobody waits for.
-pub const ENDLESS: &str = "answer_tokens: 8000, timing: {step: 50ms}";
-
-/// How many requests have come to a worker: those that run, and those that have ended.
-pub async fn generations(worker: &Service) -> Result<u64> {
-    let text = reqwest::get(format!("{}/metrics", worker.operator)).await?.text().await?;
-    let ended = text.lines().filter(|line| line.starts_with("pointsman_worker_requests_total{"));
-    let counts = ended.chain(text.lines().filter(|line| line.starts_with(&format!("{RUNNING} "))));
-    counts.map(|line| Ok(line.rsplit(' ').next().context("no value")?.parse::<u64>()?)).sum()
-}
-
-/// A request with a name.
-pub fn named(id: &str) -> GenerateRequest {
-    GenerateRequest { request_id: id.to_owned(), ..say("simulated", "Hello") }
-}
-
-/// One that goes on for so many seconds after its caller was lost.
-pub fn lasting(id: &str, seconds: u64) -> GenerateRequest {
-    let window = Duration::from_secs(seconds).try_into().ok();
-    GenerateRequest { resume_window: window, ..named(id) }
-}
-
-/// Reads so many frames, or to the end.
-pub async fn frames(stream: &mut Streaming<Frame>, count: usize) -> Result<Vec<Frame>> {
-    let mut frames = Vec::new();
-    while frames.len() < count {
-        match timeout(LIMIT, stream.message()).await.context("the stream hangs")?? {
-            Some(frame) => frames.push(frame),
-            None => break,
-        }
-    }
-    Ok(frames)
-}
-
-/// Asks and reads to the end.
-pub async fn ask(client: &mut Client, request: impl tonic::IntoRequest<GenerateRequest>) -> Result<Vec<Frame>> {
-    frames(&mut client.generate_stream(request).await?.into_inner(), usize::MAX).await
-}
-
-/// Takes a stream up.
-pub async fn resume(client: &mut Client, token: &str, after_sequence: u64) -> Result<Streaming<Frame>, Status> {
-    let request = ResumeRequest { resume_token: token.to_owned(), after_sequence };
-    client.resume(request).await.map(Response::into_inner)
-}
-
-/// Fails unless these frames are a whole answer, without gap or repetition.
-pub fn check_whole(frames: &[Frame]) -> Result<()> {
-    let sequences: Vec<u64> = frames.iter().map(|frame| frame.sequence).collect();
-    let want: Vec<u64> = (1..=frames.len() as u64).collect();
-    ensure!(sequences == want, "{sequences:?}");
-    let last = frames.last().and_then(|frame| frame.body.as_ref());
-    ensure!(matches!(last, Some(Body::Finished(_))), "it ends with {last:?}");
-    Ok(())
-}
-
-/// The text of these frames.
-pub fn text(frames: &[Frame]) -> String {
-    let piece = |frame: &Frame| match &frame.body {
-        Some(Body::Delta(delta)) => match &delta.content {
-            Some(delta::Content::Text(text)) => Some(text.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    frames.iter().filter_map(piece).collect()
-}
-
-/// The resume token of these frames.
-pub fn token(frames: &[Frame]) -> Result<String> {
-    match frames.first().and_then(|frame| frame.body.as_ref()) {
-        Some(Body::Started(started)) => Ok(started.resume_token.clone()),
-        other => anyhow::bail!("the first frame is {other:?}"),
-    }
-}
-
-/// The reason why there is no stream.
-pub fn refusal<T>(answer: Result<T, Status>) -> Result<Reason> {
-    reason(&answer.err().context("it was answered")?)
-}
+use crate::caller::{chat_body, connect, reason, say, say_at_most};
+use crate::named::{
+    CANCELLED, ENDLESS, FINISHED, RUNNING, SLOW, Wire, ask, check_whole, frames, generations, lasting, named, new_key,
+    post, refusal, resume, text, token,
+};
+use crate::program::python;
+use crate::service::{Pair, Start, gateway_config, simulated_config};
 
 /// Whether a response says that it was asked for before.
 fn is_repeated<T>(response: &Response<T>) -> bool {
     response.metadata().get("x-pointsman-repeated").is_some_and(|value| value == "true")
-}
-
-/// A connection to a service that can be cut, as a network does it: without a word to either side.
-pub struct Wire {
-    pub address: String,
-    listening: AbortHandle,
-}
-
-impl Wire {
-    pub async fn to(service: &Service) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = format!("http://{}", listener.local_addr()?);
-        let server = service.address.trim_start_matches("http://").to_owned();
-        let listening: JoinHandle<Result<()>> = tokio::spawn(async move {
-            // One connection. Both sockets end with this task.
-            let (mut caller, _) = listener.accept().await?;
-            let mut server = TcpStream::connect(server).await?;
-            tokio::io::copy_bidirectional(&mut caller, &mut server).await?;
-            Ok(())
-        });
-        Ok(Self { address, listening: listening.abort_handle() })
-    }
-
-    pub fn cut(&self) {
-        self.listening.abort();
-    }
-}
-
-/// Sends a body to the OpenAI surface, with these headers.
-pub async fn post(address: &str, body: &Value, headers: &[(&str, &str)]) -> Result<reqwest::Response> {
-    let client = reqwest::Client::builder().timeout(LIMIT).build()?;
-    let post = client.post(format!("{address}/v1/chat/completions")).json(body);
-    Ok(headers.iter().fold(post, |post, (name, value)| post.header(*name, *value)).send().await?)
 }
 
 /// A worker that follows a script.
@@ -246,14 +129,6 @@ async fn an_id_is_good_for_one_request() -> Result<()> {
     assert_eq!(generations(&mesh.worker).await?, 2);
     drop(next);
     mesh.stop().await
-}
-
-/// A new key of a tenant, and its lines of configuration.
-pub async fn new_key(tenant: &str) -> Result<(String, String)> {
-    let printed = pointsman(&["key", "new", "--tenant", tenant]).await?.success()?;
-    let key = printed.lines().map(str::trim).find(|line| line.starts_with("pm_")).context("no key")?.to_owned();
-    let (_, entry) = printed.split_once("keys:").context("no configuration")?;
-    Ok((key, entry.trim_end().to_owned()))
 }
 
 #[tokio::test]
@@ -420,150 +295,33 @@ async fn what_cannot_be_taken_up_is_told() -> Result<()> {
     worker.stop().await
 }
 
-/// Who says to have more than there is has mixed something up, and is not told that all is well.
+/// Nobody can have got what was not written: who says so has mixed something up, and is not told that all is well.
 #[tokio::test]
 async fn nothing_is_taken_up_behind_the_end() -> Result<()> {
-    let mesh = Pair::start(&simulated_config(SLOW), &[]).await?;
+    let mesh = Pair::start(&simulated_config(ENDLESS), &[]).await?;
     let mut client = connect(&mesh.gateway.address).await?;
-    let mut stream = client.generate_stream(named("order-1")).await?.into_inner();
-    let mut got = frames(&mut stream, 2).await?;
-    let token = token(&got)?;
-    let ahead = async {
-        let mut client = client.clone();
-        match resume(&mut client, &token, 1000).await {
-            Ok(mut stream) => stream.message().await.err().context("a good end"),
-            Err(status) => Ok(status),
-        }
-    };
-    let (ahead, rest) = tokio::join!(ahead, frames(&mut stream, usize::MAX));
-    got.extend(rest?);
-    check_whole(&got)?;
-    assert_eq!(reason(&ahead?)?, Reason::FrameLogLost);
-    assert_eq!(refusal(resume(&mut client, &token, 1000).await)?, Reason::FrameLogLost, "after the end");
-    mesh.stop().await
-}
+    let mut running = client.generate_stream(named("order-1")).await?.into_inner();
+    let got = frames(&mut running, 2).await?;
+    let short = GenerateRequest { request_id: "order-2".to_owned(), ..say_at_most("simulated", "Hello", 3) };
+    let ended = ask(&mut client, short).await?;
+    check_whole(&ended)?;
+    let last = ended.len() as u64;
 
-/// The number of an event, if it has one, and its data.
-fn events(body: &str) -> Vec<(Option<u64>, &str)> {
-    let parse = |event| {
-        let mut id = None;
-        let mut data = "";
-        for line in str::lines(event) {
-            if let Some(number) = line.strip_prefix("id: ") {
-                id = number.parse().ok();
-            } else if let Some(rest) = line.strip_prefix("data: ") {
-                data = rest;
-            }
-        }
-        (id, data)
-    };
-    body.split_terminator("\n\n").map(parse).collect()
-}
-
-/// The text of events; `[DONE]` as it is.
-fn content(events: &[(Option<u64>, &str)]) -> Result<String> {
-    let mut content = String::new();
-    for (_, data) in events {
-        if *data == "[DONE]" {
-            content.push_str(data);
-        } else {
-            let chunk: Value = serde_json::from_str(data).with_context(|| (*data).to_owned())?;
-            content.push_str(chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
-        }
+    // What runs would come to it some day, but nobody is kept waiting for that.
+    for (token, after, told) in [
+        (token(&got)?, 1_000_000, "is after the last frame of this answer so far; ".to_owned()),
+        (token(&got)?, u64::MAX, "is after the last frame of this answer so far; ".to_owned()),
+        (token(&ended)?, last + 1, format!("is after the last frame of this answer; must be at most {last}")),
+        (token(&ended)?, u64::MAX, format!("is after the last frame of this answer; must be at most {last}")),
+    ] {
+        let refused = resume(&mut client, &token, after).await.err().context("it was taken up")?;
+        assert_eq!((refused.code(), reason(&refused)?), (Code::InvalidArgument, Reason::InvalidRequest));
+        assert!(refused.message().starts_with(&format!("after_sequence: {told}")), "{}", refused.message());
     }
-    Ok(content)
-}
-
-#[tokio::test]
-async fn events_go_on_after_the_last_one_that_came() -> Result<()> {
-    let mesh = Pair::start(&simulated_config("answer_tokens: 6"), &[]).await?;
-    let mut body = chat_body("simulated", "Hello", true);
-    body["stream_options"] = serde_json::json!({"include_usage": true});
-    let key = ("idempotency-key", "order-1");
-    let whole = post(&mesh.gateway.address, &body, &[key]).await?.text().await?;
-    let whole_events = events(&whole);
-    let whole_content = content(&whole_events)?;
-    assert!(whole_content.starts_with("You said: Hello") && whole_content.ends_with("[DONE]"), "{whole}");
-    assert_eq!(whole.matches("[DONE]").count(), 1);
-    assert!(whole_events.iter().filter(|(id, _)| id.is_some()).count() > 6, "{whole}");
-
-    // Lost after each of the events, also between two that are one frame's.
-    for lost_after in 0..=whole_events.len() {
-        let (got, _) = whole_events.split_at(lost_after);
-        let last = got.iter().rev().find_map(|(id, _)| *id).map(|id| id.to_string());
-        let headers: Vec<(&str, &str)> =
-            std::iter::once(key).chain(last.as_deref().map(|id| ("last-event-id", id))).collect();
-        let rest = post(&mesh.gateway.address, &body, &headers).await?;
-        assert_eq!((rest.status().as_u16(), &rest.headers()["x-pointsman-repeated"]), (200, &"true".parse()?));
-        let rest = rest.text().await?;
-        let both = content(got)? + &content(&events(&rest))?;
-        assert_eq!(both, whole_content, "lost after {lost_after} events, {last:?}: {rest}");
-        if last.is_some() {
-            assert!(whole.ends_with(&rest), "the same bytes: {rest}");
-        }
-    }
-    assert_eq!(generations(&mesh.worker).await?, 1);
-    mesh.stop().await
-}
-
-#[tokio::test]
-async fn events_of_two_answers_are_never_joined() -> Result<()> {
-    let yaml = "\
-replies:
-  - {times: 1, answer: Half an ans, truncate: {after_pieces: 2}}
-  - answer: Something else altogether
-";
-    let Scripted { mesh, _folder } = Scripted::start(yaml).await?;
-    let body = chat_body("simulated", "Hello", true);
-    let key = ("idempotency-key", "order-1");
-    let broken = post(&mesh.gateway.address, &body, &[key]).await?.text().await?;
-    let last = events(&broken).iter().rev().find_map(|(id, _)| *id).context("no number")?.to_string();
-    assert!(broken.contains("stream_truncated"), "{broken}");
-    let refused = post(&mesh.gateway.address, &body, &[key, ("last-event-id", &last)]).await?;
-    assert_eq!(
-        (refused.status().as_u16(), &refused.headers()["x-pointsman-reason"]),
-        (409, &"FRAME_LOG_LOST".parse()?)
-    );
-    assert_eq!(generations(&mesh.worker).await?, 1);
-    // From the beginning it may be tried again.
-    let again = post(&mesh.gateway.address, &body, &[key, ("last-event-id", "0")]).await?.text().await?;
-    assert_eq!(content(&events(&again))?, "Something else altogether[DONE]");
-
-    // A number that is none, or of a request that has no name, is a mistake, and no beginning.
-    for headers in [&[key, ("last-event-id", "last")][..], &[("last-event-id", "3")]] {
-        let refused = post(&mesh.gateway.address, &body, headers).await?;
-        assert_eq!(
-            (refused.status().as_u16(), &refused.headers()["x-pointsman-reason"]),
-            (400, &"INVALID_REQUEST".parse()?),
-            "{headers:?}"
-        );
-    }
-    assert_eq!(generations(&mesh.worker).await?, 2);
-    mesh.stop().await
-}
-
-#[tokio::test]
-async fn events_go_on_while_their_answer_is_made() -> Result<()> {
-    let mesh = Pair::start(&simulated_config(SLOW), &[]).await?;
-    let body = chat_body("simulated", "Hello", true);
-    let headers = [("idempotency-key", "order-1"), ("x-pointsman-resume-window", "30")];
-    let wire = Wire::to(&mesh.gateway).await?;
-    let mut lost = post(&wire.address, &body, &headers).await?;
-    let mut got = String::new();
-    while got.matches("\n\n").count() < 5 {
-        got.push_str(std::str::from_utf8(&lost.chunk().await?.context("the stream ended")?)?);
-    }
-    wire.cut();
-    assert!(lost.chunk().await.is_err(), "the connection is still there");
-    let (got, _) = got.rsplit_once("\n\n").context("no event")?;
-    let got = events(got);
-    let last = got.iter().rev().find_map(|(id, _)| *id).context("no number")?.to_string();
-    let again = [headers[0], headers[1], ("last-event-id", &last)];
-    let rest = post(&mesh.gateway.address, &body, &again).await?.text().await?;
-    let whole = post(&mesh.gateway.address, &body, &headers).await?.text().await?;
-    assert_eq!(content(&got)? + &content(&events(&rest))?, content(&events(&whole))?);
-    assert_eq!(rest.matches("[DONE]").count(), 1);
-    assert_eq!(generations(&mesh.worker).await?, 1);
+    assert_eq!(mesh.worker.metric(RUNNING).await?, 1, "what runs goes on");
+    assert_eq!(frames(&mut resume(&mut client, &token(&ended)?, last).await?, usize::MAX).await?, []);
+    drop(running);
+    mesh.worker.metric_is(CANCELLED, 1).await?;
     mesh.stop().await
 }
 

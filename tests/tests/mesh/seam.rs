@@ -34,7 +34,7 @@ struct Peer {
 
 async fn peers(config: &Config) -> Result<[Peer; 2]> {
     let service = Start::new("worker", PROCESS).ready().await?;
-    let channel = remote(&service.address, config)?;
+    let channel = remote(&service.address, None, config)?;
     Ok([
         Peer { name: "in process", channel: in_process(worker(), config), _process: None },
         Peer { name: "remote", channel, _process: Some(service) },

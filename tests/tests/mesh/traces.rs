@@ -154,6 +154,23 @@ async fn a_cancelled_request_is_told_as_such() -> Result<()> {
     Ok(())
 }
 
+/// Its end comes after 21 s or more: past the time of the first progress event, before that of the second.
+#[tokio::test]
+async fn a_long_answer_says_on_its_span_that_it_is_on_its_way() -> Result<()> {
+    let receiver = OtlpReceiver::start().await?;
+    let endpoint = receiver.endpoint();
+    let engine = simulated_config("answer_tokens: 3, timing: {step: 7s}");
+    let mesh = Pair::start(&engine, &environment(&endpoint, "grpc")).await?;
+    let mut request = Request::new(say("simulated", "Hello"));
+    request.metadata_mut().insert("traceparent", traceparent().parse()?);
+    let frames = connect(&mesh.gateway.address).await?.generate_stream(request).await?.into_inner();
+    read(frames).await?.whole()?;
+    mesh.stop().await?;
+    let spans = receiver.wait_for(LIMIT, |spans| spans.len() >= 6).await?;
+    assert_eq!(named(&spans, "chat ")?.events, ["the answer is still on its way"], "{spans:#?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_collector_that_is_away_harms_no_request() -> Result<()> {
     let environment = environment("http://127.0.0.1:9", "grpc");

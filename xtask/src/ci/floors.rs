@@ -20,6 +20,7 @@ const fn floor(folder: &'static str, stands: u8, sees_below: u8) -> Floor {
 const FLOORS: &[Floor] = &[
     floor("libs/types", 0, 0),
     floor("libs/body", 0, 0),
+    floor("libs/tls", 0, 0),
     floor("libs/proto", 1, 1),
     floor("libs/errors", 2, 2),
     floor("libs/telemetry", 3, 3),

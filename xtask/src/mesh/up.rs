@@ -35,11 +35,8 @@ pub(super) fn run(options: &UpOptions) -> Result<()> {
         }
     }
     let programs = options.binaries.as_deref().map_or_else(Programs::build, Programs::lying_in)?;
-    // Logs and spans of the mesh before this one.
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    }
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    remove_all_but_data(&folder)?;
     let plan = Plan::read(options.port_base, &folder)?;
     plan.refuse_taken_ports()?;
     let mut starting = Starting { folder: &folder, state: State::default(), children: Vec::new() };
@@ -95,6 +92,10 @@ impl Starting<'_> {
         for Service { role, name, config, listen, operator } in &plan.services {
             let mut service = Command::new(&programs.pointsman);
             service.arg(role.command()).arg("--config").arg(config);
+            // A folder each, and not in the files: where the build folder lies, they cannot know.
+            if *role == Role::Gateway {
+                service.arg("--data-dir").arg(data(self.folder).join(name));
+            }
             // The demo model is what the files have.
             if *role == Role::Worker && engine != Engine::Mistralrs {
                 service.arg("--engine").arg(engine.name());
@@ -143,8 +144,26 @@ impl Starting<'_> {
     }
 }
 
+/// Removes logs and spans of the mesh before this one. Its usage records were taken by nobody yet.
+fn remove_all_but_data(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path == data(folder) {
+            continue;
+        }
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn spans(folder: &Path) -> PathBuf {
     folder.join("spans.jsonl")
+}
+
+/// What outlives a mesh: a folder for each gateway.
+fn data(folder: &Path) -> PathBuf {
+    folder.join("data")
 }
 
 /// Says how to use it.
@@ -160,9 +179,11 @@ fn tell(plan: &Plan, engine: Engine, folder: &Path) {
   cargo run -- trace --operator-address http://{operator} TRACE_ID      (x-pointsman-trace-id of an answer)
 
 logs   {}
-spans  {}, a line of JSON each
+spans  {}, a line of JSON each, up to 5 s late
+usage  {}, a folder for each gateway, kept for the next mesh
 stop   cargo xtask mesh down",
         folder.join("*.log").display(),
         spans(folder).display(),
+        data(folder).display(),
     );
 }

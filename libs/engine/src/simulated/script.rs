@@ -1,12 +1,13 @@
 //! Replies that somebody wrote down: answers, delays, errors and broken streams, so that callers can test what
 //! they do about each.
 //!
-//! [`file`] is a script as YAML says it, [`check`] makes replies of it or finds every mistake, and [`when`] decides
-//! whether a reply fits.
+//! [`file`] is a script as YAML says it, [`check`] makes replies of it or finds every mistake, [`when`] decides
+//! whether a reply fits, and [`message`] is what an error says by default.
 //! The keys stand in `docs/reference/script.md`.
 
 mod check;
 mod file;
+mod message;
 mod when;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::GenerateRequest;
+use pointsman_types::counted;
 
 use super::plan::Plan;
 use super::prompt::last_user_text;
@@ -83,8 +85,7 @@ impl Reply {
 fn no_reply(asked: Option<&str>) -> EngineError {
     let whose = match asked.map(|text| text.chars().count()) {
         None => "without a text of a user".to_owned(),
-        Some(1) => "whose last user text has 1 character".to_owned(),
-        Some(length) => format!("whose last user text has {length} characters"),
+        Some(length) => format!("whose last user text has {}", counted(length, "character")),
     };
     EngineError::Chosen {
         reason: Reason::GenerationFailed,

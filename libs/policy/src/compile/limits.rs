@@ -1,5 +1,6 @@
 //! The bounds of single values.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use pointsman_proto::policy::v1 as proto;
@@ -8,7 +9,25 @@ use pointsman_types::{TargetName, is_segment};
 use super::{Budget, Problems};
 use crate::rule::Timeouts;
 
+/// The bounds of numbers.
+pub(super) const WEIGHT: RangeInclusive<u32> = 1..=1_000_000;
+pub(super) const MAX_ATTEMPTS: RangeInclusive<u32> = 1..=16;
+const MIN_PER_SECOND: RangeInclusive<u32> = 0..=1000;
+const RATIO: RangeInclusive<f64> = 0.0..=1.0;
+
 pub(super) const NO_TARGET: &str = "must be `models/{model}/versions/{version}`, or a model's name";
+
+/// Says what a number must be, by the name of its field in the contract.
+pub(crate) fn must_be(field: &str) -> String {
+    let whole = |bounds: RangeInclusive<u32>| format!("must be a whole number, {} to {}", bounds.start(), bounds.end());
+    match field {
+        "weight" => whole(WEIGHT),
+        "max_attempts" => whole(MAX_ATTEMPTS),
+        "min_per_second" => whole(MIN_PER_SECOND),
+        "ratio" => format!("must be a number, {} to {}", RATIO.start(), RATIO.end()),
+        _ => "must be a number".to_owned(),
+    }
+}
 
 pub(super) fn is_target(text: &str) -> bool {
     is_segment(text) || text.parse::<TargetName>().is_ok()
@@ -19,8 +38,12 @@ pub(super) fn budget(given: Option<&proto::Budget>, at: &str, problems: &mut Pro
     let Some(given) = given else { return default };
     let ratio = given.ratio.unwrap_or(default.ratio);
     let min_per_second = given.min_per_second.unwrap_or(default.min_per_second);
-    problems.require((0.0..=1.0).contains(&ratio), format!("{at}.ratio"), "must be 0 to 1");
-    problems.require(min_per_second <= 1000, format!("{at}.min_per_second"), "must be at most 1,000");
+    problems.require(RATIO.contains(&ratio), format!("{at}.ratio"), &must_be("ratio"));
+    problems.require(
+        MIN_PER_SECOND.contains(&min_per_second),
+        format!("{at}.min_per_second"),
+        &must_be("min_per_second"),
+    );
     Budget { ratio, min_per_second }
 }
 
@@ -39,7 +62,8 @@ pub(super) fn timeouts(given: Option<&proto::Timeouts>, at: &str, problems: &mut
         total: read(given.total.as_ref(), "total", default.total),
     };
     let reached = given.first_token.is_none() || read.first_token <= read.total;
-    problems.require(reached, format!("{at}.first_token"), "is never reached: `total` is shorter");
+    let path = format!("{at}.first_token");
+    problems.contradicts(!reached, path, format!("{at}.total"), "is never reached: `total` is shorter");
     read
 }
 

@@ -3,12 +3,10 @@
 use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators};
 
 use crate::facts::Fact;
+use crate::near::{MOST_WRONG, edits};
 
 /// How long the name of a label may be, in bytes; the contract's bound.
 const MOST_LABEL_BYTES: usize = 63;
-
-/// How many letters may be wrong in a name for another to be suggested.
-const NEAR: usize = 2;
 
 /// Returns the fact that an expression names; an error says what is wrong. `None` if it is no name at all.
 pub(super) fn fact(expression: &IdedExpr) -> Option<Result<Fact, String>> {
@@ -72,7 +70,7 @@ fn named(name: &str) -> Result<Fact, String> {
     }
     let nearest = Fact::NAMED.iter().map(|fact| (distance(name, &fact.name()), fact)).min();
     Err(match nearest {
-        Some((wrong, fact)) if wrong <= NEAR => {
+        Some((wrong, fact)) if wrong <= MOST_WRONG => {
             format!("`{name}`: there is no such fact; did you mean `{}`?", fact.name())
         }
         _ => {
@@ -82,21 +80,8 @@ fn named(name: &str) -> Result<Fact, String> {
     })
 }
 
-/// How many letters differ (Levenshtein 1966), whether or not the first word, as in `request.`, is there.
+/// How many letters differ, whether or not the first word, as in `request.`, is there.
 fn distance(wrong: &str, right: &str) -> usize {
     let short = right.split_once('.').map_or(right, |(_, name)| name);
     edits(wrong, right).min(if wrong.contains('.') { usize::MAX } else { edits(wrong, short) })
-}
-
-fn edits(wrong: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
-    for (index, letter) in wrong.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
-        for (column, other) in right.chars().enumerate() {
-            let replaced = diagonal + usize::from(letter != other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }

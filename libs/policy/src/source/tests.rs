@@ -39,23 +39,25 @@ fn what_is_right_is_taken() {
 fn a_mistake_of_form_has_its_place() {
     check("", &["1:1: "]);
     check(" \n", &["1:1: "]);
-    check("virtual_models: [", &["1:"]);
+    check("virtual_models: [", &["1:17: cannot be read as YAML: unclosed bracket"]);
+    // What is no YAML comes before what it would be if it were.
+    check("virtual_modles: a: b\n", &["1:18: cannot be read as YAML: mapping values are not allowed"]);
     check("virtual_models:\n  - name: 'chat\n", &["3:1: "]);
     check("virtual_models: []\nretry_budget: [}\n", &["2:"]);
     check("virtual_modles: []\n", &["1:1: "]);
-    check("\n\n  virtual_models_only: perhaps\n", &["3:3: "]);
+    check("\n\n  virtual_models_only: perhaps\n", &["3:24: "]);
     check(&rule("max_attempts: many"), &["7:23: "]);
     check(&rule("hedge:\n  after: soon"), &["8:18: "]);
     check(&rule("fallbacks:\n  - target: b\n    cause: [CAUSE_SATURATED]"), &["9:13: "]);
     check(&rule("fallbacks:\n  - target: b\n    causes: [CAUSE_SATURATD]"), &["9:22: "]);
-    check(&rule("max_attempts: 2\nmax_attempts: 3"), &["8:9: "]);
+    check(&rule("max_attempts: 2\nmax_attempts: 3"), &["8:9: `max_attempts` is there twice"]);
     check(&"#".repeat(LIMIT + 1), &["1:1: has more than"]);
 }
 
 #[test]
 fn a_mistake_of_meaning_has_its_place() {
-    check_rule("max_attempts: 17", (0, 23), "max_attempts: must be 1 to 16");
-    check_rule("maxAttempts: 17", (0, 22), "max_attempts: must be 1 to 16");
+    check_rule("max_attempts: 17", (0, 23), "max_attempts: must be a whole number, 1 to 16");
+    check_rule("maxAttempts: 17", (0, 22), "max_attempts: must be a whole number, 1 to 16");
     check_rule("hedge: {}", (0, 16), "hedge.after: must be");
     check_rule("timeouts:\n  idleGap: 0s", (1, 20), "timeouts.idle_gap: must be");
     check_rule("timeouts: {connect: 1s, idle_gap: 0s}", (0, 43), "timeouts.idle_gap: must be");
@@ -106,4 +108,145 @@ fn a_mistake_in_a_condition_has_its_column() {
 fn a_mistake_in_what_an_alias_repeats_has_a_place() {
     let text = rule("when: &when request.modle == \"a\"");
     check(&text, &["7:21: virtual_models[0].rules[0].when"]);
+}
+
+/// Compares what is said of these lines of a rule, in full.
+fn check_words(lines: &str, place: (u32, u32), message: &str) {
+    let text = rule(lines);
+    let mistakes = load(&text).unwrap_err();
+    let (line, column) = (u64::from(LINE + place.0), u64::from(place.1));
+    let message = format!("virtual_models[0].rules[0].{message}");
+    assert_eq!(mistakes, [super::Mistake { line, column, message }], "{text}");
+}
+
+#[test]
+fn a_wrong_value_says_what_to_write_instead() {
+    let time = "must be a time in seconds with its unit, such as `30s` or `0.5s`";
+    for (written, instead) in [("30", "30s"), ("0.5", "0.5s"), ("500ms", "0.5s"), ("5m", "300s"), ("1 h", "3600s")] {
+        let lines = format!("timeouts: {{first_token: {written}}}");
+        check_words(&lines, (0, 33), &format!("timeouts.first_token: {time}: write `{instead}`"));
+    }
+    check_words("hedge:\n  after: soon", (1, 18), &format!("hedge.after: {time}"));
+    check_words("hedge: 0.8s", (0, 16), "hedge: must be a map, as in `{after: 0.8s}`");
+    check_words("hedge: [1]", (0, 16), "hedge: must be a map, with `after`");
+
+    let causes = "must be one of `CAUSE_UNAVAILABLE`, `CAUSE_SATURATED`, `CAUSE_RATE_LIMITED`, \
+        `CAUSE_CONTEXT_TOO_LONG`, `CAUSE_CONTENT_REFUSED`";
+    for (written, near) in [
+        ("unavailable", Some("CAUSE_UNAVAILABLE")),
+        ("UNAVAILABLE", Some("CAUSE_UNAVAILABLE")),
+        ("CAUSE_SATURATD", Some("CAUSE_SATURATED")),
+        ("rate-limited", Some("CAUSE_RATE_LIMITED")),
+        ("always", None),
+        ("~", None),
+    ] {
+        let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let lines = format!("static_answer: {{text: Sorry., causes: [{written}]}}");
+        check_words(&lines, (0, 48), &format!("static_answer.causes[0]: {causes}{meant}"));
+    }
+    let lines = "static_answer: {text: Sorry., causes: saturated}";
+    check_words(lines, (0, 47), "static_answer.causes: must be a list, as in `[CAUSE_SATURATED]`");
+
+    for written in ["-1", "1.5", "many", "99999999999", "true"] {
+        check_words(&format!("max_attempts: {written}"), (0, 23), "max_attempts: must be a whole number, 1 to 16");
+    }
+    check_words("allowed_zones: home", (0, 24), "allowed_zones: must be a list, as in `[home]`");
+    check_words("allowed_zones: [[home]]", (0, 25), "allowed_zones[0]: must be a text");
+    check_words("sticky_by: [request.session]", (0, 20), "sticky_by: must be a text");
+    check_words("fallbacks: [b]", (0, 21), "fallbacks[0]: must be a map, as in `{target: b}`");
+    check_words("fallbacks: b", (0, 20), "fallbacks: must be a list of maps, as in `[{target: b}]`");
+    let begun = "fallbacks: must be a list: begin each of its entries with `- `";
+    check_words("fallbacks:\n  target: b", (1, 11), begun);
+    check("virtual_models_only: 1", &["1:22: virtual_models_only: must be `true` or `false`"]);
+    check("retry_budget: {ratio: often}", &["1:23: retry_budget.ratio: must be a number, 0 to 1"]);
+    check(
+        "retry_budget: {min_per_second: -1}",
+        &["1:32: retry_budget.min_per_second: must be a whole number, 0 to 1000"],
+    );
+    check("[]", &["1:1: must be a map, with `virtual_models`, "]);
+}
+
+#[test]
+fn an_unknown_key_names_a_near_one() {
+    let words = "there is no such key";
+    for (key, near) in [
+        ("max_atempts", "max_attempts"),
+        ("maxAtempts", "max_attempts"),
+        ("max-attempts", "max_attempts"),
+        ("fallback", "fallbacks"),
+    ] {
+        check_words(&format!("{key}: 2"), (0, 9), &format!("{key}: {words}; did you mean `{near}`?"));
+    }
+    let here = "first_token: there is no such key here; it belongs into `timeouts`";
+    check_words("first_token: 2s", (0, 9), here);
+    check_words("hedge: {after: 1s, jitter: 2}", (0, 28), &format!("hedge.jitter: {words}; there are `after`"));
+    // What is missing under its own name is not told too.
+    check(
+        "virtual_models:\n- nmae: chat\n  ruels: []\n",
+        &["2:3: virtual_models[0].nmae", "3:3: virtual_models[0].ruels"],
+    );
+}
+
+#[test]
+fn mistakes_of_form_and_of_meaning_are_told_together() {
+    check(
+        "virtual_models:\n\
+         - name: chat\n\
+        \x20 rules:\n\
+        \x20 - name: one\n\
+        \x20   when: request.modle == \"a\"\n\
+        \x20   targets: [{target: a, weight: -1}, b, {target: c d}]\n\
+        \x20   timeouts: {first_token: 30, idle_gap: 0s}\n\
+        \x20   max_atempts: 2\n\
+        \x20   sticky_by: nothing\n\
+        \x20   sticky_by: nothing\n\
+         - name: a b\n\
+        \x20 rules: [{name: two, targets: [{target: a}], fallbacks: [{target: b, causes: [saturated]}, {target: b}]}]\n\
+         retry_budget: 2\n",
+        &[
+            "5:11: virtual_models[0].rules[0].when: `request.modle`: there is no such fact",
+            "6:35: virtual_models[0].rules[0].targets[0].weight: must be",
+            "6:40: virtual_models[0].rules[0].targets[1]: must be",
+            "6:52: virtual_models[0].rules[0].targets[2].target: must be",
+            "7:29: virtual_models[0].rules[0].timeouts.first_token: must be",
+            "7:43: virtual_models[0].rules[0].timeouts.idle_gap: must be",
+            "8:5: virtual_models[0].rules[0].max_atempts: there is no such key; did you mean",
+            "9:16: virtual_models[0].rules[0].sticky_by: ",
+            "10:5: ",
+            "11:9: virtual_models[1].name: must be",
+            "12:80: virtual_models[1].rules[0].fallbacks[0].causes[0]: must be",
+            "12:102: virtual_models[1].rules[0].fallbacks[1].target: is there twice",
+            "13:15: retry_budget: must be a map, as in `{ratio: 2}`",
+        ],
+    );
+}
+
+#[test]
+fn a_wrong_value_makes_no_mistakes_elsewhere() {
+    // Each default in its place would contradict what stands beside it.
+    check_rule("hedge: {after: 90s}\ntimeouts: {first_token: 100}", (1, 33), "timeouts.first_token: must be a time");
+    check_rule("timeouts: {first_token: 700s, total: 800}", (0, 46), "timeouts.total: must be a time");
+    check("virtual_models_only: true\nvirtual_models: chat\n", &["2:17: virtual_models: must be a list of maps"]);
+    let two = "\n      - {name: two, targets: [{target: a}]}\n";
+    check(
+        &format!("{}{two}", rule("when: [request.tools > 0]").trim_end()),
+        &["7:15: virtual_models[0].rules[0].when: must"],
+    );
+}
+
+#[test]
+fn every_number_of_the_contract_has_its_bounds() {
+    use prost_reflect::Kind;
+    let policy = pointsman_proto::json::descriptor(super::NAME).unwrap();
+    for message in policy.parent_file().messages() {
+        for field in message.fields() {
+            match field.kind() {
+                Kind::Uint32 | Kind::Double => {
+                    assert_ne!(crate::compile::limits::must_be(field.name()), "must be a number", "{field:?}");
+                }
+                Kind::String | Kind::Bool | Kind::Enum(_) | Kind::Message(_) => {}
+                other => panic!("{field:?}: {other:?} has no words in source/form/words.rs"),
+            }
+        }
+    }
 }

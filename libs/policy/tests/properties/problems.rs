@@ -89,4 +89,13 @@ proptest! {
             }), "{message}: not at {value}\n{mistakes:#?}\n{text}");
         }
     }
+
+    #[test]
+    fn a_mistake_of_form_makes_no_others(policy in policy()) {
+        prop_assume!(compile(&policy).is_ok());
+        let text = written(&policy);
+        let mistakes = source::load(&text.replacen('{', "{\n  \"virtual_model\": [],", 1)).unwrap_err();
+        let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        prop_assert_eq!(told, ["2:3: virtual_model: there is no such key; did you mean `virtual_models`?"], "{}", text);
+    }
 }

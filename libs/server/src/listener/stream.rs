@@ -18,6 +18,8 @@ pub(super) struct Impatient<S> {
     stream: S,
     greeting: Option<Greeting>,
     writing: Patience,
+    /// Apart from `writing`: a stream may be flushed, which takes no time without TLS, between writes that wait.
+    flushing: Patience,
 }
 
 /// hyper-util waits for the preface without a limit.
@@ -29,16 +31,23 @@ struct Greeting {
 impl<S> Impatient<S> {
     pub(super) fn new(stream: S, config: &ConnectionConfig) -> Self {
         let greeting = Greeting { read: 0, reading: Patience::new(config.first_byte_timeout) };
-        Self { stream, greeting: Some(greeting), writing: Patience::new(config.stall_timeout) }
+        let patience = || Patience::new(config.stall_timeout);
+        Self { stream, greeting: Some(greeting), writing: patience(), flushing: patience() }
     }
 
     /// A write that is pending may be so for as long as the limit; each one that is not begins it anew.
     fn written<T>(&mut self, polled: Poll<Result<T>>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        if self.writing.is_over(&polled, context) {
-            return Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the peer reads nothing")));
-        }
-        polled
+        if self.writing.is_over(&polled, context) { reads_nothing() } else { polled }
     }
+
+    /// The same for what a layer below has taken, and has to get out.
+    fn flushed<T>(&mut self, polled: Poll<Result<T>>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        if self.flushing.is_over(&polled, context) { reads_nothing() } else { polled }
+    }
+}
+
+fn reads_nothing<T>() -> Poll<Result<T>> {
+    Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the peer reads nothing")))
 }
 
 impl Greeting {
@@ -92,10 +101,49 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.flushed(polled, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.flushed(polled, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+    use super::{Impatient, Result};
+    use crate::config::ConnectionConfig;
+
+    /// Takes everything, and gets nothing of it out: TLS above a connection that is full.
+    struct Full;
+
+    impl AsyncWrite for Full {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_taken_and_does_not_get_out_is_given_up() {
+        let mut stream = Impatient::new(Full, &ConnectionConfig::default());
+        stream.write_all(b"x").await.unwrap();
+        assert_eq!(stream.flush().await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(stream.shutdown().await.unwrap_err().kind(), ErrorKind::TimedOut);
     }
 }

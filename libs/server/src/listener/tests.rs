@@ -1,5 +1,7 @@
 //! Over real sockets.
 
+mod secured;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::{BodyTimeout, Listener};
+use super::{BodyTimeout, Listener, Security};
 use crate::Drain;
 use crate::config::ConnectionConfig;
 use crate::endless::{Dropped, endless};
@@ -34,6 +36,10 @@ struct Served {
 }
 
 async fn serve(router: Router, config: ConnectionConfig) -> Served {
+    serve_with(router, config, None).await
+}
+
+async fn serve_with(router: Router, config: ConnectionConfig, tls: Option<Security>) -> Served {
     let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
     let (drain, connections) = (Drain::default(), TaskTracker::new());
@@ -41,6 +47,8 @@ async fn serve(router: Router, config: ConnectionConfig) -> Served {
         socket,
         router: router.layer(GuardLayer { drain: drain.clone() }),
         origin: Origin::Public,
+        tls,
+        cors: None,
         config,
         drain: drain.clone(),
         connections: connections.clone(),

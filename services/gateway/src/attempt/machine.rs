@@ -85,6 +85,17 @@ pub(super) enum Outcome {
     Stopped(Error),
 }
 
+impl Outcome {
+    /// `FINISHED`, `LOST_RACE`, or the reason of an error.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Finished => "FINISHED",
+            Self::LostRace => "LOST_RACE",
+            Self::Failed(error) | Self::Stopped(error) => error.reason().name(),
+        }
+    }
+}
+
 /// What bounds a request's attempts.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {

@@ -1,5 +1,6 @@
 //! The answer to a request, wherever its frames come from.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,8 +14,8 @@ use pointsman_server::Answering;
 
 use super::operation::{FINISHED, Operation};
 use crate::attempt::Attempts;
-use crate::frame_log::Reader;
 use crate::frame_log::relay::Relay;
+use crate::frame_log::{Counted, Extent, Reader};
 use crate::span;
 
 /// An answer, as it comes. It ends after `Finished`, or with one error.
@@ -81,11 +82,6 @@ impl Answer {
         Ok(Self { frames: frames?, operation, watched })
     }
 
-    /// Whether another gateway has it from before; of one's own the origins say it.
-    pub(crate) fn is_repeated_elsewhere(&self) -> bool {
-        matches!(&self.frames, Frames::Elsewhere(relay) if relay.is_repeated())
-    }
-
     /// Whether it is a policy's fixed text, and no model's.
     pub(crate) fn is_static(&self) -> bool {
         let says_so = |frame: Option<&Frame>| matches!(frame, Some(Frame { body: Some(Body::Started(started)), .. }) if started.static_answer);
@@ -93,6 +89,65 @@ impl Answer {
             Frames::Own(attempts) => attempts.is_static(),
             Frames::Kept(reader) => says_so(reader.beginning().as_ref()),
             Frames::Elsewhere(relay) => says_so(relay.first()),
+        }
+    }
+
+    /// Reads up to the event that the caller says to have got last, and shows each frame on the way. Fails if the
+    /// answer has no such event: at once where its frames are kept here; of those that another gateway keeps, when
+    /// they have ended without it.
+    pub(crate) async fn read_to(&mut self, event: u64, shown: impl FnMut(&Frame)) -> Result<(), Error> {
+        let read = self.try_read_to(event, shown).await;
+        if let (Err(error), Some(operation)) = (&read, &mut self.operation) {
+            operation.end(error.reason().name());
+        }
+        read
+    }
+
+    async fn try_read_to(&mut self, event: u64, mut shown: impl FnMut(&Frame)) -> Result<(), Error> {
+        if let Frames::Kept(reader) = &self.frames {
+            let extent = reader.extent();
+            if event > extent.last {
+                return Err(Counted::Events.beyond(extent));
+            }
+        }
+        let mut last = 0;
+        while last < event {
+            // Not as a stream: the end of this answer is no good end of the operation.
+            match poll_fn(|context| self.poll_frame(context)).await {
+                Some(frame) => {
+                    let frame = frame?;
+                    self.note(&frame);
+                    last = frame.sequence;
+                    shown(&frame);
+                }
+                None => return Err(Counted::Events.beyond(Extent { last, is_whole: true })),
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame, Error>>> {
+        let next = match &mut self.frames {
+            Frames::Own(attempts) => attempts.poll_next_unpin(context),
+            Frames::Kept(reader) => reader.poll_next_unpin(context),
+            Frames::Elsewhere(relay) => relay.poll_next_unpin(context),
+        };
+        match (next, &mut self.watched) {
+            (Poll::Pending, Some(watched)) => watched.ends.as_mut().poll(context).map(|error| Some(Err(error))),
+            (next, _) => next,
+        }
+    }
+
+    /// Says of a frame what operators and the operation's span want to know.
+    fn note(&self, frame: &Frame) {
+        if let (Some(Body::Delta(_)), Some(watched)) = (&frame.body, &self.watched) {
+            watched.answering.piece();
+        }
+        let Some(operation) = &self.operation else { return };
+        match &frame.body {
+            Some(Body::Usage(usage)) => span::usage(&operation.span, usage),
+            Some(Body::ChoiceFinished(choice)) => span::finish_reason(&operation.span, choice.reason()),
+            _ => {}
         }
     }
 
@@ -114,27 +169,12 @@ impl Stream for Answer {
         if this.operation.as_ref().is_some_and(|operation| operation.ended) {
             return Poll::Ready(None);
         }
-        let next = match &mut this.frames {
-            Frames::Own(attempts) => attempts.poll_next_unpin(context),
-            Frames::Kept(reader) => reader.poll_next_unpin(context),
-            Frames::Elsewhere(relay) => relay.poll_next_unpin(context),
-        };
-        let next = match (next, &mut this.watched) {
-            (Poll::Pending, Some(watched)) => ready!(watched.ends.as_mut().poll(context).map(|error| Some(Err(error)))),
-            (next, _) => ready!(next),
-        };
-        if let (Some(Ok(Frame { body: Some(Body::Delta(_)), .. })), Some(watched)) = (&next, &this.watched) {
-            watched.answering.piece();
-        }
-        let Some(operation) = &mut this.operation else { return Poll::Ready(next) };
-        match &next {
-            Some(Ok(Frame { body: Some(Body::Usage(usage)), .. })) => span::usage(&operation.span, usage),
-            Some(Ok(Frame { body: Some(Body::ChoiceFinished(choice)), .. })) => {
-                span::finish_reason(&operation.span, choice.reason());
-            }
-            Some(Ok(_)) => {}
-            Some(Err(error)) => operation.end(error.reason().name()),
-            None => operation.end(FINISHED),
+        let next = ready!(this.poll_frame(context));
+        match (&next, &mut this.operation) {
+            (Some(Ok(frame)), _) => this.note(frame),
+            (Some(Err(error)), Some(operation)) => operation.end(error.reason().name()),
+            (None, Some(operation)) => operation.end(FINISHED),
+            (_, None) => {}
         }
         Poll::Ready(next)
     }

@@ -1,6 +1,6 @@
 //! What is said of an operation when it is over.
 
-use pointsman_errors::Reason;
+use pointsman_errors::{Error, Reason};
 use pointsman_telemetry::LastingSpan;
 use tokio::time::Instant;
 use tracing::Span;
@@ -33,6 +33,12 @@ impl Operation {
         let after = self.accept.elapsed();
         self.metrics.first_chunk(after);
         self.span.record("gen_ai.response.time_to_first_chunk", after.as_secs_f64());
+    }
+
+    /// Ends with an error before the answer has begun.
+    pub(super) fn failed(&mut self, error: Error) -> Error {
+        self.end(error.reason().name());
+        error
     }
 
     pub(super) fn end(&mut self, outcome: &'static str) {

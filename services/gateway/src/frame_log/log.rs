@@ -12,12 +12,14 @@ use pointsman_proto::inference::v1::Frame;
 use prost::Message;
 use tokio::sync::Notify;
 
-use super::{Asked, Shelf, lost};
+use super::{Asked, Shelf};
+use crate::trail::Trail;
 
 /// What a request was answered so far.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(super) asked: Asked,
+    trail: Arc<Trail>,
     state: Mutex<State>,
     /// What all logs take together.
     total: Arc<AtomicU64>,
@@ -44,20 +46,31 @@ impl State {
         Poll::Pending
     }
 
-    /// How the log has ended for a reader that has had so many frames. One that claims more than there are has mixed
-    /// something up: no good end for it.
-    fn end_after(&self, next: usize) -> Result<(), Error> {
-        match &self.end {
-            Some(Ok(())) if next > self.frames.len() => Err(lost()),
-            Some(end) => end.clone(),
-            None => Ok(()),
-        }
+    fn extent(&self) -> Extent {
+        Extent { last: self.frames.len() as u64, is_whole: self.end.is_some() }
     }
 }
 
+/// How far an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// The sequence number of its last frame; 0: it has none yet.
+    pub(crate) last: u64,
+    /// Whether no more come.
+    pub(crate) is_whole: bool,
+}
+
+/// Why a log cannot be read after a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    Failed,
+    /// It ends before that frame, or has not come to it: nobody can have got it.
+    Before(Extent),
+}
+
 impl Log {
-    pub(super) fn new(asked: Asked, total: Arc<AtomicU64>) -> Self {
-        Self { asked, state: Mutex::default(), total, left: Notify::new(), came: Notify::new() }
+    pub(super) fn new(asked: Asked, trail: Arc<Trail>, total: Arc<AtomicU64>) -> Self {
+        Self { asked, trail, state: Mutex::default(), total, left: Notify::new(), came: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -171,19 +184,23 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Begins after a frame. `None` if the log has failed, or has fewer frames and no more to come.
-    pub(super) fn begin(log: &Arc<Log>, after: u64) -> Option<Self> {
-        let next = usize::try_from(after).ok()?;
+    /// Begins after a frame that is there; 0 always is.
+    pub(super) fn begin(log: &Arc<Log>, after: u64) -> Result<Self, Unreadable> {
         let mut state = log.lock();
-        match &state.end {
-            Some(Err(_)) => return None,
-            Some(Ok(())) if next > state.frames.len() => return None,
-            _ => {}
+        if let Some(Err(_)) = &state.end {
+            return Err(Unreadable::Failed);
         }
+        let next = usize::try_from(after).ok().filter(|next| *next <= state.frames.len());
+        let next = next.ok_or_else(|| Unreadable::Before(state.extent()))?;
         state.readers += 1;
         drop(state);
         log.came.notify_waiters();
-        Some(Self { log: Arc::clone(log), next, ended: false })
+        Ok(Self { log: Arc::clone(log), next, ended: false })
+    }
+
+    /// Returns how far the log is. A reader may be behind it, and is never before it.
+    pub(crate) fn extent(&self) -> Extent {
+        self.log.lock().extent()
     }
 
     /// Waits for the first frame, so that an error before it is an error and no broken stream.
@@ -194,11 +211,16 @@ impl Reader {
                 return Poll::Ready(Ok(()));
             }
             match &state.end {
-                Some(_) => Poll::Ready(state.end_after(self.next)),
+                Some(end) => Poll::Ready(end.clone()),
                 None => state.wait(context),
             }
         })
         .await
+    }
+
+    /// How the request came to its answer.
+    pub(crate) fn trail(&self) -> &Arc<Trail> {
+        &self.log.trail
     }
 
     /// Returns the first frame of the whole log, if it is there.
@@ -221,9 +243,9 @@ impl Stream for Reader {
             return Poll::Ready(Some(Ok(frame.clone())));
         }
         match &state.end {
-            Some(_) => {
+            Some(end) => {
                 this.ended = true;
-                Poll::Ready(state.end_after(this.next).err().map(Err))
+                Poll::Ready(end.clone().err().map(Err))
             }
             None => state.wait(context),
         }

@@ -1,53 +1,66 @@
 //! The frames of a request that another gateway keeps.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures::future::FutureExt;
 use futures::stream::Stream;
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest, ResumeRequest};
-use pointsman_proto::metadata::REPEATED;
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::lost;
 use super::owner::Peer;
+use crate::trail::Trail;
 
 /// A stream of another gateway.
 pub(crate) struct Relay {
     first: Option<Frame>,
     frames: Streaming<Frame>,
-    repeated: bool,
+    trail: Arc<Trail>,
     finished: bool,
     ended: bool,
 }
 
 impl Relay {
     /// Asks the owner of a request, and waits for the first frame.
-    pub(crate) async fn generate(peer: &Peer, request: Request<GenerateRequest>) -> Result<Self, Error> {
-        let response = peer.client().generate_stream(request).await.map_err(|status| before(&status, peer))?;
-        let repeated = response.metadata().get(REPEATED).is_some_and(|value| value == "true");
-        let relay = Self::begin(response.into_inner(), repeated).await?;
+    pub(crate) async fn generate(
+        peer: &Peer,
+        request: Request<GenerateRequest>,
+        trail: Arc<Trail>,
+    ) -> Result<Self, Error> {
+        let response = peer.client().generate_stream(request).await;
+        let relay = Self::begin(response, peer, trail).await?;
         relay.first.is_some().then_some(relay).ok_or_else(truncated)
     }
 
     /// Takes up a stream at its owner, and waits for the first frame.
-    pub(crate) async fn resume(peer: &Peer, request: Request<ResumeRequest>) -> Result<Self, Error> {
-        let response = peer.client().resume(request).await.map_err(|status| before(&status, peer))?;
-        let relay = Self::begin(response.into_inner(), true).await?;
+    pub(crate) async fn resume(peer: &Peer, request: Request<ResumeRequest>, trail: Arc<Trail>) -> Result<Self, Error> {
+        let response = peer.client().resume(request).await;
+        let relay = Self::begin(response, peer, trail).await?;
         // After the last frame there is none, which is a good end.
         Ok(Self { ended: relay.first.is_none(), ..relay })
     }
 
-    async fn begin(mut frames: Streaming<Frame>, repeated: bool) -> Result<Self, Error> {
-        let first = frames.message().await.map_err(|status| after(&status))?;
-        Ok(Self { first, frames, repeated, finished: false, ended: false })
-    }
-
-    /// Whether the answer was asked for before.
-    pub(crate) fn is_repeated(&self) -> bool {
-        self.repeated
+    async fn begin(
+        response: Result<Response<Streaming<Frame>>, Status>,
+        peer: &Peer,
+        trail: Arc<Trail>,
+    ) -> Result<Self, Error> {
+        let response = response.map_err(|status| {
+            trail.told(status.metadata().as_ref());
+            before(&status, peer)
+        })?;
+        trail.told(response.metadata().as_ref());
+        let mut frames = response.into_inner();
+        let first = frames.message().await.map_err(|status| {
+            trail.told(status.metadata().as_ref());
+            after(&status)
+        })?;
+        Ok(Self { first, frames, trail, finished: false, ended: false })
     }
 
     /// Returns the first frame, until it was read.
@@ -74,8 +87,17 @@ impl Stream for Relay {
                 Some(Ok(frame))
             }
             // The answer is whole, whatever comes after it.
-            _ if this.finished => None,
-            Some(Err(status)) => this.end(after(&status)),
+            _ if this.finished => {
+                // They came with the end: there is nothing to wait for.
+                if let Some(Ok(Some(trailers))) = this.frames.trailers().now_or_never() {
+                    this.trail.told(trailers.as_ref());
+                }
+                None
+            }
+            Some(Err(status)) => {
+                this.trail.told(status.metadata().as_ref());
+                this.end(after(&status))
+            }
             None => this.end(truncated()),
         })
     }

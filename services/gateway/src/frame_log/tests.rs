@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
@@ -25,15 +26,19 @@ fn end(sequence: u64) -> Frame {
     Frame { sequence, body: Some(Body::Finished(Finished {})) }
 }
 
+fn enter(logs: &FrameLogs, name: &Name, digest: u64) -> Result<Entered, Error> {
+    logs.enter(name, asked(digest), &Arc::default())
+}
+
 fn new(logs: &FrameLogs, id: &str) -> (Writer, Reader) {
-    match logs.enter(&name(id), asked(1)).unwrap() {
+    match enter(logs, &name(id), 1).unwrap() {
         Entered::New(writer, reader) => (writer, reader),
         Entered::Known(_) => panic!("{id} is known"),
     }
 }
 
 fn known(logs: &FrameLogs, id: &str) -> Reader {
-    match logs.enter(&name(id), asked(1)).unwrap() {
+    match enter(logs, &name(id), 1).unwrap() {
         Entered::New(..) => panic!("{id} is new"),
         Entered::Known(reader) => reader,
     }
@@ -58,14 +63,14 @@ async fn a_repeat_joins_and_then_repeats() {
     assert_eq!(sequences(known(&logs, "a")).await, [1, 2, 3], "after the end");
     assert_eq!(sequences(logs.resume(&name("a"), &asked(0), 2).unwrap()).await, [3]);
     let other = Name { tenant: "other".into(), ..name("a") };
-    assert!(matches!(logs.enter(&other, asked(1)).unwrap(), Entered::New(..)), "names are a tenant's own");
+    assert!(matches!(enter(&logs, &other, 1).unwrap(), Entered::New(..)), "names are a tenant's own");
 }
 
 #[tokio::test]
 async fn another_request_with_the_same_name_is_refused() {
     let logs = FrameLogs::new(Config::default());
     let _running = new(&logs, "a");
-    let refused = logs.enter(&name("a"), asked(2)).map(|_| ()).unwrap_err();
+    let refused = enter(&logs, &name("a"), 2).map(|_| ()).unwrap_err();
     assert_eq!(refused.reason(), Reason::RequestIdReused);
 }
 
@@ -79,6 +84,36 @@ async fn what_failed_is_forgotten_and_can_be_tried_again() {
     assert_eq!((read.len(), read[1].clone().err()), (2, Some(Reason::EngineLost)));
     assert_eq!(logs.resume(&name("a"), &asked(0), 1).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
     let _again = new(&logs, "a");
+}
+
+#[tokio::test]
+async fn a_reader_has_got_nothing_that_was_not_written() {
+    let logs = FrameLogs::new(Config::default());
+    let (writer, _reader) = new(&logs, "a");
+    let resume = |after| logs.resume(&name("a"), &asked(0), after);
+    let refused = |after| {
+        let error = resume(after).map(|_| ()).unwrap_err();
+        assert_eq!(error.reason(), Reason::InvalidRequest);
+        error.message().to_owned()
+    };
+    assert!(resume(0).is_ok());
+    assert_eq!(refused(1), "after_sequence: is after the last frame of this answer so far; must be at most 0");
+
+    let (last, end_comes) = tokio::sync::oneshot::channel();
+    let frames = stream::iter([Ok(frame(1, "x")), Ok(frame(2, "y"))]);
+    let frames = frames.chain(stream::once(async { Ok(end_comes.await.unwrap()) })).boxed();
+    let writing = tokio::spawn(writer.write(async move { Ok(frames) }, Duration::ZERO));
+    let at_two = known(&logs, "a");
+    assert_eq!(at_two.take(2).count().await, 2);
+    assert_eq!(refused(3), "after_sequence: is after the last frame of this answer so far; must be at most 2");
+    let waits = resume(2).unwrap();
+    last.send(end(3)).unwrap();
+    assert_eq!(sequences(waits).await, [3]);
+    writing.await.unwrap();
+    assert_eq!(sequences(resume(3).unwrap()).await, [0; 0], "after the last there is a good end");
+    for after in [4, u64::MAX] {
+        assert_eq!(refused(after), "after_sequence: is after the last frame of this answer; must be at most 3");
+    }
 }
 
 #[tokio::test]
@@ -120,7 +155,21 @@ async fn bytes_and_time_bound_what_is_kept() {
     let endless = stream::iter([Ok(frame(1, &text)), Ok(frame(2, &text))]).chain(stream::pending()).boxed();
     let writing = tokio::spawn(writer.write(async move { Ok(endless) }, Duration::ZERO));
     tokio::task::yield_now().await;
-    let refused = logs.enter(&name("f"), asked(1)).map(|_| ()).unwrap_err();
+    let refused = enter(&logs, &name("f"), 1).map(|_| ()).unwrap_err();
     assert_eq!((refused.reason(), refused.retry_delay().is_some()), (Reason::Overloaded, true));
     writing.abort();
+}
+
+#[tokio::test]
+async fn what_somebody_still_reads_takes_its_room() {
+    let config = Config { max_bytes: "2KiB".parse::<ByteSize>().unwrap(), ..Config::default() };
+    let logs = FrameLogs::new(config);
+    let (writer, slow) = new(&logs, "a");
+    let text = "x".repeat(900);
+    write(writer, vec![Ok(frame(1, &text)), Ok(frame(2, &text)), Ok(end(3))]).await;
+    let refused = enter(&logs, &name("b"), 1).map(|_| ()).unwrap_err();
+    assert_eq!(refused.reason(), Reason::Overloaded, "forgotten, and still there");
+    assert!(logs.resume(&name("a"), &asked(0), 0).is_err(), "nobody else comes to it");
+    assert_eq!(sequences(slow).await, [1, 2, 3], "whole, for whoever has begun");
+    let _has_room = new(&logs, "b");
 }

@@ -26,6 +26,8 @@ use crate::span;
 use crate::surfaces::named::Named;
 use trailers::Trailers;
 
+type Frames = BoxStream<'static, Result<Frame, Status>>;
+
 /// The gRPC surface.
 pub(crate) struct Grpc(pub(crate) Arc<Gateway>);
 
@@ -37,7 +39,7 @@ impl Grpc {
     }
 
     /// Answers, and returns what every response names beside it, whatever comes of it.
-    async fn answer(&self, request: Request<GenerateRequest>) -> (Named, Result<Answer, Error>) {
+    async fn answer(&self, request: Request<GenerateRequest>, is_streamed: bool) -> (Named, Result<Answer, Error>) {
         let (metadata, extensions, mut message) = request.into_parts();
         let mut named = Named::new(new_request_id());
         let is_named = !message.request_id.is_empty() || message.resume_window.is_some();
@@ -66,23 +68,19 @@ impl Grpc {
         let deadline = extensions.get::<Deadline>().copied();
         // A gateway before this one names every request: it says which of them are to be kept.
         let keep = if caller.hops > 0 { caller.keep_frames } else { is_named };
-        let (origins, begun) = self.0.begin(Exchange {
+        let exchange = Exchange {
             surface,
             caller,
             request,
+            is_streamed,
             keep,
             after: None,
             deadline,
             span,
             trace: named.trace.clone(),
-        });
-        named.origins = origins;
-        let answer = match begun {
-            Ok(begun) => self.0.answer(begun).await,
-            Err(error) => Err(error),
+            trail: Arc::clone(&named.trail),
         };
-        named.origins.repeated |= answer.as_ref().is_ok_and(Answer::is_repeated_elsewhere);
-        (named, answer)
+        (named, self.0.answer(exchange).await)
     }
 
     async fn take_up(&self, request: Request<ResumeRequest>) -> (Named, Result<Answer, Error>) {
@@ -95,8 +93,23 @@ impl Grpc {
         };
         let span = span::resume(&caller, metadata.as_ref());
         named.trace = propagation::trace_id(&span).map(Into::into);
-        (named, self.0.resume(Resume { surface, caller, token: resume_token, after: after_sequence, span }).await)
+        let trail = Arc::clone(&named.trail);
+        let resume = Resume { surface, caller, token: resume_token, after: after_sequence, span, trail };
+        (named, self.0.resume(resume).await)
     }
+}
+
+/// The frames of an answer, and what is said beside them: before, and in the trailers.
+fn streamed(named: Named, answer: Result<Answer, Error>) -> Result<Response<Frames>, Status> {
+    let answer = answer.map_err(|error| status(&named, error))?;
+    let (is_static, trailers, ending) = (answer.is_static(), Trailers::of(&named), named.clone());
+    let frames = answer.map(move |frame| frame.map_err(|error| status(&ending, error))).boxed();
+    let mut response = response(&named, frames);
+    if is_static {
+        response.metadata_mut().insert(STATIC_ANSWER, MetadataValue::from_static("true"));
+    }
+    response.extensions_mut().insert(trailers);
+    Ok(response)
 }
 
 fn response<T>(named: &Named, message: T) -> Response<T> {
@@ -121,32 +134,18 @@ fn write(named: &Named, metadata: &mut MetadataMap) {
 
 #[tonic::async_trait]
 impl InferenceService for Grpc {
-    type GenerateStreamStream = BoxStream<'static, Result<Frame, Status>>;
+    type GenerateStreamStream = Frames;
 
     async fn generate_stream(
         &self,
         request: Request<GenerateRequest>,
     ) -> Result<Response<Self::GenerateStreamStream>, Status> {
-        let (named, answer) = self.answer(request).await;
-        match answer {
-            Ok(answer) => {
-                let is_static = answer.is_static();
-                let trailers = Trailers::of(&named);
-                let ending = named.clone();
-                let frames = answer.map(move |frame| frame.map_err(|error| status(&ending, error))).boxed();
-                let mut response = response(&named, frames);
-                if is_static {
-                    response.metadata_mut().insert(STATIC_ANSWER, MetadataValue::from_static("true"));
-                }
-                response.extensions_mut().insert(trailers);
-                Ok(response)
-            }
-            Err(error) => Err(status(&named, error)),
-        }
+        let (named, answer) = self.answer(request, true).await;
+        streamed(named, answer)
     }
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<GenerateResponse>, Status> {
-        let (named, answer) = self.answer(request).await;
+        let (named, answer) = self.answer(request, false).await;
         let whole = match answer {
             Ok(answer) => answer.fold().await,
             Err(error) => Err(error),
@@ -154,18 +153,11 @@ impl InferenceService for Grpc {
         whole.map(|whole| response(&named, whole)).map_err(|error| status(&named, error))
     }
 
-    type ResumeStream = Self::GenerateStreamStream;
+    type ResumeStream = Frames;
 
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
         let (named, answer) = self.take_up(request).await;
-        match answer {
-            Ok(answer) => {
-                let ending = named.clone();
-                let frames = answer.map(move |frame| frame.map_err(|error| status(&ending, error))).boxed();
-                Ok(response(&named, frames))
-            }
-            Err(error) => Err(status(&named, error)),
-        }
+        streamed(named, answer)
     }
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use pointsman_proto::metadata::{ATTEMPTS, DECISION_ID, POLICY_REVISION, REPEATED, REQUEST_ID, TRACE_ID};
+use pointsman_proto::metadata::{REQUEST_ID, TRACE_ID};
 
-use crate::exchange::Origins;
+use crate::trail::Trail;
 
-/// The names of a request, its trace, and what was decided about it.
+/// The names of a request and of its trace, and how it came to its answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
     pub(crate) request: String,
     /// `None` until there is a trace.
     pub(crate) trace: Option<Arc<str>>,
-    pub(crate) origins: Origins,
+    pub(crate) trail: Arc<Trail>,
 }
 
 impl Named {
     /// Begins with an id of ours; the caller's takes its place once it was checked.
     pub(crate) fn new(request: String) -> Self {
-        Self { request, trace: None, origins: Origins::default() }
+        Self { request, trace: None, trail: Arc::default() }
     }
 
     /// Gives each header and its value.
@@ -27,18 +27,6 @@ impl Named {
         if let Some(trace) = &self.trace {
             put(TRACE_ID, trace);
         }
-        let Origins { decision_id, policy_revision, trail, repeated } = &self.origins;
-        if !decision_id.is_empty() {
-            put(DECISION_ID, decision_id);
-        }
-        if !policy_revision.is_empty() {
-            put(POLICY_REVISION, policy_revision);
-        }
-        if *repeated {
-            put(REPEATED, "true");
-        }
-        if let Some(line) = trail.line() {
-            put(ATTEMPTS, &line);
-        }
+        self.trail.each(put);
     }
 }

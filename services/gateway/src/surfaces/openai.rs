@@ -31,7 +31,7 @@ use crate::exchange::{Answer, Exchange, Gateway};
 use crate::metrics::SurfaceName;
 use crate::span;
 use crate::surfaces::named::Named;
-use sse::Events;
+use sse::{Events, Flow};
 
 /// The caller's own name for a request, as other APIs have it too.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -65,21 +65,19 @@ async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response
     let numbered = keep.then_some(after.unwrap_or(0));
     let span = span::operation(&request, &caller, surface, &headers);
     named.trace = propagation::trace_id(&span).map(Into::into);
-    let (origins, begun) = gateway.begin(Exchange {
+    let exchange = Exchange {
         surface,
         caller,
         request,
+        is_streamed: stream,
         keep,
         after,
         deadline: None,
         span,
         trace: named.trace.clone(),
-    });
-    named.origins = origins;
-    let answer = match begun {
-        Ok(begun) => async move { gateway.answer(begun).await }.boxed(),
-        Err(error) => return error_response(&error, &named),
+        trail: Arc::clone(&named.trail),
     };
+    let answer = async move { gateway.answer(exchange).await }.boxed();
     if stream { streamed(answer, Events { include_usage, numbered }, named).await } else { whole(answer, named).await }
 }
 
@@ -101,12 +99,9 @@ async fn understand(
     Ok((caller, parts.headers, after, parsed))
 }
 
-async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, mut named: Named) -> Response {
+async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, named: Named) -> Response {
     let (is_static, whole) = match answer.await {
-        Ok(answer) => {
-            named.origins.repeated |= answer.is_repeated_elsewhere();
-            (answer.is_static(), answer.fold().await)
-        }
+        Ok(answer) => (answer.is_static(), answer.fold().await),
         Err(error) => (false, Err(error)),
     };
     match whole {
@@ -117,15 +112,13 @@ async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, mut named: Nam
 
 /// Waits for the first piece, so that an error before it has a status of its own; but not longer than
 /// proxies on the way keep a silent connection.
-async fn streamed(mut answer: BoxFuture<'static, Result<Answer, Error>>, events: Events, mut named: Named) -> Response {
+async fn streamed(answer: BoxFuture<'static, Result<Answer, Error>>, events: Events, named: Named) -> Response {
+    let mut flow = async move { Flow::begin(answer.await?, events).await }.boxed();
     let trace = named.trace.as_deref().unwrap_or_default().to_owned();
-    let (is_static, body) = match tokio::time::timeout(KEEPALIVE_INTERVAL, &mut answer).await {
-        Ok(Ok(answer)) => {
-            named.origins.repeated |= answer.is_repeated_elsewhere();
-            (answer.is_static(), sse::Sse::flowing(answer, events, trace))
-        }
+    let (is_static, body) = match tokio::time::timeout(KEEPALIVE_INTERVAL, &mut flow).await {
+        Ok(Ok(flow)) => (flow.is_static, sse::Sse::flowing(flow, trace)),
         Ok(Err(error)) => return error_response(&error, &named),
-        Err(_) => (false, sse::Sse::waiting(answer, events, trace, KEEPALIVE_INTERVAL)),
+        Err(_) => (false, sse::Sse::waiting(flow, trace, KEEPALIVE_INTERVAL)),
     };
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();

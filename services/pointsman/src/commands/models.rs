@@ -13,9 +13,11 @@ pub(crate) async fn run(options: ClientOptions) -> Result<()> {
     let described = mesh.inference.describe(request).await.map_err(|status| explain(&status, &options.address))?;
     println!("{:<16} {:<40} {:>8}  ABILITIES", "MODEL", "TARGET", "CONTEXT");
     for target in described.into_inner().targets {
-        let model = target.target.parse::<TargetName>().map_or_else(|_| "-".to_owned(), |name| name.model().to_owned());
+        let parsed = target.target.parse::<TargetName>();
+        // A virtual model is no target: its name is all there is.
+        let (model, of) = parsed.as_ref().map_or((&*target.target, "-"), |name| (name.model(), &target.target));
         let abilities: Vec<String> = target.abilities().map(name).collect();
-        println!("{model:<16} {:<40} {:>8}  {}", target.target, target.context_tokens, abilities.join(" "));
+        println!("{model:<16} {of:<40} {:>8}  {}", target.context_tokens, abilities.join(" "));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use pointsman_proto::operations::v1::operations_service_client::OperationsServic
 use pointsman_proto::operations::v1::{
     CancelRequestRequest, ListRequestsRequest, ListRequestsResponse, RequestInFlight, RequestPhase,
 };
+use pointsman_types::counted;
 
 use crate::arguments::{CancelOptions, OperatorOptions};
 use crate::client::explain;
@@ -30,13 +31,13 @@ pub(crate) async fn cancel(options: CancelOptions) -> Result<()> {
 }
 
 fn client(options: &OperatorOptions) -> Result<OperationsServiceClient<Channel>> {
-    Ok(OperationsServiceClient::new(remote(&options.operator_address, &Config::default())?))
+    Ok(OperationsServiceClient::new(remote(&options.operator_address, None, &Config::default())?))
 }
 
 /// Draws the requests as a table, oldest first.
 fn render(listed: &ListRequestsResponse, now: SystemTime) -> String {
-    let mut out =
-        format!("{} requests in flight at {}\n", listed.requests.len() + listed.left_out as usize, listed.process);
+    let count = counted(listed.requests.len() + listed.left_out as usize, "request");
+    let mut out = format!("{count} in flight at {}\n", listed.process);
     if listed.requests.is_empty() {
         return out;
     }
@@ -101,14 +102,16 @@ mod tests {
             pieces,
             ..RequestInFlight::default()
         };
-        let requests = vec![request("a", 12, 100), request("b", 1, 0)];
-        let drawn = render(&ListRequestsResponse { process: "g".into(), requests, left_out: 0 }, now);
+        let drawn = |requests, left_out| render(&ListRequestsResponse { process: "g".into(), requests, left_out }, now);
         let want = "\
 2 requests in flight at g
 AGE    PHASE      TENANT  MODEL  TARGET                 INSTANCE  PIECES  REQUEST
 12.0s  answering  local   pip    models/pip/versions/1  w1        100     a
 1.0s   answering  local   pip    models/pip/versions/1  w1        0       b
 ";
-        assert_eq!(drawn, want);
+        assert_eq!(drawn(vec![request("a", 12, 100), request("b", 1, 0)], 0), want);
+        assert!(drawn(vec![request("a", 12, 100)], 0).starts_with("1 request in flight at g\n"));
+        assert!(drawn(vec![request("a", 12, 100)], 1).ends_with("(1 more)\n"));
+        assert_eq!(drawn(vec![], 0), "0 requests in flight at g\n");
     }
 }

@@ -6,12 +6,14 @@ use anyhow::Result;
 use pointsman_client::{Config, remote};
 use pointsman_proto::operations::v1::operations_service_client::OperationsServiceClient;
 use pointsman_proto::operations::v1::{GetTraceRequest, Span, Trace};
+use pointsman_types::counted;
 
 use crate::arguments::TraceOptions;
 use crate::client::explain;
 
 pub(crate) async fn run(options: TraceOptions) -> Result<()> {
-    let mut operations = OperationsServiceClient::new(remote(&options.operator.operator_address, &Config::default())?);
+    let mut operations =
+        OperationsServiceClient::new(remote(&options.operator.operator_address, None, &Config::default())?);
     let trace = operations.get_trace(GetTraceRequest { id: options.id }).await;
     let trace = trace.map_err(|status| explain(&status, &options.operator.operator_address))?.into_inner();
     print!("{}", render(&trace));
@@ -38,7 +40,7 @@ fn render(trace: &Trace) -> String {
         ));
     }
     if trace.dropped_spans > 0 {
-        out.push_str(&format!("({} spans more, which the buffer had no room for)\n", trace.dropped_spans));
+        out.push_str(&format!("({} more, which the buffer had no room for)\n", counted(trace.dropped_spans, "span")));
     }
     out
 }
@@ -87,12 +89,13 @@ mod tests {
         };
         let spans =
             vec![span("a", "caller", "chat pip", 0), span("b", "a", "attempt x", 1), span("c", "b", "decode", 3)];
-        let drawn = render(&Trace { trace_id: "t".into(), process: "p".into(), spans, dropped_spans: 0 });
+        let drawn = render(&Trace { trace_id: "t".into(), process: "p".into(), spans, dropped_spans: 1 });
         let want = "\
 trace t, as p saw it
 chat pip     +    0.000 ms      2.500 ms  
   attempt x  +    1.000 ms      2.500 ms  
     decode   +    3.000 ms      2.500 ms  
+(1 span more, which the buffer had no room for)
 ";
         assert_eq!(drawn, want);
     }

@@ -49,7 +49,8 @@ async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
         max_request_bytes,
     };
     let gateway = pointsman_gateway::build(&config.gateway, deps, context)?;
-    let banner = Task::new("banner", banner::when_ready(context.clone(), target, !config.gateway.keys.is_empty()));
+    let (keyed, tls) = (!config.gateway.keys.is_empty(), config.server.tls.is_some());
+    let banner = Task::new("banner", banner::when_ready(context.clone(), target, keyed, tls));
     let tasks = worker.tasks.into_iter().chain(gateway.tasks).chain([banner]).collect();
     Ok(Parts { router: gateway.router, tasks })
 }

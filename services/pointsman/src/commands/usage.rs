@@ -44,7 +44,7 @@ struct Gateway {
 
 impl Gateway {
     fn connect(address: String) -> Result<Self> {
-        Ok(Self { client: OperationsServiceClient::new(remote(&address, &Config::default())?), address })
+        Ok(Self { client: OperationsServiceClient::new(remote(&address, None, &Config::default())?), address })
     }
 
     async fn take(&mut self, request: TakeUsageRequest) -> Result<TakeUsageResponse> {

@@ -6,12 +6,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{COMPOSE, dockerfile};
 
 #[derive(Deserialize)]
 struct Compose {
     services: BTreeMap<String, Service>,
+    #[serde(default)]
+    volumes: BTreeMap<String, IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -43,6 +46,8 @@ fn in_text(text: &str, root: &Path) -> Result<Vec<String>> {
         let mut found = service.own_findings(root)?;
         let unknown = service.depends_on.iter().filter(|other| !compose.services.contains_key(*other));
         found.extend(unknown.map(|other| format!("depends on `{other}`, which is no service")));
+        let unknown = service.mounted().filter(|host| is_name(host) && !compose.volumes.contains_key(*host));
+        found.extend(unknown.map(|volume| format!("mounts `{volume}`, which is no volume: name it under `volumes`")));
         findings.extend(found.into_iter().map(|finding| format!("{COMPOSE}: {name}: {finding}")));
     }
     Ok(findings)
@@ -63,11 +68,19 @@ impl Service {
         }
         let open = self.ports.iter().filter(|port| !port.starts_with("127.0.0.1:"));
         findings.extend(open.map(|port| format!("port `{port}` is open to other machines: begin it with 127.0.0.1:")));
-        let hosts = self.volumes.iter().filter_map(|volume| volume.split(':').next());
-        let missing = hosts.filter(|host| host.starts_with('.') && !root.join(host).exists());
+        let missing = self.mounted().filter(|host| host.starts_with('.') && !root.join(host).exists());
         findings.extend(missing.map(|host| format!("mounts {host}, which is not there")));
         Ok(findings)
     }
+
+    /// What is mounted: paths of this machine, and names of volumes.
+    fn mounted(&self) -> impl Iterator<Item = &str> {
+        self.volumes.iter().filter_map(|volume| volume.split(':').next())
+    }
+}
+
+fn is_name(host: &str) -> bool {
+    !host.starts_with(['.', '/', '~'])
 }
 
 fn is_pinned(image: &str) -> bool {
@@ -89,15 +102,23 @@ services:
   one:
     <<: *service
     build: {context: ., dockerfile: deploy/docker/Dockerfile, target: nothing}
-    volumes: [./not/there:/etc/x:ro]
+    volumes: [./not/there:/etc/x:ro, kept:/a, lost:/b]
   two:
     image: registry:5000/two:latest
+volumes:
+  kept:
 ";
         let findings = in_text(text, &crate::root()).unwrap().join("\n");
-        for expected in ["no stage `nothing`", "`nobody`", "`8080:8080` is open", "./not/there", "two:latest` names no"]
-        {
+        for expected in [
+            "no stage `nothing`",
+            "`nobody`",
+            "`8080:8080` is open",
+            "./not/there",
+            "mounts `lost`",
+            "two:latest` names no",
+        ] {
             assert!(findings.contains(expected), "`{expected}` is not in {findings}");
         }
-        assert_eq!(findings.lines().count(), 5, "{findings}");
+        assert_eq!(findings.lines().count(), 6, "{findings}");
     }
 }

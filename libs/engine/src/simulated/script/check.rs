@@ -11,6 +11,7 @@ use serde::de::value::Error as ValueError;
 use serde_saphyr::{Location, Spanned};
 
 use super::file::{ErrorEntry, File, ReplyEntry, UsageEntry, WhenEntry};
+use super::message::default_message;
 use super::when::{TextTest, When};
 use super::{Mistake, Reply};
 use crate::EngineError;
@@ -158,7 +159,7 @@ impl Check<'_> {
         let most = pieces.map_or(0, <[String]>::len);
         let Some(given) = after_pieces else {
             if pieces.is_some() {
-                self.add(at, &key, format_args!("is missing: after how many of the {most} pieces?"));
+                self.add(at, &key, format_args!("is missing: after how many pieces, 0 to {most}?"));
             }
             return Some(Interruption { after_pieces: 0, step });
         };
@@ -203,7 +204,7 @@ impl Check<'_> {
             let what = format!("{reason} would come as another error: no gateway believes it of a worker");
             self.add(entry.reason.referenced, ".error.reason", what);
         }
-        let message = entry.message.clone().unwrap_or_else(|| format!("the script answers with {reason}"));
+        let message = entry.message.clone().unwrap_or_else(|| default_message(reason));
         let retry_after = self.duration(entry.retry_after.as_ref(), ".error.retry_after");
         Step::Error(EngineError::Chosen { reason, message, retry_after })
     }

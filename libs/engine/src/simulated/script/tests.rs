@@ -229,6 +229,23 @@ replies:
     assert!(message.contains("9 characters") && !message.contains("secret"), "{message}");
 }
 
+#[tokio::test]
+async fn an_error_without_a_message_says_what_to_do() {
+    for (reason, advice) in [
+        ("ENGINE_LOST", "throw it away and try again"),
+        ("QUEUE_FULL", "wait a while"),
+        ("CONTEXT_TOO_LONG", "drop or summarise old messages"),
+        ("INTERNAL", "give the operators the trace id"),
+    ] {
+        let engine = engine(&format!("replies: [{{error: {{reason: {reason}}}}}]"));
+        let Some(Err(EngineError::Chosen { message, .. })) = ask(&engine, say("a")).await.end else {
+            panic!("it was answered")
+        };
+        assert!(message.starts_with(&format!("the script answers with {reason}: ")), "{message}");
+        assert!(message.contains(advice), "{message}");
+    }
+}
+
 /// All ways to break off, with the engine's two clocks.
 #[tokio::test(start_paused = true)]
 async fn a_broken_answer_stops_where_it_says_and_never_ends_well() {

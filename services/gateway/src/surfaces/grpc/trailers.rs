@@ -2,6 +2,7 @@
 //! which tonic itself leaves to the status.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Bytes;
@@ -15,16 +16,16 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
-use crate::exchange::Origins;
 use crate::surfaces::named::Named;
+use crate::trail::Trail;
 
 /// In the extensions of a response: what its trailers are to say.
 #[derive(Clone, Debug)]
-pub(crate) struct Trailers(Origins);
+pub(crate) struct Trailers(Arc<Trail>);
 
 impl Trailers {
     pub(super) fn of(named: &Named) -> Self {
-        Self(named.origins.clone())
+        Self(Arc::clone(&named.trail))
     }
 }
 
@@ -77,7 +78,7 @@ impl http_body::Body for WithTrailers {
         let next = std::task::ready!(this.inner.poll_frame(context));
         Poll::Ready(next.map(|frame| {
             frame.map(|mut frame| {
-                let line = frame.trailers_mut().and_then(|_| this.trailers.0.trail.line());
+                let line = frame.trailers_mut().and_then(|_| this.trailers.0.line());
                 if let (Some(trailers), Some(Ok(line))) = (frame.trailers_mut(), line.map(HeaderValue::try_from)) {
                     trailers.insert(ATTEMPTS, line);
                 }

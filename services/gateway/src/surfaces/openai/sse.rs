@@ -11,6 +11,7 @@ use futures::stream::StreamExt;
 use pointsman_dialects::openai::{ChatStream, KEEPALIVE, render_error_event};
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::Frame;
+use pointsman_proto::inference::v1::frame::Body;
 use tokio::time::{Instant, Sleep};
 
 use crate::exchange::Answer;
@@ -22,8 +23,6 @@ const WRITE_LIMIT: usize = 16 << 10;
 /// `error` event, and nothing after it.
 pub(crate) struct Sse {
     state: State,
-    events: ChatStream,
-    numbered: Option<u64>,
     trace: String,
 }
 
@@ -36,44 +35,76 @@ pub(crate) struct Events {
     pub(crate) numbered: Option<u64>,
 }
 
+/// An answer that is written as events.
+pub(crate) struct Flow {
+    answer: Answer,
+    /// Whether it is a policy's fixed text, and no model's.
+    pub(crate) is_static: bool,
+    writer: Writer,
+    /// What is to be written first.
+    begun: Vec<u8>,
+}
+
+impl Flow {
+    /// Begins after the event that a reader has got last, which must be one of this answer. Who has got them all is
+    /// sent the last one again, so that no stream is without an end.
+    pub(crate) async fn begin(mut answer: Answer, events: Events) -> Result<Self, Error> {
+        let is_static = answer.is_static();
+        let mut writer = Writer { chat: ChatStream::new(events.include_usage), numbered: events.numbered.is_some() };
+        let mut begun = Vec::new();
+        // Read again for what later events need to know.
+        let rewrite = |frame: &Frame| {
+            writer.write(frame, &mut begun);
+            if !matches!(frame.body, Some(Body::Finished(_))) {
+                begun.clear();
+            }
+        };
+        answer.read_to(events.numbered.unwrap_or_default(), rewrite).await?;
+        Ok(Self { answer, is_static, writer, begun })
+    }
+}
+
+/// Writes frames as events.
+struct Writer {
+    chat: ChatStream,
+    numbered: bool,
+}
+
+impl Writer {
+    fn write(&mut self, frame: &Frame, out: &mut Vec<u8>) {
+        let begin = out.len();
+        self.chat.push(frame, out);
+        if self.numbered && out.len() > begin {
+            let number = format!("id: {}\n", frame.sequence);
+            let last = last_event(out, begin);
+            out.splice(last..last, number.into_bytes());
+        }
+    }
+}
+
 enum State {
-    Waiting {
-        answer: BoxFuture<'static, Result<Answer, Error>>,
-        next: Pin<Box<Sleep>>,
-        interval: Duration,
-        greeted: bool,
-    },
-    Flowing(Box<Answer>),
+    Waiting { flow: BoxFuture<'static, Result<Flow, Error>>, next: Pin<Box<Sleep>>, interval: Duration, greeted: bool },
+    Flowing(Box<Flow>),
     Ended,
 }
 
 impl Sse {
-    pub(crate) fn flowing(answer: Answer, events: Events, trace: String) -> Self {
-        Self::new(State::Flowing(Box::new(answer)), events, trace)
-    }
-
-    fn new(state: State, events: Events, trace: String) -> Self {
-        Self { state, events: ChatStream::new(events.include_usage), numbered: events.numbered, trace }
+    pub(crate) fn flowing(flow: Flow, trace: String) -> Self {
+        Self { state: State::Flowing(Box::new(flow)), trace }
     }
 
     /// The first keepalive is due now.
-    pub(crate) fn waiting(
-        answer: BoxFuture<'static, Result<Answer, Error>>,
-        events: Events,
-        trace: String,
-        interval: Duration,
-    ) -> Self {
+    pub(crate) fn waiting(flow: BoxFuture<'static, Result<Flow, Error>>, trace: String, interval: Duration) -> Self {
         let next = Box::pin(tokio::time::sleep(interval));
-        let state = State::Waiting { answer, next, interval, greeted: false };
-        Self::new(state, events, trace)
+        Self { state: State::Waiting { flow, next, interval, greeted: false }, trace }
     }
 
     /// Writes what is ready. Pending with an empty `out` means that nothing is.
     fn write_ready(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<()> {
         while out.len() < WRITE_LIMIT {
             match &mut self.state {
-                State::Waiting { answer, next, interval, greeted } => match answer.as_mut().poll(context) {
-                    Poll::Ready(Ok(answer)) => self.state = State::Flowing(Box::new(answer)),
+                State::Waiting { flow, next, interval, greeted } => match flow.as_mut().poll(context) {
+                    Poll::Ready(Ok(flow)) => self.state = State::Flowing(Box::new(flow)),
                     Poll::Ready(Err(error)) => self.fail(&error, out),
                     Poll::Pending => {
                         if *greeted && next.as_mut().poll(context).is_pending() {
@@ -87,8 +118,9 @@ impl Sse {
                         return Poll::Ready(());
                     }
                 },
-                State::Flowing(answer) => match answer.poll_next_unpin(context) {
-                    Poll::Ready(Some(Ok(frame))) => self.push(&frame, out),
+                State::Flowing(flow) if !flow.begun.is_empty() => out.append(&mut flow.begun),
+                State::Flowing(flow) => match flow.answer.poll_next_unpin(context) {
+                    Poll::Ready(Some(Ok(frame))) => flow.writer.write(&frame, out),
                     Poll::Ready(Some(Err(error))) => self.fail(&error, out),
                     Poll::Ready(None) => self.state = State::Ended,
                     Poll::Pending => return Poll::Pending,
@@ -97,21 +129,6 @@ impl Sse {
             }
         }
         Poll::Ready(())
-    }
-
-    fn push(&mut self, frame: &Frame, out: &mut Vec<u8>) {
-        let begin = out.len();
-        self.events.push(frame, out);
-        match self.numbered {
-            // Read again for what later events need to know, and not sent again.
-            Some(after) if frame.sequence <= after => out.truncate(begin),
-            Some(_) if out.len() > begin => {
-                let number = format!("id: {}\n", frame.sequence);
-                let last = last_event(out, begin);
-                out.splice(last..last, number.into_bytes());
-            }
-            _ => {}
-        }
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {

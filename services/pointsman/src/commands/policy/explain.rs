@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow};
 use pointsman_policy::decide::Circumstances;
-use pointsman_policy::{Cause, CompiledPolicy, Decision, Facts, Fleet, decide};
+use pointsman_policy::{Cause, CompiledPolicy, Decision, Facts, Fleet, decide, nearest};
 use pointsman_proto::inference::v1::{Ability, GenerateRequest, TargetDescription};
 use pointsman_proto::json;
+use pointsman_types::counted;
 
 use crate::arguments::ExplainOptions;
 
@@ -18,7 +19,7 @@ pub(super) fn run(options: &ExplainOptions) -> Result<()> {
     let name = "pointsman.inference.v1.GenerateRequest";
     let request: GenerateRequest = json::read(name, &mut serde_json::Deserializer::from_str(&text))
         .map_err(|error| anyhow!("{file}: is no GenerateRequest in protobuf's JSON: {error}"))?;
-    let fleet = assumed(&policy, &request);
+    let fleet = assumed(&policy);
     let facts = Facts::new(&request, &options.tenant, &options.key);
     let given = Circumstances {
         caller_zones: Default::default(),
@@ -27,12 +28,11 @@ pub(super) fn run(options: &ExplainOptions) -> Result<()> {
     };
     let decision = decide(&policy, &fleet, &facts, given);
     print!("{}", render(&policy, &facts, &decision));
-    decision.map(|_| ()).map_err(|error| anyhow!("{error}"))
+    decision.map(|_| ()).map_err(|_| anyhow!("no decision can be made for this request"))
 }
 
-/// A fleet that serves whatever the policy and the request name, wherever it may run: a file says nothing of
-/// what is up.
-fn assumed(policy: &CompiledPolicy, request: &GenerateRequest) -> Fleet {
+/// A fleet that serves whatever the policy names, wherever it may run: a file says nothing of what is up.
+fn assumed(policy: &CompiledPolicy) -> Fleet {
     let mut fleet = Fleet::new(0, false);
     let mut add = |name: &str, zone: &str| {
         let target = if name.contains('/') { name.to_owned() } else { format!("models/{name}/versions/assumed") };
@@ -44,9 +44,6 @@ fn assumed(policy: &CompiledPolicy, request: &GenerateRequest) -> Fleet {
             add(name, "");
             rule.allowed_zones.iter().for_each(|zone| add(name, zone));
         }
-    }
-    if policy.rules(&request.model).is_none() {
-        add(&request.model, "");
     }
     fleet
 }
@@ -66,7 +63,7 @@ fn render<E: std::fmt::Display>(policy: &CompiledPolicy, facts: &Facts<'_>, deci
             }
         }
         None => {
-            let _ = writeln!(out, "`{model}` is no virtual model: it is looked for in the fleet");
+            let _ = writeln!(out, "`{model}` is no virtual model{}", unknown(policy, model, decision.is_err()));
         }
     }
     let read = facts.read();
@@ -78,11 +75,28 @@ fn render<E: std::fmt::Display>(policy: &CompiledPolicy, facts: &Facts<'_>, deci
     }
     match decision {
         Ok(decision) => render_decision(&mut out, decision),
+        // Of a name that the policy does not know, all that can be told is told.
+        Err(_) if policy.rules(model).is_none() => {}
         Err(error) => {
             let _ = writeln!(out, "refused: {error}");
         }
     }
     out
+}
+
+/// What becomes of a name that is no virtual model.
+fn unknown(policy: &CompiledPolicy, model: &str, refused: bool) -> String {
+    let near = nearest(model, policy.virtual_models());
+    let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    if policy.virtual_models_only {
+        format!(", and callers may use nothing else (virtual_models_only){meant}")
+    } else if refused {
+        format!(
+            ", and no target that the policy names: a gateway looks for it in its fleet, of which a policy says nothing{meant}"
+        )
+    } else {
+        ": it is looked for in the fleet, as a target that the policy names".to_owned()
+    }
 }
 
 fn render_decision(out: &mut String, decision: &Decision) {
@@ -104,8 +118,12 @@ fn render_decision(out: &mut String, decision: &Decision) {
     let timeouts = rule.timeouts;
     let _ = writeln!(
         out,
-        "  at most {} attempts; connect {:?}, first token {:?}, idle gap {:?}, total {:?}",
-        rule.max_attempts, timeouts.connect, timeouts.first_token, timeouts.idle_gap, timeouts.total
+        "  at most {}; connect {:?}, first token {:?}, idle gap {:?}, total {:?}",
+        counted(rule.max_attempts, "attempt"),
+        timeouts.connect,
+        timeouts.first_token,
+        timeouts.idle_gap,
+        timeouts.total
     );
     for rejected in &decision.rejected {
         let _ = writeln!(out, "  not {}: {}", rejected.target, rejected.why.name());

@@ -1,0 +1,93 @@
+//! One more attempt: whom it asks, and what for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman_errors::{Error, Reason};
+use pointsman_policy::pick::Wish;
+use pointsman_proto::inference::v1::{AttemptKind, GenerateRequest};
+use pointsman_proto::mesh_context;
+use tonic::Request;
+
+use super::Attempts;
+use super::call::Call;
+use super::machine::{Event, Number};
+use super::usage::attempt_id;
+use crate::fleet::{Asking, Picked};
+use crate::span;
+use crate::trail::Record;
+
+impl Attempts {
+    pub(super) fn ask(&mut self, number: Number, step: usize, kind: AttemptKind, again: bool) -> Event {
+        if again {
+            self.tried.clear();
+        }
+        let target = Arc::clone(&self.order.decision.steps[step].target.name);
+        self.calls.truncate(number);
+        match self.pick(&target, kind) {
+            Ok(instance) => {
+                let span = span::attempt(&target, &instance.name, kind);
+                self.order.answering.asked(&target, &instance.name);
+                self.trail.add(number, Record::new(&target, &instance.name, kind));
+                self.tried.push(Arc::clone(&instance.name));
+                let request = self.request(&target, number);
+                self.calls.push(Some(Call::begin(instance, request, span)));
+                Event::Asked(number)
+            }
+            Err(error) => {
+                // A retry or hedge that finds nobody is no attempt.
+                if !matches!(kind, AttemptKind::Retry | AttemptKind::Hedge) {
+                    self.trail.add(number, Record::new(&target, &Arc::from(""), kind));
+                }
+                self.calls.push(None);
+                Event::NotAsked(number, error)
+            }
+        }
+    }
+
+    fn pick(&self, target: &str, kind: AttemptKind) -> Result<Picked, Error> {
+        let now = self.means.fleet.now();
+        if let Some(extras) = self.view.extras(target) {
+            let allowed = match kind {
+                AttemptKind::Retry => extras.retries.extra(now, self.means.retry_budget),
+                AttemptKind::Hedge => extras.hedges.extra(now, self.means.hedge_budget),
+                _ => {
+                    extras.retries.request(now);
+                    extras.hedges.request(now);
+                    true
+                }
+            };
+            if !allowed {
+                return Err(over_budget(target));
+            }
+        }
+        let wish = Wish {
+            decision: &self.order.decision,
+            home_zone: &self.means.zone,
+            prefix: self.prefix,
+            seed: self.order.decision.seed.wrapping_add(self.calls.len() as u64),
+        };
+        let priority = self.order.request.priority();
+        self.view.pick(&Asking { wish, target, tried: &self.tried, tokens: self.order.tokens, priority, now })
+    }
+
+    /// The request as an instance gets it.
+    fn request(&self, target: &str, number: Number) -> Request<GenerateRequest> {
+        let mut message = self.order.request.clone();
+        message.model = target.to_owned();
+        let mut context = self.order.context.clone();
+        context.attempt_id = attempt_id(&self.order.decision, number);
+        let mut request = Request::new(message);
+        mesh_context::write(&context, request.metadata_mut());
+        if let Some(deadline) = self.order.deadline {
+            request.set_timeout(deadline.remaining());
+        }
+        request
+    }
+}
+
+/// The error of an extra attempt that would be one too many. The caller gets the error before it.
+fn over_budget(target: &str) -> Error {
+    let message = format!("{target} fails too much for another attempt; try again later");
+    Error::new(Reason::NoInstanceReady, message).retry_after(Duration::from_secs(1))
+}

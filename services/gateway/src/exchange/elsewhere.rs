@@ -1,0 +1,80 @@
+//! Requests that another gateway answers, because it keeps their frames.
+
+use std::sync::Arc;
+
+use pointsman_errors::Error;
+use pointsman_proto::inference::v1::{MeshContext, ResumeRequest};
+use pointsman_proto::mesh_context;
+use tonic::Request;
+use tracing::Instrument;
+
+use super::answer::Watched;
+use super::operation::Operation;
+use super::{Answer, Exchange, Gateway, Resume};
+use crate::caller::Caller;
+use crate::frame_log::owner::Peer;
+use crate::frame_log::relay::Relay;
+use crate::frame_log::{digest, token};
+
+impl Gateway {
+    /// Has the owner of a request answer it.
+    pub(super) async fn answer_elsewhere(
+        &self,
+        exchange: Exchange,
+        peer: &Peer,
+        operation: Operation,
+    ) -> Result<Answer, Error> {
+        let mut watched = self.watched(&exchange, peer);
+        let Exchange { caller, request, after, deadline, span, trail, .. } = exchange;
+        let relay = if after.is_some() {
+            // From the beginning: the surface skips what its reader has.
+            let resume_token = token::write(peer.name(), &request.request_id);
+            let mut resume = Request::new(ResumeRequest { resume_token, after_sequence: 0 });
+            let context = MeshContext { request_digest: digest(&request), ..forwarded(&caller) };
+            mesh_context::write(&context, resume.metadata_mut());
+            trail.repeat();
+            watched.unless_ended(Relay::resume(peer, resume, trail)).instrument(span).await
+        } else {
+            let mut request = Request::new(request.into_inner());
+            mesh_context::write(&forwarded(&caller), request.metadata_mut());
+            if let Some(deadline) = deadline {
+                request.set_timeout(deadline.remaining());
+            }
+            watched.unless_ended(Relay::generate(peer, request, trail)).instrument(span).await
+        };
+        Answer::elsewhere(relay, operation, Some(watched))
+    }
+
+    /// Has the owner of a lost stream go on with it.
+    pub(super) async fn resume_elsewhere(
+        &self,
+        resume: Resume,
+        peer: &Peer,
+        operation: Operation,
+    ) -> Result<Answer, Error> {
+        let message = ResumeRequest { resume_token: resume.token, after_sequence: resume.after };
+        let mut request = Request::new(message);
+        mesh_context::write(&forwarded(&resume.caller), request.metadata_mut());
+        let relay = Relay::resume(peer, request, resume.trail).instrument(resume.span).await;
+        Answer::elsewhere(relay, operation, None)
+    }
+
+    /// Lets operators see a request that another gateway answers, and end it here.
+    fn watched(&self, exchange: &Exchange, peer: &Peer) -> Watched {
+        let answering = self.requests.enter(exchange.about());
+        answering.asked(&Arc::from(""), peer.name());
+        Watched { ends: self.ends(&answering), answering }
+    }
+}
+
+/// What the gateway that keeps a request's frames is told about it.
+fn forwarded(caller: &Caller) -> MeshContext {
+    MeshContext {
+        tenant: caller.tenant.to_string(),
+        key: caller.key.to_string(),
+        allowed_zones: caller.allowed_zones.iter().map(|zone| zone.to_string()).collect(),
+        hops: caller.hops,
+        keep_frames: true,
+        ..MeshContext::default()
+    }
+}
