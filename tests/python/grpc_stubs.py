@@ -66,17 +66,18 @@ def refused(call: object) -> tuple[grpc.StatusCode, str, dict]:
 def errors(stub: InferenceServiceStub) -> None:
     bad = say("", sampling=generate_pb2.Sampling(temperature=9, top_p=7), stop=[""])
     unknown = say("Hello", model="nobody")
-    logprobs = say("Hello", logprobs=generate_pb2.Logprobs(top_count=2), choice_count=3)
+    session = generate_pb2.SessionReference(session="sessions/1")
+    lacking = say("Hello", reasoning_effort=generate_pb2.REASONING_EFFORT_HIGH, session=session)
     for ask in (lambda request: lambda: stub.Generate(request), stub.GenerateStream):
         code, reason, details = refused(ask(bad))
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"), (code, reason)
         fields = {violation.field for violation in details["BadRequest"].field_violations}
         want = {"messages[0].parts[0].text", "sampling.temperature", "sampling.top_p", "stop[0]"}
         assert fields == want, fields
-        code, reason, details = refused(ask(logprobs))
+        code, reason, details = refused(ask(lacking))
         assert (code, reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNSUPPORTED_FIELD"), (code, reason)
         fields = [violation.field for violation in details["BadRequest"].field_violations]
-        assert fields == ["logprobs", "choice_count"], fields
+        assert fields == ["reasoning_effort", "session"], fields
         code, reason, _ = refused(ask(unknown))
         assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"), (code, reason)
 

@@ -95,14 +95,14 @@ def errors(client: openai.OpenAI) -> None:
         assert "nobody" in unknown.message, unknown
         hot = refused(openai.BadRequestError, temperature=9, stream=stream)
         assert (hot.code, hot.param, hot.type) == ("invalid_request", "temperature", "invalid_request_error"), hot
-        tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
-        tools = refused(openai.BadRequestError, tools=[tool], stream=stream)
-        assert (tools.code, tools.param) == ("unsupported_field", "tools"), tools
-        assert "tools" in tools.message, tools
+        thinks = refused(openai.BadRequestError, reasoning_effort="high", stream=stream)
+        assert (thinks.code, thinks.param) == ("unsupported_field", "reasoning_effort"), thinks
+        assert "reasoning_effort" in thinks.message, thinks
         several = refused(openai.BadRequestError, temperature=9, top_p=7, messages=[], stream=stream)
         assert all(name in several.message for name in ("temperature", "top_p", "messages")), several
-    assert refused(openai.BadRequestError, logprobs=True).param == "logprobs"
-    assert refused(openai.BadRequestError, n=2).param == "n"
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    seen = refused(openai.BadRequestError, messages=[{"role": "user", "content": [picture]}])
+    assert seen.code == "unsupported_field" and seen.param.startswith("messages"), seen
     assert refused(openai.BadRequestError, extra_body={"temprature": 1}).param == "temprature"
     try:
         client.models.retrieve("nobody")

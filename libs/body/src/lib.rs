@@ -55,6 +55,12 @@ where
                     None => *waker = Some(context.waker().clone()),
                 }
             }
+            if is_last(&polled) {
+                // Its end is told: another one that comes before it is dropped would be a second.
+                let over = std::mem::replace(&mut *state, State::Told);
+                drop(state);
+                drop(over);
+            }
             return polled;
         }
         Poll::Ready(match std::mem::replace(&mut *state, State::Told) {
@@ -81,11 +87,26 @@ where
     }
 }
 
+/// Whether nothing follows what a poll of a body gave: trailers, an error, or the end itself.
+pub fn is_last<D, E>(polled: &Poll<Option<Result<Frame<D>, E>>>) -> bool {
+    match polled {
+        Poll::Pending => false,
+        Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
+        Poll::Ready(Some(Err(_)) | None) => true,
+    }
+}
+
 /// Weak, so that a body which is dropped before its end goes at once, not when this task does.
 async fn finish<B, T>(state: Weak<Mutex<State<B, T>>>, end: impl Future<Output = T>) {
     let told = end.await;
     let Some(state) = state.upgrade() else { return };
-    let before = std::mem::replace(&mut *lock(&state), State::Over(told));
+    let before = {
+        let mut state = lock(&state);
+        match *state {
+            State::Running { .. } => std::mem::replace(&mut *state, State::Over(told)),
+            State::Over(_) | State::Told => return,
+        }
+    };
     // The lock is free again: what ends here may take its time, and who is woken polls.
     if let State::Running { inner, waker } = before {
         drop(inner);

@@ -1,6 +1,7 @@
 //! Channels to other processes, in plain text and over TLS.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -70,7 +71,7 @@ pub fn remote(address: &str, tls: Option<&ClientTls>, config: &Config) -> Result
         }
         false => endpoint.connect_lazy(),
     };
-    Ok(layered(channel.map_err(|error| Status::from_error(error.into())), config))
+    Ok(layered(channel.map_err(unreached), config))
 }
 
 /// Checks an address, and whether it may have certificates beside it, without calling it or reading them.
@@ -105,4 +106,23 @@ async fn secured(tls: Connector, uri: Uri) -> Result<Secured, Box<dyn StdError +
     let host = uri.host().unwrap_or_default().to_owned();
     let stream = plain.ready().await?.call(uri).await?;
     Ok(TokioIo::new(tls.connect(&host, stream.into_inner()).await?))
+}
+
+/// Says why a call did not get through, also where tonic says that it was the transport: of a certificate that the peer
+/// asked for and did not get, the client learns after its own side of the handshake.
+fn unreached(error: tonic::transport::Error) -> Status {
+    let mut cause = StdError::source(&error);
+    while let Some(deeper) = cause.and_then(StdError::source) {
+        cause = Some(deeper);
+    }
+    let cause = cause.map(ToString::to_string);
+    let status = Status::from_error(error.into());
+    match cause {
+        Some(cause) if !status.message().contains(&cause) => {
+            let mut told = Status::new(status.code(), format!("{}: {cause}", status.message()));
+            told.set_source(Arc::new(status));
+            told
+        }
+        _ => status,
+    }
 }

@@ -8,24 +8,35 @@ use pointsman_proto::inference::v1::{GenerateRequest, TargetDescription};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::request;
-use crate::sampling::TokenChooser;
-use crate::stream::Answer;
+use crate::choices::join;
+use crate::guides::Guides;
+use crate::messages::Messages;
+use crate::plan::Plan;
+use crate::request::{self, Prompt};
+use crate::stream::{Answer, Bounds};
+use crate::template::Template;
 
 /// A model that mistral.rs runs, on threads of its own.
 ///
 /// After mistral.rs has panicked, the next request starts it again.
 pub struct MistralrsEngine {
-    model: Model,
-    description: TargetDescription,
+    loaded: Arc<Loaded>,
     max_concurrent: usize,
+}
+
+/// A model, and what is known of it.
+pub(crate) struct Loaded {
+    pub(crate) model: Model,
+    pub(crate) description: TargetDescription,
+    pub(crate) template: Template,
+    pub(crate) guides: Arc<Guides>,
     /// One permit for each sequence that mistral.rs may have, running or not yet dropped.
-    sequences: Arc<Semaphore>,
+    pub(crate) sequences: Arc<Semaphore>,
 }
 
 impl Engine for MistralrsEngine {
     fn description(&self) -> &TargetDescription {
-        &self.description
+        &self.loaded.description
     }
 
     /// [`Config::max_concurrent`](crate::Config::max_concurrent); on the CPU 1.
@@ -37,28 +48,48 @@ impl Engine for MistralrsEngine {
         &'a self,
         request: &'a Valid<GenerateRequest>,
     ) -> BoxFuture<'a, Result<u32, EngineError>> {
-        self.tokenize(request).boxed()
+        self.loaded.count(request).boxed()
     }
 
     fn generate(&self, job: Job) -> BoxFuture<'_, Result<Generation, EngineError>> {
-        self.start(job).boxed()
+        Arc::clone(&self.loaded).start(job).boxed()
     }
 }
 
 impl MistralrsEngine {
-    pub(crate) fn new(model: Model, description: TargetDescription, max_concurrent: usize) -> Self {
-        Self { model, description, max_concurrent, sequences: Arc::new(Semaphore::new(max_concurrent)) }
+    pub(crate) fn new(loaded: Loaded, max_concurrent: usize) -> Self {
+        Self { loaded: Arc::new(loaded), max_concurrent }
+    }
+}
+
+impl Loaded {
+    /// Counts the prompt, and refuses what could not be generated: nothing has begun yet.
+    async fn count(&self, request: &Valid<GenerateRequest>) -> Result<u32, EngineError> {
+        let plan = self.plan(request.clone()).await?;
+        Ok(length(&self.tokenize(&plan).await?))
     }
 
-    /// Has mistral.rs make the prompt, as it will for the request itself.
-    async fn tokenize(&self, request: &GenerateRequest) -> Result<u32, EngineError> {
+    async fn plan(&self, request: Valid<GenerateRequest>) -> Result<Plan, EngineError> {
+        let (template, guides) = (self.template.clone(), Arc::clone(&self.guides));
+        if !Plan::is_costly(&request) {
+            return Plan::of(request, &template, &guides);
+        }
+        // Large grammars take long to make.
+        let plan = tokio::task::spawn_blocking(move || Plan::of(request, &template, &guides)).await;
+        plan.map_err(|error| EngineError::Failed { detail: error.to_string() })?
+    }
+
+    /// Has mistral.rs make the prompt, as it does for a chat.
+    async fn tokenize(&self, plan: &Plan) -> Result<Vec<u32>, EngineError> {
         let (sender, mut tokens) = mpsc::channel(1);
-        self.submit(request::tokenization(request, sender)?)?;
+        let messages: Messages = plan.messages.clone();
+        let tools = plan.offer.as_ref().map(|offer| offer.for_template());
+        self.submit(request::tokenization(messages, tools, sender))?;
         // A task of its own holds the channel's end until it is answered: mistral.rs panics, and takes every
         // running generation with it, when this future is dropped and nobody listens any more.
         let tokens = tokio::spawn(async move { tokens.recv().await }).await.ok().flatten();
         match tokens {
-            Some(Ok(tokens)) => Ok(u32::try_from(tokens.len()).unwrap_or(u32::MAX)),
+            Some(Ok(tokens)) => Ok(tokens),
             // Nothing but the chat template can fail here, over messages that it was not made for.
             Some(Err(error)) => Err(EngineError::InvalidRequest {
                 message: format!("the model's chat template refuses the messages: {}", request::first_line(&error)),
@@ -67,27 +98,41 @@ impl MistralrsEngine {
         }
     }
 
-    async fn start(&self, job: Job) -> Result<Generation, EngineError> {
+    async fn start(self: Arc<Self>, job: Job) -> Result<Generation, EngineError> {
+        let Job { request, mut prompt_tokens, max_output_tokens } = job;
+        let plan = self.plan(request).await?;
+        let prompt = if plan.is_told_by_tokens() {
+            let tokens = self.tokenize(&plan).await?;
+            prompt_tokens = length(&tokens);
+            Prompt::Tokens(Arc::new(tokens))
+        } else {
+            Prompt::Chat(plan.messages.clone())
+        };
         // Beyond the context mistral.rs fails in the middle of a batch, in a matrix product.
         let context_tokens = self.description.context_tokens;
-        let room = context_tokens.saturating_sub(job.prompt_tokens);
+        let room = context_tokens.saturating_sub(prompt_tokens);
         if room == 0 {
-            return Err(EngineError::ContextTooLong { prompt_tokens: job.prompt_tokens, context_tokens });
+            return Err(EngineError::ContextTooLong { prompt_tokens, context_tokens });
         }
-        let max_output_tokens = job.max_output_tokens.min(room);
+        let max_output_tokens = max_output_tokens.min(room);
         if max_output_tokens == 0 {
             let message = "limits.max_output_tokens must be at least 1".to_owned();
             return Err(EngineError::InvalidRequest { message });
         }
-        let permit = Arc::clone(&self.sequences).acquire_owned().await;
-        let permit = permit.map_err(|_| EngineError::Lost { detail: "the engine was closed".to_owned() })?;
-        // mistral.rs waits where a channel is full, and everybody with it: this one has room for the whole
-        // answer, whether it is read or not.
-        let (sender, chunks) = mpsc::channel(usize::try_from(max_output_tokens).unwrap_or(usize::MAX >> 4) + 2);
-        let chooser = TokenChooser::new(&job.request, permit);
-        let answer = Answer::new(chunks, chooser.progress(), &job, max_output_tokens);
-        self.submit(request::generation(&job.request, max_output_tokens, chooser, sender)?)?;
-        Ok(answer.into_stream())
+        let begun = Begun { loaded: self, plan, prompt, prompt_tokens, max_output_tokens };
+        match begun.plan.choices() {
+            1 => begun.answer(0).await,
+            count => {
+                let begun = Arc::new(begun);
+                // The first at once, so that an engine that takes nothing is an error here.
+                let first = begun.answer(0).await?;
+                let others = (1..count).map(|choice| {
+                    let begun = Arc::clone(&begun);
+                    async move { begun.answer(choice).await }.boxed()
+                });
+                Ok(join(std::iter::once(async { Ok(first) }.boxed()).chain(others).collect()))
+            }
+        }
     }
 
     fn submit(&self, request: Request) -> Result<(), EngineError> {
@@ -98,4 +143,37 @@ impl MistralrsEngine {
             TrySendError::Closed(_) => EngineError::Lost { detail: "mistral.rs takes no requests".to_owned() },
         })
     }
+}
+
+/// A request whose prompt is made, and fits.
+struct Begun {
+    loaded: Arc<Loaded>,
+    plan: Plan,
+    prompt: Prompt,
+    prompt_tokens: u32,
+    max_output_tokens: u32,
+}
+
+impl Begun {
+    /// Waits for room, and begins an answer.
+    async fn answer(&self, choice: u32) -> Result<Generation, EngineError> {
+        let permit = Arc::clone(&self.loaded.sequences).acquire_owned().await;
+        let permit = permit.map_err(|_| EngineError::Lost { detail: "the engine was closed".to_owned() })?;
+        // mistral.rs waits where a channel is full, and everybody with it: this one has room for the whole
+        // answer, whether it is read or not.
+        let (sender, chunks) = mpsc::channel(usize::try_from(self.max_output_tokens).unwrap_or(usize::MAX >> 4) + 2);
+        let (chooser, source) = self.plan.reading(choice, &self.prompt, &self.loaded, permit);
+        let bounds = Bounds {
+            stop: &self.plan.request.stop,
+            prompt_tokens: self.prompt_tokens,
+            max_output_tokens: self.max_output_tokens,
+        };
+        let answer = Answer::new(chunks, source, chooser.progress(), &bounds);
+        self.loaded.submit(request::generation(self.prompt.clone(), self.max_output_tokens, chooser, sender))?;
+        Ok(answer.into_stream())
+    }
+}
+
+fn length(tokens: &[u32]) -> u32 {
+    u32::try_from(tokens.len()).unwrap_or(u32::MAX)
 }

@@ -69,6 +69,14 @@ pub enum LoadError {
         /// The model's `config.json`.
         file: PathBuf,
     },
+    /// The tokenizer is of a kind whose tokens are not known in bytes.
+    #[error("the tokenizer in {} cannot be used: {why}", .file.display())]
+    TokenizerUnusable {
+        /// The model's `tokenizer.json`.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// No thread could be started to load on.
     #[error("no thread could be started to load the model")]
     ThreadRefused(#[source] io::Error),

@@ -78,7 +78,8 @@ fn context_tokens(folder: &Path) -> Result<u32, LoadError> {
     tokens.ok_or(LoadError::ContextUnknown { file })
 }
 
-fn json(file: &Path) -> Result<Value, LoadError> {
+/// Reads a JSON file of a model.
+pub(crate) fn json(file: &Path) -> Result<Value, LoadError> {
     let text = fs::read_to_string(file).map_err(unreadable(file))?;
     serde_json::from_str(&text).map_err(|source| LoadError::NotJson { file: file.to_owned(), source })
 }

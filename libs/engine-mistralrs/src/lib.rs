@@ -1,8 +1,9 @@
 //! The inference engine of a worker: mistral.rs 0.8.1, behind [`pointsman_engine::Engine`].
 //!
 //! It loads one text model from a local folder in Hugging Face layout and generates with it: greedy or
-//! sampled (temperature, top-k, top-p, min-p), with a seed that repeats an answer, and stop texts found
-//! across token borders. It reaches no network, and has no telemetry.
+//! sampled (temperature, top-k, top-p, min-p, penalties, bias), with a seed that repeats an answer, stop texts
+//! found across token borders, log-probabilities, several answers, answers in a form (JSON, regular expression,
+//! grammar), and tools where the model's chat template knows them. It reaches no network, and has no telemetry.
 //!
 //! On the CPU answers are generated one at a time: there mistral.rs 0.8.1 gives each conversation of a batch
 //! the content of another ([`MistralrsEngine::max_concurrent`]).
@@ -24,17 +25,29 @@
 //!
 //! - [`Config`], [`LoadError`]: what is loaded, and what may be missing.
 //! - `folder`, `digest`, `load`: the files, the version that their weights give, the loading.
-//! - `engine`, `request`, `sampling`, `stream`: a generation, from the request to the last event.
+//! - `template`, `vocabulary`: what the model knows beside its weights, read once more from its files.
+//! - `engine`, `plan`, `request`: a generation, from the request to what mistral.rs gets of it; `messages`, `tools`,
+//!   `grammar`, `guides`: what it is made of.
+//! - `sampling`: the choice of each token, all in one place, between mistral.rs' logits and its sampler.
+//! - `stream`, `choices`: the events of one answer, and of several.
 
+mod choices;
 mod config;
 mod digest;
 mod engine;
 mod error;
 mod folder;
+mod grammar;
+mod guides;
 mod load;
+mod messages;
+mod plan;
 mod request;
 mod sampling;
 mod stream;
+mod template;
+mod tools;
+mod vocabulary;
 
 pub use config::Config;
 pub use engine::MistralrsEngine;

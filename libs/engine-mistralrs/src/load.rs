@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use mistralrs::{Model, ModelDType, TextModelBuilder, TokenSource};
@@ -6,10 +7,38 @@ use pointsman_engine::try_out;
 use pointsman_proto::inference::v1::{Ability, TargetDescription};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::engine::Loaded;
 use crate::folder::Folder;
+use crate::guides::Guides;
+use crate::template::Template;
+use crate::vocabulary::Vocabulary;
 use crate::{Config, LoadError, MistralrsEngine, digest};
 
-const ABILITIES: [Ability; 3] = [Ability::Sampling, Ability::Seed, Ability::Stop];
+/// What a model can do, whatever its template.
+const ABILITIES: [Ability; 5] =
+    [Ability::Sampling, Ability::Seed, Ability::Stop, Ability::LogitBias, Ability::MultipleChoices];
+
+/// What needs an answer that is read token by token.
+const ABILITIES_BY_TOKENS: [Ability; 6] = [
+    Ability::Penalties,
+    Ability::Logprobs,
+    Ability::JsonObject,
+    Ability::JsonSchema,
+    Ability::Regex,
+    Ability::LarkGrammar,
+];
+
+fn abilities(template: &Template) -> Vec<Ability> {
+    let mut abilities = ABILITIES.to_vec();
+    if !template.has_channels() {
+        abilities.extend(ABILITIES_BY_TOKENS);
+    }
+    if template.knows_tools() {
+        abilities.push(Ability::Tools);
+    }
+    abilities.sort_unstable();
+    abilities
+}
 
 /// Engine, version, device and number format: with the weights, all that decides a text.
 const FINGERPRINT: &str = if cfg!(feature = "cuda") {
@@ -55,17 +84,23 @@ impl MistralrsEngine {
 fn load_here(config: &Config) -> Result<MistralrsEngine, LoadError> {
     let folder = Folder::open(&config.model)?;
     let version = digest::version(&folder.weights).map_err(|(path, source)| LoadError::Unreadable { path, source })?;
+    let template = Template::read(&config.model)?;
     let refused = |source| LoadError::Refused { folder: PathBuf::from(&folder.path), source };
     let model = build(config, &folder.path).map_err(refused)?;
+    // After mistral.rs, which says what is wrong with the files.
+    let vocabulary = Vocabulary::read(&config.model, template.text())?;
     let limit = model.inner().config(None).ok().and_then(|config| config.max_seq_len);
     let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
     let description = TargetDescription {
         target: format!("models/{}/versions/{version}", config.name),
         context_tokens: folder.context_tokens.min(limit),
-        abilities: ABILITIES.map(i32::from).to_vec(),
+        abilities: abilities(&template).into_iter().map(i32::from).collect(),
         engine_fingerprint: FINGERPRINT.to_owned(),
     };
-    Ok(MistralrsEngine::new(model, description, max_concurrent(config.max_concurrent)))
+    let max_concurrent = max_concurrent(config.max_concurrent);
+    let guides = Arc::new(Guides::new(Arc::new(vocabulary)));
+    let sequences = Arc::new(Semaphore::new(max_concurrent));
+    Ok(MistralrsEngine::new(Loaded { model, description, template, guides, sequences }, max_concurrent))
 }
 
 fn build(config: &Config, folder: &str) -> anyhow::Result<Model> {
@@ -80,4 +115,26 @@ fn build(config: &Config, folder: &str) -> anyhow::Result<Model> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(builder.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_proto::inference::v1::Ability;
+
+    use super::abilities;
+    use crate::template::Template;
+
+    #[test]
+    fn abilities_are_what_the_template_lets_a_model_do() {
+        for (template, tools, logprobs) in [
+            ("{{ messages }}", false, true),
+            ("{{ tools }}<tool_call>", true, true),
+            ("{{ tools }}<tool_call><|channel|>", false, false),
+        ] {
+            let abilities = abilities(&Template::from(template));
+            assert_eq!(abilities.contains(&Ability::Tools), tools, "{template}");
+            assert_eq!(abilities.contains(&Ability::Logprobs), logprobs, "{template}");
+            assert!(abilities.contains(&Ability::MultipleChoices));
+        }
+    }
 }

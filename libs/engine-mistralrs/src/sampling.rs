@@ -1,44 +1,106 @@
-//! Chooses tokens for mistral.rs, which knows no seed for one request: it samples all from one generator.
+//! Chooses tokens for mistral.rs, which knows no seed for one request: it samples all from one generator. Nor
+//! does it know a bias, and its log-probabilities are those of what is left after a choice.
 //!
-//! A chooser is a processor of the logits of one answer. It samples, and leaves a single possible token for
-//! mistral.rs to find. Requests without a seed take the same path with a random one, because it is no
-//! dearer: an exponential and a hash per token of the vocabulary, 1.2 ms for 152,000 of them, where
-//! mistral.rs' own sampler sorts them all, 5.5 ms (2.2 ms with `top_k`; on one core of the same machine).
+//! A chooser is a processor of the logits of one answer. It adjusts, masks and samples, and leaves a single
+//! possible token for mistral.rs to find. Requests without a seed take the same path with a random one,
+//! because it is no dearer: an exponential and a hash per token of the vocabulary, 1.2 ms for 152,000 of them,
+//! where mistral.rs' own sampler sorts them all, 5.5 ms (2.2 ms with `top_k`; on one core of the same machine).
 
+mod adjust;
 mod choice;
+pub(crate) mod guide;
+pub(crate) mod logprobs;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
 use mistralrs::CustomLogitsProcessor;
-use pointsman_proto::inference::v1::GenerateRequest;
+use pointsman_proto::inference::v1::{GenerateRequest, Sampling};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use adjust::Adjustment;
 use choice::Sampler;
+use guide::{Guide, Lost};
+use logprobs::{Scored, score};
 
 /// Chooses the tokens of one answer, and counts them.
 ///
 /// mistral.rs owns it as long as it has the sequence, which is longer than anybody listens.
 pub(crate) struct TokenChooser {
     /// None: greedy, which is mistral.rs' own business.
-    sampler: Option<Sampler>,
+    rules: Option<Mutex<Rules>>,
     chosen: Arc<AtomicU32>,
     /// Returned when mistral.rs has dropped the sequence, whichever way it ended.
     _permit: OwnedSemaphorePermit,
 }
 
+/// A token that was chosen, as its reader learns of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Taken {
+    pub(crate) token: u32,
+    /// If it was asked for.
+    pub(crate) scored: Option<Scored>,
+}
+
+/// The tokens of one answer, in order; or why there is no next one.
+pub(crate) type TakenTokens = UnboundedReceiver<Result<Taken, Lost>>;
+
+/// How the tokens of one answer are chosen.
+struct Rules {
+    /// None: the most probable token.
+    sampler: Option<Sampler>,
+    adjustment: Option<Adjustment>,
+    guide: Option<Guide>,
+    /// How many alternatives are scored.
+    alternatives: Option<usize>,
+    /// Who reads the tokens. Room without bound, for at most as many as the answer may have.
+    reader: Option<Reader>,
+}
+
+struct Reader {
+    tokens: UnboundedSender<Result<Taken, Lost>>,
+    /// Ends an answer that cannot go on.
+    end: u32,
+}
+
+/// What a chooser needs to know beside the request.
+pub(crate) struct Answering<'a> {
+    /// Which of the answers of the request this is, from 0: each has a seed of its own.
+    pub(crate) choice: u32,
+    /// What the repetition penalty counts as written. Empty where there is none.
+    pub(crate) prompt: &'a [u32],
+    pub(crate) guide: Option<Guide>,
+}
+
 impl TokenChooser {
     /// Reads how a request wants its tokens chosen; with a random seed if it gives none.
-    pub(crate) fn new(request: &GenerateRequest, permit: OwnedSemaphorePermit) -> Self {
-        let seed = request.seed.map_or_else(rand::random, i64::cast_unsigned);
-        let sampler = request.sampling.as_ref().and_then(|sampling| Sampler::new(sampling, seed));
-        Self { sampler, chosen: Arc::default(), _permit: permit }
+    pub(crate) fn new(request: &GenerateRequest, answering: Answering<'_>, permit: OwnedSemaphorePermit) -> Self {
+        let seed = request.seed.map(|seed| seed.wrapping_add(i64::from(answering.choice)));
+        let seed = seed.map_or_else(rand::random, i64::cast_unsigned);
+        let sampling = request.sampling.clone().unwrap_or_default();
+        let rules = Rules {
+            sampler: Sampler::new(&sampling, seed),
+            adjustment: Adjustment::new(&sampling, answering.prompt),
+            guide: answering.guide,
+            alternatives: request.logprobs.map(|wanted| usize::try_from(wanted.top_count).unwrap_or(usize::MAX)),
+            reader: None,
+        };
+        Self { rules: rules.decide().then(|| Mutex::new(rules)), chosen: Arc::default(), _permit: permit }
     }
 
-    /// Whether anything is left to chance.
-    pub(crate) fn samples(&self) -> bool {
-        self.sampler.is_some()
+    /// Tells which tokens are chosen from now on. `end` is a token that ends an answer.
+    pub(crate) fn read(&mut self, end: u32) -> TakenTokens {
+        let (tokens, taken) = unbounded_channel();
+        let rules = self.rules.get_or_insert_with(|| Mutex::new(Rules::greedy()));
+        rules.get_mut().unwrap_or_else(PoisonError::into_inner).reader = Some(Reader { tokens, end });
+        taken
+    }
+
+    /// Whether it leaves mistral.rs a single token to find.
+    pub(crate) fn decides(&self) -> bool {
+        self.rules.is_some()
     }
 
     /// Returns the number of tokens chosen so far, which grows.
@@ -46,15 +108,81 @@ impl TokenChooser {
         Arc::clone(&self.chosen)
     }
 
-    /// Leaves one token. None where nothing is sampled, or the logits are nothing to choose from.
+    /// Leaves one token. None where nothing is decided here, or the logits are nothing to choose from.
     fn choose(&self, logits: &Tensor, position: u32) -> Option<Tensor> {
-        let sampler = self.sampler.as_ref()?;
+        let rules = self.rules.as_ref()?;
         let values = logits.to_vec1::<f32>().ok()?;
-        let token = sampler.choose(&values, position)?;
+        let token = rules.lock().unwrap_or_else(PoisonError::into_inner).choose(&values, position)?;
         let mut only = vec![f32::NEG_INFINITY; values.len()];
         *only.get_mut(token)? = 0.0;
         Tensor::from_vec(only, values.len(), logits.device()).ok()
     }
+}
+
+impl Rules {
+    fn greedy() -> Self {
+        Self { sampler: None, adjustment: None, guide: None, alternatives: None, reader: None }
+    }
+
+    /// Whether they choose otherwise than greedily, or anybody wants to know.
+    fn decide(&self) -> bool {
+        self.sampler.is_some() || self.adjustment.is_some() || self.guide.is_some() || self.alternatives.is_some()
+    }
+
+    /// Chooses a token, and says so. A reader must know each one: where there is nothing to choose from, it is
+    /// told, and the answer ends.
+    fn choose(&mut self, raw: &[f32], position: u32) -> Option<usize> {
+        let chosen = self.decide_on(raw, position);
+        let Some(reader) = &self.reader else { return chosen.ok().map(|(token, _)| token) };
+        let (told, token) = match chosen {
+            Ok((token, told)) => (Ok(told), token),
+            Err(lost) => (Err(lost), usize::try_from(reader.end).ok()?),
+        };
+        // Nobody may listen any more; mistral.rs learns of it by its own channel.
+        let _ = reader.tokens.send(told);
+        Some(token)
+    }
+
+    fn decide_on(&mut self, raw: &[f32], position: u32) -> Result<(usize, Taken), Lost> {
+        let mut logits = raw.to_vec();
+        if let Some(adjustment) = &self.adjustment {
+            adjustment.apply(&mut logits);
+        }
+        if let Some(guide) = &mut self.guide {
+            guide.mask(&mut logits)?;
+        }
+        let chosen = match &self.sampler {
+            Some(sampler) => sampler.choose(&logits, position),
+            None => most_probable(&logits),
+        };
+        let token = chosen.ok_or_else(|| "the logits are nothing to choose from".to_owned())?;
+        let id = u32::try_from(token).map_err(|_| "the vocabulary is too large".to_owned())?;
+        if let Some(adjustment) = &mut self.adjustment {
+            adjustment.take(token);
+        }
+        if let Some(guide) = &mut self.guide {
+            guide.take(id)?;
+        }
+        let scored = self.alternatives.map(|count| score(raw, token, count));
+        Ok((token, Taken { token: id, scored }))
+    }
+}
+
+/// Returns the token with the highest logit, the lowest of equals. None where the logits are no distribution.
+fn most_probable(logits: &[f32]) -> Option<usize> {
+    if logits.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY) {
+        return None;
+    }
+    let (token, logit) = logits.iter().enumerate().min_by(|left, right| right.1.total_cmp(left.1))?;
+    logit.is_finite().then_some(token)
+}
+
+/// Whether the answer must be told token by token, and its prompt given so: what mistral.rs makes of a chat
+/// has no place for what is asked for.
+pub(crate) fn wants_tokens(request: &GenerateRequest) -> bool {
+    let repetition =
+        |sampling: &Sampling| sampling.repetition_penalty.is_some_and(|divisor| (divisor - 1.0).abs() > 0.0);
+    request.logprobs.is_some() || request.sampling.as_ref().is_some_and(repetition)
 }
 
 impl CustomLogitsProcessor for TokenChooser {
@@ -69,56 +197,4 @@ impl CustomLogitsProcessor for TokenChooser {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::Ordering;
-
-    use candle_core::{Device, Tensor};
-    use mistralrs::CustomLogitsProcessor;
-    use pointsman_proto::inference::v1::{GenerateRequest, Sampling};
-    use tokio::sync::Semaphore;
-
-    use super::TokenChooser;
-
-    fn chooser(temperature: f64, seed: Option<i64>) -> TokenChooser {
-        let sampling = Sampling { temperature: Some(temperature), ..Sampling::default() };
-        let request = GenerateRequest { sampling: Some(sampling), seed, ..GenerateRequest::default() };
-        TokenChooser::new(&request, Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap())
-    }
-
-    /// Applies a chooser to equal logits, `steps` times, and returns what it left over.
-    fn answer(chooser: &TokenChooser, steps: usize) -> Vec<usize> {
-        let logits = Tensor::from_vec(vec![1.0_f32; 50], 50, &Device::Cpu).unwrap();
-        let step = |_| {
-            let left = chooser.apply(&logits, &[]).unwrap().to_vec1::<f32>().unwrap();
-            let possible: Vec<usize> = (0..left.len()).filter(|token| left[*token] == 0.0).collect();
-            assert_eq!((possible.len(), left.len()), (1, 50));
-            possible[0]
-        };
-        (0..steps).map(step).collect()
-    }
-
-    #[test]
-    fn a_seed_repeats_an_answer_and_no_seed_does_not() {
-        let seeded = answer(&chooser(1.0, Some(7)), 20);
-        assert_eq!(seeded, answer(&chooser(1.0, Some(7)), 20));
-        assert_ne!(seeded, answer(&chooser(1.0, Some(-7)), 20));
-        assert_ne!(answer(&chooser(1.0, None), 20), answer(&chooser(1.0, None), 20));
-    }
-
-    #[test]
-    fn greedy_and_odd_logits_are_left_alone_and_counted() {
-        for (chooser, logits) in [
-            (chooser(0.0, Some(7)), vec![1.0_f32, 2.0]),
-            (chooser(1.0, Some(7)), vec![f32::NAN, 2.0]),
-            (chooser(1.0, Some(7)), vec![]),
-        ] {
-            let logits = Tensor::from_vec(logits.clone(), logits.len(), &Device::Cpu).unwrap();
-            let left = chooser.apply(&logits, &[]).unwrap();
-            assert_eq!(left.id(), logits.id());
-            assert_eq!(chooser.progress().load(Ordering::Relaxed), 1);
-        }
-        let matrix = Tensor::zeros((2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(chooser(1.0, None).apply(&matrix, &[]).unwrap().id(), matrix.id());
-    }
-}
+mod tests;

@@ -5,16 +5,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::StreamExt;
 use mistralrs::{ChatCompletionChunkResponse, ChunkChoice, Response};
 use pointsman_engine::stop::StopMatcher;
-use pointsman_engine::{EngineError, Event, Generation, Job};
-use pointsman_proto::inference::v1::{Delta, FinishReason, Usage, UsageSource, delta::Content};
+use pointsman_engine::{EngineError, Event, Generation};
+use pointsman_proto::inference::v1::delta::Content;
+use pointsman_proto::inference::v1::{Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage, UsageSource};
 use tokio::sync::mpsc;
 
+pub(crate) mod contents;
+pub(crate) mod thoughts;
+pub(crate) mod written;
+
 use crate::request::first_line;
+use contents::Contents;
+use written::Written;
 
 /// Turns what mistral.rs sends for one request into the events of a generation.
 pub(crate) struct Answer {
     /// None when the answer has ended. Dropping it is how mistral.rs learns that nobody listens.
     chunks: Option<mpsc::Receiver<Response>>,
+    source: Source,
     /// Events that are to be delivered before the next chunk is read.
     ready: VecDeque<Result<Event, EngineError>>,
     /// Stop texts are found here: mistral.rs streams the beginning of one, and misses it inside a token's text.
@@ -23,35 +31,79 @@ pub(crate) struct Answer {
     last: Option<Kind>,
     prompt_tokens: u32,
     max_output_tokens: u32,
-    /// Tokens of the chunks read so far.
+    /// Tokens that were read so far.
     read: u32,
     /// Tokens that mistral.rs has chosen, whether their chunks were read or not.
     chosen: Arc<AtomicU32>,
+    /// Log-probabilities that wait for the piece to which they belong.
+    scores: Vec<TokenLogprob>,
+}
+
+/// Where the text of an answer comes from.
+pub(crate) enum Source {
+    /// From mistral.rs, which tells thoughts from the rest.
+    Chat,
+    /// From the tokens themselves; what mistral.rs sends says that there are more of them, and when they end.
+    Tokens(Box<Tokens>),
+}
+
+pub(crate) struct Tokens {
+    pub(crate) written: Written,
+    pub(crate) contents: Contents,
+}
+
+/// What is known of an answer before it begins.
+pub(crate) struct Bounds<'a> {
+    pub(crate) stop: &'a [String],
+    pub(crate) prompt_tokens: u32,
+    pub(crate) max_output_tokens: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Text,
     Reasoning,
+    Call,
+}
+
+impl Kind {
+    fn of(content: &Content) -> Self {
+        match content {
+            Content::Text(_) | Content::Opaque(_) => Self::Text,
+            Content::Reasoning(_) => Self::Reasoning,
+            Content::ToolCall(_) => Self::Call,
+        }
+    }
+
+    /// A piece without anything in it, which says that tokens were written.
+    fn empty(self) -> Content {
+        match self {
+            Self::Text => Content::Text(String::new()),
+            Self::Reasoning => Content::Reasoning(String::new()),
+            Self::Call => Content::ToolCall(ToolCallDelta::default()),
+        }
+    }
 }
 
 impl Answer {
     pub(crate) fn new(
         chunks: mpsc::Receiver<Response>,
+        source: Source,
         chosen: Arc<AtomicU32>,
-        job: &Job,
-        max_output_tokens: u32,
+        bounds: &Bounds<'_>,
     ) -> Self {
         Self {
             chunks: Some(chunks),
+            source,
             ready: VecDeque::new(),
-            stop: StopMatcher::new(&job.request.stop),
+            stop: StopMatcher::new(bounds.stop),
             part: 0,
             last: None,
-            prompt_tokens: job.prompt_tokens,
-            max_output_tokens,
+            prompt_tokens: bounds.prompt_tokens,
+            max_output_tokens: bounds.max_output_tokens,
             read: 0,
             chosen,
+            scores: Vec::new(),
         }
     }
 
@@ -77,20 +129,24 @@ impl Answer {
     fn take(&mut self, response: Response) {
         match response {
             Response::Chunk(chunk) => self.chunk(chunk),
+            Response::CompletionChunk(chunk) => {
+                let reason = chunk.choices.into_iter().next().and_then(|choice| choice.finish_reason);
+                self.tokens(reason.as_deref());
+            }
             Response::ValidationError(error) => {
                 self.fail(EngineError::InvalidRequest { message: first_line(&error) });
             }
             Response::InternalError(error) => self.fail(EngineError::Failed { detail: error.to_string() }),
-            Response::ModelError(error, _) => self.fail(EngineError::Failed { detail: error }),
+            Response::ModelError(error, _) | Response::CompletionModelError(error, _) => {
+                self.fail(EngineError::Failed { detail: error });
+            }
             Response::Done(_)
-            | Response::CompletionModelError(..)
             | Response::CompletionDone(_)
-            | Response::CompletionChunk(_)
             | Response::ImageGeneration(_)
             | Response::Speech { .. }
             | Response::Raw { .. }
             | Response::Embeddings { .. } => {
-                let detail = "mistral.rs answered a streamed chat with another kind of response".to_owned();
+                let detail = "mistral.rs answered a stream with another kind of response".to_owned();
                 self.fail(EngineError::Failed { detail });
             }
         }
@@ -98,30 +154,61 @@ impl Answer {
 
     fn chunk(&mut self, chunk: ChatCompletionChunkResponse) {
         let Some(ChunkChoice { delta, finish_reason, .. }) = chunk.choices.into_iter().next() else { return };
-        if delta.tool_calls.is_some_and(|calls| !calls.is_empty()) {
-            let detail = "the model called a tool where none was offered".to_owned();
-            return self.fail(EngineError::Failed { detail });
-        }
         // A chunk is one token, or a character made of several: the last chunk says how many there were.
         let total = chunk.usage.as_ref().and_then(|usage| u32::try_from(usage.completion_tokens).ok());
-        let mut tokens = total.map_or(1, |total| total.saturating_sub(self.read));
+        let tokens = total.map_or(1, |total| total.saturating_sub(self.read));
         self.read += tokens;
+        let mut contents = Vec::new();
         if let Some(reasoning) = delta.reasoning_content.filter(|text| !text.is_empty()) {
-            self.deliver(Kind::Reasoning, reasoning, std::mem::take(&mut tokens));
+            contents.push(Content::Reasoning(reasoning));
         }
         let mut text = self.stop.push(&delta.content.unwrap_or_default());
         if finish_reason.is_some() {
             text.push_str(&self.stop.finish());
         }
-        self.deliver(Kind::Text, text, tokens);
-
+        if !text.is_empty() {
+            contents.push(Content::Text(text));
+        }
+        self.deliver(contents, tokens);
         let usage = chunk.usage.as_ref().map_or_else(|| self.counted(self.read), reported);
-        match finish_reason.as_deref() {
+        self.end(finish_reason.as_deref(), usage);
+    }
+
+    /// Reads the tokens that are there. With the reason of an end they are the last.
+    fn tokens(&mut self, reason: Option<&str>) {
+        let Source::Tokens(source) = &mut self.source else {
+            let detail = "mistral.rs answered a chat with a completion".to_owned();
+            return self.fail(EngineError::Failed { detail });
+        };
+        let (mut text, tokens) = match source.written.read() {
+            Ok(read) => read,
+            Err(lost) => return self.fail(EngineError::Failed { detail: lost }),
+        };
+        self.read += tokens;
+        if reason.is_some() {
+            text.push_str(&source.written.finish());
+        }
+        let mut decided = self.stop.push(&text);
+        if reason.is_some() {
+            decided.push_str(&self.stop.finish());
+        }
+        self.scores.extend(source.written.deliver(decided.len()));
+        let mut contents = source.contents.push(&decided);
+        if reason.is_some() || self.stop.stopped() {
+            contents.extend(source.contents.finish());
+        }
+        self.deliver(contents, tokens);
+        self.end(reason, self.counted(self.read));
+    }
+
+    fn end(&mut self, reason: Option<&str>, usage: Usage) {
+        let called = matches!(&self.source, Source::Tokens(source) if source.contents.called());
+        match reason {
             _ if self.stop.stopped() => self.finish(FinishReason::Stop, usage),
             None => {}
+            Some("stop") if called => self.finish(FinishReason::ToolCalls, usage),
             Some("stop") => self.finish(FinishReason::Stop, usage),
             Some("length") => self.finish(FinishReason::Length, usage),
-            Some("tool_calls") => self.finish(FinishReason::ToolCalls, usage),
             Some(other) => {
                 self.fail(EngineError::Failed { detail: format!("mistral.rs ended the answer with `{other}`") });
             }
@@ -136,29 +223,49 @@ impl Answer {
             let detail = format!("mistral.rs left an answer after {chosen} of {} tokens", self.max_output_tokens);
             return self.fail(EngineError::Lost { detail });
         }
+        if let Source::Tokens(_) = self.source {
+            return self.tokens(Some("length"));
+        }
         let text = self.stop.finish();
-        self.deliver(Kind::Text, text, chosen.saturating_sub(self.read));
+        let contents = if text.is_empty() { Vec::new() } else { vec![Content::Text(text)] };
+        self.deliver(contents, chosen.saturating_sub(self.read));
         self.finish(FinishReason::Length, self.counted(chosen));
     }
 
-    fn deliver(&mut self, kind: Kind, text: String, tokens: u32) {
-        if text.is_empty() && tokens == 0 {
+    /// Delivers pieces, the first with the tokens and the log-probabilities. Tokens that are in no piece are told
+    /// in an empty one.
+    fn deliver(&mut self, mut contents: Vec<Content>, mut tokens: u32) {
+        if contents.is_empty() && tokens > 0 {
+            contents.push(self.last.unwrap_or(Kind::Text).empty());
+        }
+        for content in contents {
+            self.count_parts(&content);
+            let logprobs = if is_empty(&content) { Vec::new() } else { std::mem::take(&mut self.scores) };
+            let delta = Delta { part: self.part, content: Some(content), logprobs, ..Delta::default() };
+            self.ready.push_back(Ok(Event::Delta { delta, tokens: std::mem::take(&mut tokens) }));
+        }
+    }
+
+    /// A part is as long as its kind; each call is one.
+    fn count_parts(&mut self, content: &Content) {
+        let kind = Kind::of(content);
+        let is_call = matches!(content, Content::ToolCall(call) if !call.id.is_empty());
+        if is_empty(content) {
             return;
         }
-        if !text.is_empty() {
-            let changed = self.last.replace(kind).is_some_and(|last| last != kind);
-            self.part += u32::from(changed);
-        }
-        let content = match kind {
-            Kind::Text => Content::Text(text),
-            Kind::Reasoning => Content::Reasoning(text),
-        };
-        let delta = Delta { part: self.part, content: Some(content), ..Delta::default() };
-        self.ready.push_back(Ok(Event::Delta { delta, tokens }));
+        let changed = self.last.replace(kind).is_some_and(|last| last != kind || is_call);
+        self.part += u32::from(changed);
     }
 
     fn finish(&mut self, reason: FinishReason, usage: Usage) {
         self.chunks = None;
+        if !self.scores.is_empty() {
+            // Of an end tag, say: tokens after the last piece.
+            let content = Some(self.last.unwrap_or(Kind::Text).empty());
+            let logprobs = std::mem::take(&mut self.scores);
+            let delta = Delta { part: self.part, content, logprobs, ..Delta::default() };
+            self.ready.push_back(Ok(Event::Delta { delta, tokens: 0 }));
+        }
         self.ready.push_back(Ok(Event::Finished { reason, usage }));
     }
 
@@ -174,6 +281,14 @@ impl Answer {
             source: UsageSource::Counted.into(),
             ..Usage::default()
         }
+    }
+}
+
+fn is_empty(content: &Content) -> bool {
+    match content {
+        Content::Text(text) | Content::Reasoning(text) => text.is_empty(),
+        Content::ToolCall(call) => call.id.is_empty() && call.arguments_json.is_empty(),
+        Content::Opaque(_) => false,
     }
 }
 

@@ -74,9 +74,16 @@ pub enum Event {
         /// Tokens generated since the last event.
         tokens: u32,
     },
+    /// One of several answers is complete. A generation of one answer has [`Event::Finished`] alone.
+    ChoiceFinished {
+        /// Which answer, from 0.
+        choice: u32,
+        /// Why it ended.
+        reason: FinishReason,
+    },
     /// The generation is complete.
     Finished {
-        /// Why it ended.
+        /// Why it ended: the answer, or the last of several.
         reason: FinishReason,
         /// What it consumed.
         usage: Usage,

@@ -18,7 +18,9 @@ use crate::{Cause, Causes, CompiledPolicy, Facts, Fleet};
 /// Where a request may go, in order, and from what that was decided.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// Names the decision, and repeats it: the chance that was used.
+    /// Names the decision: its seed in 16 hexadecimal digits.
+    pub id: Arc<str>,
+    /// Repeats the decision: the chance that was used.
     pub seed: u64,
     /// When it was made.
     pub time: SystemTime,
@@ -77,11 +79,6 @@ impl Rejection {
 }
 
 impl Decision {
-    /// Returns the decision's id: 16 hexadecimal digits.
-    pub fn id(&self) -> String {
-        id(self.seed)
-    }
-
     /// Whether the request may run in this zone.
     pub fn allows_zone(&self, zone: &str) -> bool {
         let has = |zones: &[Box<str>]| zones.is_empty() || zones.iter().any(|allowed| **allowed == *zone);
@@ -102,13 +99,9 @@ pub struct Circumstances {
 
 impl Circumstances {
     /// Returns the id of the decision that is made from these, be it a refusal.
-    pub fn id(&self) -> String {
-        id(self.seed)
+    pub fn id(&self) -> Arc<str> {
+        format!("{:016x}", self.seed).into()
     }
-}
-
-fn id(seed: u64) -> String {
-    format!("{seed:016x}")
 }
 
 /// Decides where a request may go. The same arguments give the same decision.
@@ -120,6 +113,7 @@ pub fn decide(
 ) -> Result<Decision, Error> {
     let name = facts.request().model.as_str();
     let mut decision = Decision {
+        id: given.id(),
         seed: given.seed,
         time: given.time,
         fleet_revision: fleet.revision,

@@ -10,7 +10,10 @@ use crate::metadata::MESH_CONTEXT;
 
 /// Writes the context into the metadata of a call.
 pub fn write(context: &MeshContext, metadata: &mut MetadataMap) {
-    metadata.insert_bin(MESH_CONTEXT, MetadataValue::from_bytes(&context.encode_to_vec()));
+    let mut value = MetadataValue::from_bytes(&context.encode_to_vec());
+    // Keeps it out of HTTP/2's table of headers: the next call has another.
+    value.set_sensitive(true);
+    metadata.insert_bin(MESH_CONTEXT, value);
 }
 
 /// Reads the context of a call; `None` if it has none.

@@ -91,7 +91,8 @@ impl Listener {
                     self.connections.spawn(async move {
                         match tls {
                             None => connection.serve(stream, &builder).await,
-                            Some(tls) => connection.serve_secured(stream, tls, &builder).await,
+                            // On the heap: a handshake is large, and connections in plain text are not to be.
+                            Some(tls) => Box::pin(connection.serve_secured(stream, tls, &builder)).await,
                         }
                         drop(place);
                     });
@@ -175,7 +176,6 @@ impl Connection {
             shaken = handshake => shaken,
         };
         match shaken.unwrap_or_else(|late| Err(late.into())) {
-            // On the heap: a stream with its keys is large.
             Ok(stream) => Box::pin(self.speak(stream, builder)).await,
             Err(error) => {
                 tls.failed.inc();

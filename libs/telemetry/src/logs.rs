@@ -42,7 +42,7 @@ where
             // Libraries that log fields alone put what happened into the name.
             event.metadata().name().clone_into(&mut fields.message);
         }
-        let ids = context.lookup_current().and_then(|span| ids_of(&span.id()));
+        let ids = context.parent_span().and_then(|span| ids_of(&span.id()));
         let (level, target) = (event.metadata().level(), event.metadata().target());
         match self.0 {
             LogFormat::Human => {

@@ -45,7 +45,9 @@ struct HeadersMut<'a>(&'a mut HeaderMap);
 
 impl Injector for HeadersMut<'_> {
     fn set(&mut self, key: &str, value: String) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(key.as_bytes()), HeaderValue::try_from(value)) {
+        if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(key.as_bytes()), HeaderValue::try_from(value)) {
+            // Keeps it out of HTTP/2's table of headers: the next call has another.
+            value.set_sensitive(true);
             self.0.insert(name, value);
         }
     }

@@ -269,7 +269,7 @@ impl Attempts {
         let decision = &self.order.decision;
         started.model.clone_from(&self.order.request.model);
         started.accept_time = Some(self.order.accept_time.into());
-        started.decision_id = decision.id();
+        started.decision_id = decision.id.to_string();
         started.resume_token.clone_from(&self.order.resume_token);
         started.policy_revision = decision.policy_revision.to_string();
         started.attempts = self.trail.messages();

@@ -16,7 +16,7 @@ use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{GenerateRequest, MeshContext};
 use pointsman_server::{About, Answering, Deadline, Drain, Requests, Work};
 use pointsman_types::new_request_id;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use crate::attempt::{Attempts, Means, Order};
 use crate::caller::{Caller, Callers};
@@ -134,14 +134,14 @@ impl Gateway {
     /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
     pub(crate) async fn answer(self: &Arc<Self>, exchange: Exchange) -> Result<Answer, Error> {
         let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
-        let route = exchange.span.in_scope(|| self.route(&exchange));
-        match route.map_err(|error| operation.failed(error))? {
+        match self.route(&exchange).map_err(|error| operation.failed(error))? {
             Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
             Route::Writing(decided, writer, reader) => {
                 let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
                 let token = token::write(self.owners.own(), &exchange.request.request_id);
                 let gateway = Arc::clone(self);
-                let answer = async move { gateway.attempt(exchange, decided, operation, token).await };
+                // Boxed, as the other ways that few requests take: their room would be every request's.
+                let answer = async move { gateway.attempt(exchange, decided, operation, token).await }.boxed();
                 // A task of its own: its reader may leave it, and others may come.
                 self.work.begin(writer.write(answer, window.unwrap_or_default()));
                 Answer::kept(reader, None).await
@@ -149,7 +149,7 @@ impl Gateway {
             Route::Reading(reader) => Answer::kept(reader, Some(operation)).await,
             Route::Elsewhere(peer, running) => {
                 operation.running = running;
-                self.answer_elsewhere(exchange, &peer, operation).await
+                self.answer_elsewhere(exchange, &peer, operation).boxed().await
             }
         }
     }
@@ -268,7 +268,7 @@ impl Gateway {
             deadline,
             tokens,
             is_streamed,
-            span: span.clone(),
+            span,
         };
         let means = Means {
             fleet: self.fleet.clone(),
@@ -278,12 +278,9 @@ impl Gateway {
             spool: self.spool.clone(),
         };
         operation.running = running;
-        match Attempts::open(order, means, view, trail).instrument(span).await {
+        match Attempts::open(order, means, view, trail).await {
             Ok(attempts) => {
-                operation.first_chunk();
-                if let Some((target, instance)) = attempts.answering() {
-                    span::answering(&operation.span, &target, &instance);
-                }
+                operation.first_chunk(attempts.answering());
                 Ok(Answer::own(attempts, operation))
             }
             Err(error) => Err(operation.failed(error)),
@@ -320,7 +317,7 @@ fn context(caller: &Caller, request: &GenerateRequest, decision: &Decision) -> M
     MeshContext {
         tenant: caller.tenant.to_string(),
         key: caller.key.to_string(),
-        decision_id: decision.id(),
+        decision_id: decision.id.to_string(),
         // Both sets where both bind: whoever is next may use what is in one and was allowed by the other.
         allowed_zones: zones.iter().filter(|zone| decision.allows_zone(zone)).map(|zone| zone.to_string()).collect(),
         data_class: request.data_class,

@@ -74,7 +74,8 @@ impl InForce {
 /// Which targets of which policy were warned of.
 #[derive(Debug, Default)]
 struct Warned {
-    revision: Arc<str>,
+    /// The revisions of the policy and the fleet that were looked at last.
+    seen: (Arc<str>, u64),
     /// Virtual models with a target.
     targets: BTreeSet<(String, String)>,
 }
@@ -83,12 +84,14 @@ impl Warned {
     /// Returns what is to be warned of: targets that no instance serves, each once while a policy is in force.
     /// Not before every instance has said what it serves.
     fn news(&mut self, policy: &CompiledPolicy, fleet: &pointsman_policy::Fleet) -> BTreeSet<Unserved> {
-        if fleet.incomplete {
+        let now = (Arc::clone(&policy.revision), fleet.revision);
+        if fleet.incomplete || self.seen == now {
             return BTreeSet::new();
         }
-        if self.revision != policy.revision {
-            *self = Self { revision: Arc::clone(&policy.revision), targets: BTreeSet::new() };
+        if self.seen.0 != now.0 {
+            self.targets.clear();
         }
+        self.seen = now;
         let mut unserved = policy.unserved(fleet);
         unserved.retain(|one| self.targets.insert((one.virtual_model.clone(), one.target.clone())));
         unserved
@@ -131,8 +134,10 @@ mod tests {
         let policy = |targets: &str| {
             load(&format!("virtual_models: [{{name: chat, rules: [{{name: all, targets: [{targets}]}}]}}]")).unwrap()
         };
-        let fleet = |incomplete, targets: &[&str]| {
-            let mut fleet = Fleet::new(1, incomplete);
+        let mut revision = 0;
+        let mut fleet = |incomplete, targets: &[&str]| {
+            revision += 1;
+            let mut fleet = Fleet::new(revision, incomplete);
             for target in targets {
                 fleet.add(&TargetDescription { target: (*target).into(), ..TargetDescription::default() }, "");
             }

@@ -1,12 +1,14 @@
 //! The spans of an operation, by the OpenTelemetry GenAI conventions
 //! (<https://github.com/open-telemetry/semantic-conventions-genai>); ours are `pointsman.*`.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use pointsman_policy::Decision;
 use pointsman_proto::finish_reason;
 use pointsman_proto::inference::v1::{AttemptKind, FinishReason, GenerateRequest, Usage};
 use pointsman_telemetry::{SPAN_EVENT, bounded, propagation};
-use tracing::{Span, field};
+use tracing::{Span, field, record_all};
 
 use crate::caller::Caller;
 use crate::metrics::SurfaceName;
@@ -58,21 +60,29 @@ pub(crate) fn resume(caller: &Caller, headers: &HeaderMap) -> Span {
 
 /// Notes where a request may go, and by which policy.
 pub(crate) fn decided(span: &Span, decision: &Decision) {
-    span.record("pointsman.decision_id", decision.id());
-    if !decision.policy_revision.is_empty() {
-        span.record("pointsman.policy_revision", &*decision.policy_revision)
-            .record("pointsman.rule", &*decision.rule.name);
-    }
+    let policy = (!decision.policy_revision.is_empty()).then_some(&*decision.policy_revision);
+    record_all!(
+        span,
+        pointsman.decision_id = &*decision.id,
+        pointsman.policy_revision = policy,
+        pointsman.rule = policy.map(|_| &*decision.rule.name),
+    );
 }
 
-/// Notes what answers.
-pub(crate) fn answering(span: &Span, target: &str, instance: &str) {
-    span.record("pointsman.target", target).record("pointsman.instance", instance);
+/// Notes when the answer began, and the target and instance that it is from.
+pub(crate) fn first_chunk(span: &Span, after: Duration, from: Option<(&str, &str)>) {
+    record_all!(
+        span,
+        gen_ai.response.time_to_first_chunk = after.as_secs_f64(),
+        pointsman.target = from.map(|(target, _)| target),
+        pointsman.instance = from.map(|(_, instance)| instance),
+    );
 }
 
 /// Begins the span of one try against one instance.
-pub(crate) fn attempt(target: &str, instance: &str, kind: AttemptKind) -> Span {
+pub(crate) fn attempt(parent: &Span, target: &str, instance: &str, kind: AttemptKind) -> Span {
     tracing::info_span!(
+        parent: parent,
         "attempt",
         otel.name = format!("attempt {target}"),
         otel.kind = "client",
@@ -98,18 +108,19 @@ pub(crate) fn on_its_way(span: &Span, pieces: u64, text_bytes: u64) {
     tracing::info!(target: SPAN_EVENT, parent: span, pieces, text_bytes, "the answer is still on its way");
 }
 
-/// Notes what was consumed.
-pub(crate) fn usage(span: &Span, usage: &Usage) {
-    span.record("gen_ai.usage.input_tokens", usage.input_tokens);
-    span.record("gen_ai.usage.output_tokens", usage.output_tokens);
-}
-
-/// Notes why the model stopped.
-pub(crate) fn finish_reason(span: &Span, reason: FinishReason) {
-    span.record("gen_ai.response.finish_reasons", finish_reason::name(reason));
+/// Notes what is known at the end: what was consumed, and why the model stopped.
+pub(crate) fn ended(span: &Span, usage: Option<Usage>, finish_reason: Option<FinishReason>) {
+    if usage.is_some() || finish_reason.is_some() {
+        record_all!(
+            span,
+            gen_ai.response.finish_reasons = finish_reason.map(finish_reason::name),
+            gen_ai.usage.input_tokens = usage.and_then(|usage| usage.input_tokens),
+            gen_ai.usage.output_tokens = usage.and_then(|usage| usage.output_tokens),
+        );
+    }
 }
 
 /// Notes what went wrong.
 pub(crate) fn failed(span: &Span, reason: &'static str) {
-    span.record("otel.status_code", "ERROR").record("error.type", reason);
+    record_all!(span, otel.status_code = "ERROR", error.type = reason);
 }

@@ -18,7 +18,7 @@ pub(crate) struct Trail(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     /// Empty: none was made.
-    decision_id: String,
+    decision_id: Arc<str>,
     /// Empty: there is no policy.
     policy_revision: Arc<str>,
     /// Oldest first.
@@ -33,7 +33,7 @@ struct Known {
 
 impl Trail {
     /// A decision is being made, by this policy.
-    pub(crate) fn deciding(&self, decision_id: String, policy_revision: &Arc<str>) {
+    pub(crate) fn deciding(&self, decision_id: Arc<str>, policy_revision: &Arc<str>) {
         let mut known = self.lock();
         known.decision_id = decision_id;
         known.policy_revision = Arc::clone(policy_revision);
@@ -61,7 +61,7 @@ impl Trail {
         let text = |name| metadata.get(name).and_then(|value| value.to_str().ok());
         let mut known = self.lock();
         if let Some(id) = text(DECISION_ID) {
-            id.clone_into(&mut known.decision_id);
+            known.decision_id = id.into();
         }
         if let Some(revision) = text(POLICY_REVISION) {
             known.policy_revision = revision.into();

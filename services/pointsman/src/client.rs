@@ -40,6 +40,9 @@ pub(crate) fn explain(status: &Status, address: &str) -> anyhow::Error {
             let (message, reason) = (error.message(), error.reason());
             anyhow!("{message} ({reason}, see docs/errors/{reason}.md){}", hint(reason, program))
         }
+        None if status.message().contains("invalid peer certificate") => {
+            anyhow!("{address} is not trusted ({}); here: --ca, or POINTSMAN_CA, names its authority", status.message())
+        }
         None if status.code() == Code::Unavailable => {
             anyhow!("{address} cannot be reached ({}); is the mesh up? Start it with `{program} up`", status.message())
         }

@@ -17,7 +17,12 @@ use std::time::Duration;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
+use mimalloc::MiMalloc;
 use pointsman_server::ConfigError;
+
+/// A request allocates some 300 times: with the system's allocator that is a sixth of what it costs.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Exit status for wrong arguments or configuration: `EX_USAGE` of `sysexits.h`.
 const EX_USAGE: u8 = 64;

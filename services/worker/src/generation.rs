@@ -23,6 +23,8 @@ pub(crate) struct Generating {
     events: Generation,
     phase: Phase,
     output_tokens: u32,
+    /// Whether the reader was told which of several answers ended, and why.
+    told_choices: bool,
     slot: Slot,
     health: EngineHealth,
     round: Round,
@@ -50,7 +52,7 @@ impl Generating {
     pub(crate) fn new(begun: Begun, health: EngineHealth, operation: Operation) -> Self {
         let Begun { events, prefill, slot, round } = begun;
         let phase = Phase::Prefill { _span: prefill.into() };
-        Self { events, phase, output_tokens: 0, slot, health, round, operation }
+        Self { events, phase, output_tokens: 0, told_choices: false, slot, health, round, operation }
     }
 
     /// Takes the engine's events as they come. When the last one is there all is given back, and only then the
@@ -64,6 +66,10 @@ impl Generating {
                     self.count(tokens);
                     // The reader is dropped only after this.
                     let _ = reader.send(Ok(Body::Delta(delta)));
+                }
+                Some(Ok(Event::ChoiceFinished { choice, reason })) => {
+                    self.told_choices = true;
+                    let _ = reader.send(Ok(Body::ChoiceFinished(ChoiceFinished { choice, reason: reason.into() })));
                 }
                 Some(Ok(Event::Finished { reason, usage })) => break self.finish(reason, usage),
                 Some(Err(error)) => break vec![Err(self.fail(&error))],
@@ -104,11 +110,9 @@ impl Generating {
         }
         self.phase = Phase::Ended;
         self.operation.finished(reason, &usage);
-        vec![
-            Ok(Body::ChoiceFinished(ChoiceFinished { choice: 0, reason: reason.into() })),
-            Ok(Body::Usage(usage)),
-            Ok(Body::Finished(Finished {})),
-        ]
+        let only = ChoiceFinished { choice: 0, reason: reason.into() };
+        let choice = (!self.told_choices).then_some(Ok(Body::ChoiceFinished(only)));
+        choice.into_iter().chain([Ok(Body::Usage(usage)), Ok(Body::Finished(Finished {}))]).collect()
     }
 
     fn fail(&mut self, error: &EngineError) -> Status {

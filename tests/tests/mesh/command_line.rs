@@ -68,7 +68,10 @@ async fn models_lists_what_can_be_used() -> Result<()> {
     let listed = pointsman(&["models", "--address", &mesh.address]).await?.success()?;
     let row = listed.lines().nth(1).context("no model")?;
     let columns: Vec<&str> = row.split_ascii_whitespace().collect();
-    assert_eq!(columns, ["pip", "models/pip/versions/f5e2d34cd543", "1024", "sampling", "seed", "stop"]);
+    let known =
+        ["pip", "models/pip/versions/f5e2d34cd543", "1024", "sampling", "seed", "stop", "penalties", "logit_bias"];
+    let more = ["logprobs", "multiple_choices", "tools", "json_object", "json_schema", "regex", "lark_grammar"];
+    assert_eq!(columns, [known.as_slice(), &more].concat());
     mesh.stop().await
 }
 

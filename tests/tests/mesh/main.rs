@@ -46,3 +46,4 @@ mod tls;
 mod traces;
 mod trails;
 mod usage;
+mod web;

@@ -11,6 +11,7 @@ use crate::service::{LIMIT, Pair, Service, simulated_config};
 const RUNNING: &str = "pointsman_worker_running_requests";
 const CANCELLED: &str = "pointsman_worker_requests_total{outcome=\"CANCELLED\"}";
 const SCRIPT: &str = "tests/python/openai_chat.py";
+const STRUCTURED: &str = "tests/python/openai_structured.py";
 
 #[tokio::test]
 async fn the_python_library_gets_answers() -> Result<()> {
@@ -24,6 +25,40 @@ async fn the_python_library_gets_its_own_errors() -> Result<()> {
     let mesh = Service::demo().await?;
     python(SCRIPT, &["errors", &mesh.address], None).await?;
     mesh.stop().await
+}
+
+#[tokio::test]
+async fn the_python_library_gets_json_of_many_schemas() -> Result<()> {
+    let mesh = Service::demo().await?;
+    python(STRUCTURED, &["forms", &mesh.address], None).await?;
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn the_python_library_calls_tools_and_sends_their_results_back() -> Result<()> {
+    let mesh = Service::demo().await?;
+    python(STRUCTURED, &["tools", &mesh.address], None).await?;
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn the_python_library_gets_scores_several_answers_and_changed_logits() -> Result<()> {
+    let mesh = Service::demo().await?;
+    python(STRUCTURED, &["numbers", &mesh.address], None).await?;
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn seeds_repeat_everything_under_load_and_after_a_restart() -> Result<()> {
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let mesh = Service::demo().await?;
+        told.push(python(STRUCTURED, &["repeat", &mesh.address], None).await?);
+        mesh.stop().await?;
+    }
+    assert!(told[0].len() > 1_000, "{}", told[0]);
+    assert_eq!(told[0], told[1]);
+    Ok(())
 }
 
 #[tokio::test]

@@ -6,16 +6,16 @@ use anyhow::{Context, Result, ensure};
 use pointsman_client::{Channel, ClientTls, Config, remote};
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
-use pointsman_proto::inference::v1::{DescribeRequest, MeshContext};
+use pointsman_proto::inference::v1::{DescribeRequest, GenerateRequest, MeshContext};
 use pointsman_proto::mesh_context;
 use pointsman_testkit::certificates::{Authority, Files};
-use pointsman_testkit::{eventually, ports};
+use pointsman_testkit::{eventually, ports, tools};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tonic::Request;
 
-use crate::caller::{read_deltas, reason, say};
+use crate::caller::{connect, read_deltas, reason, say};
 use crate::program::{pointsman, python, python_stubs};
 use crate::service::{LIMIT, Service, Start, simulated_config};
 
@@ -81,7 +81,7 @@ async fn is_served(service: &Service, tls: &ClientTls) -> Result<()> {
 }
 
 /// A request that says what it is allowed, as a gateway's does.
-fn of_the_mesh() -> Request<pointsman_proto::inference::v1::GenerateRequest> {
+fn of_the_mesh() -> Request<GenerateRequest> {
     let context = MeshContext { tenant: "acme".to_owned(), ..MeshContext::default() };
     let mut request = Request::new(say("simulated", "Hello"));
     mesh_context::write(&context, request.metadata_mut());
@@ -113,7 +113,7 @@ async fn our_own_command_line_calls_over_tls() -> Result<()> {
     let said = pointsman(&["chat", "--address", &address, "--ca", ca, "Hello"]).await?.success()?;
     assert_eq!(said, "You said: Hello\n");
     let untrusted = pointsman(&["models", "--address", &address]).await?;
-    assert!(untrusted.code == Some(1) && untrusted.stderr.contains("UnknownIssuer"), "{untrusted:?}");
+    assert!(untrusted.code == Some(1) && untrusted.stderr.contains("UnknownIssuer); here: --ca"), "{untrusted:?}");
     let plain = pointsman(&["models", "--address", &mesh.address, "--ca", ca]).await?;
     assert!(plain.code == Some(1) && plain.stderr.contains("write https://"), "{plain:?}");
     mesh.stop().await
@@ -172,6 +172,39 @@ async fn a_mesh_listener_takes_certificates_and_a_public_one_believes_none() -> 
     mesh(&shown)?.generate(of_the_mesh()).await?;
     assert!(mesh(&papers.client(None))?.generate(of_the_mesh()).await.is_err(), "none was shown");
     gateway.stop().await?;
+    worker.stop().await
+}
+
+#[tokio::test]
+async fn gateways_share_named_requests_over_mtls() -> Result<()> {
+    let papers = Papers::new()?;
+    let worker = Start::new("worker", &simulated_config("")).ready().await?;
+    let mesh = [ports::free_address()?, ports::free_address()?];
+    let mut gateways = Vec::new();
+    for (own, other, name, peer) in [(mesh[0], mesh[1], "a", "b"), (mesh[1], mesh[0], "b", "a")] {
+        let files = papers.issue(name)?;
+        let tls = papers.server(&files, true);
+        let shown = format!("{{ca: \"{}\", {}}}", papers.ca.display(), yaml(&files));
+        let config = format!(
+            "server: {{instance: {name}, mesh_listen: \"{own}\", mesh_tls: {tls}}}\n\
+             gateway: {{instances: [{{name: w, endpoint: \"{}\"}}], \
+             peers: [{{name: {peer}, endpoint: \"https://{other}\", tls: {shown}}}]}}\n",
+            worker.address
+        );
+        gateways.push(Start::new("gateway", &config).ready().await?);
+    }
+    let finished = "pointsman_worker_requests_total{outcome=\"FINISHED\"}";
+    // So many that each gateway owns some, whatever their hashes are.
+    for number in 0..16 {
+        for gateway in &gateways {
+            let request = GenerateRequest { request_id: format!("order-{number}"), ..say("simulated", "Hello") };
+            connect(&gateway.address).await?.generate(request).await?;
+        }
+        worker.metric_is(finished, number + 1).await?;
+    }
+    for gateway in gateways {
+        gateway.stop().await?;
+    }
     worker.stop().await
 }
 
@@ -289,6 +322,27 @@ async fn tls_is_what_a_public_address_needs() -> Result<()> {
         let (code, told) = checked(command, &config, "0.0.0.0:0").await?;
         assert_eq!(code, Some(if mistake.is_empty() { 0 } else { 64 }), "{config}: {told}");
         assert!(told.contains(mistake), "{told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_configuration_that_we_ship_is_good() -> Result<()> {
+    let papers = Papers::new()?;
+    for name in ["public", "gateway-1", "worker-1"] {
+        papers.issue(name)?;
+    }
+    papers.authority.write(papers.folder.path(), "mesh-ca.pem")?;
+    let key = format!("[{{id: a, sha256: \"{}\", tenant: t}}]", "00".repeat(32));
+    for command in ["gateway", "worker"] {
+        let shipped = std::fs::read_to_string(tools::workspace()?.join(format!("deploy/config/tls/{command}.yaml")))?;
+        let listen = if command == "gateway" { "0.0.0.0:8443" } else { "0.0.0.0:9090" };
+        assert!(shipped.contains(listen), "{shipped}");
+        let here = shipped
+            .replace("/etc/pointsman/tls", text(papers.folder.path())?)
+            .replace("keys: []", &format!("keys: {key}"));
+        let (code, told) = checked(command, &here, listen).await?;
+        assert_eq!((code, told.as_str()), (Some(0), ""), "{here}");
     }
     Ok(())
 }

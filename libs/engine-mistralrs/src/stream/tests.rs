@@ -2,29 +2,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::{FutureExt, StreamExt};
+use mistralrs::core::{CompletionChunkChoice, CompletionChunkResponse};
 use mistralrs::{ChatCompletionChunkResponse, ChunkChoice, Delta as ChunkDelta, Response};
-use pointsman_engine::{EngineError, Event, Job};
-use pointsman_proto::Valid;
+use pointsman_engine::{EngineError, Event};
 use pointsman_proto::inference::v1::delta::Content;
-use pointsman_proto::inference::v1::{FinishReason, GenerateRequest, Message, Part, Role, Usage, UsageSource, part};
+use pointsman_proto::inference::v1::{FinishReason, Usage, UsageSource};
 use tokio::sync::mpsc;
 
-use super::Answer;
+use super::contents::Contents;
+use super::written::Written;
+use super::{Answer, Bounds, Source, Tokens};
+use crate::sampling::Taken;
+use crate::sampling::logprobs::Scored;
+use crate::tools::parse::CallParser;
+use crate::vocabulary::tests::vocabulary;
 
 /// What the answer makes of responses, when `chosen` tokens were chosen of the 10 that it may have, and
 /// whether it still listens before the channel is closed.
 fn answer(responses: Vec<Response>, stop: &[&str], chosen: u32) -> (Vec<Result<Event, EngineError>>, bool) {
-    let text = Part { kind: Some(part::Kind::Text("Hello".to_owned())) };
-    let request = GenerateRequest {
-        model: "pip".to_owned(),
-        messages: vec![Message { role: Role::User.into(), parts: vec![text], ..Message::default() }],
-        stop: stop.iter().map(|stop| (*stop).to_owned()).collect(),
-        ..GenerateRequest::default()
-    };
-    let job = Job { request: Valid::new(request).unwrap(), prompt_tokens: 7, max_output_tokens: 10 };
+    of(Source::Chat, responses, stop, chosen)
+}
+
+fn of(source: Source, responses: Vec<Response>, stop: &[&str], chosen: u32) -> (Vec<Result<Event, EngineError>>, bool) {
+    let stop: Vec<String> = stop.iter().map(|stop| (*stop).to_owned()).collect();
+    let bounds = Bounds { stop: &stop, prompt_tokens: 7, max_output_tokens: 10 };
     let (sender, chunks) = mpsc::channel(12);
     let counter = Arc::new(AtomicU32::new(0));
-    let mut stream = Answer::new(chunks, Arc::clone(&counter), &job, 10).into_stream();
+    let mut stream = Answer::new(chunks, source, Arc::clone(&counter), &bounds).into_stream();
     for response in responses {
         sender.try_send(response).unwrap_or_else(|_| panic!("no room"));
     }
@@ -93,6 +97,7 @@ fn told(events: Vec<Result<Event, EngineError>>) -> (Vec<(String, u32)>, End) {
                 Some(Content::Reasoning(text)) => texts.push((format!("<{text}>"), tokens)),
                 other => panic!("{other:?}"),
             },
+            Ok(Event::ChoiceFinished { .. }) => panic!("one of several"),
             Ok(Event::Finished { reason, usage }) => end = Some(Ok((reason, usage))),
             Err(error) => end = Some(Err(error)),
         }
@@ -111,9 +116,7 @@ fn usage(input_tokens: u32, output_tokens: u32, source: UsageSource) -> Usage {
 
 #[test]
 fn an_answer_is_told_to_its_end() {
-    for (reason, want) in
-        [("stop", FinishReason::Stop), ("length", FinishReason::Length), ("tool_calls", FinishReason::ToolCalls)]
-    {
+    for (reason, want) in [("stop", FinishReason::Stop), ("length", FinishReason::Length)] {
         // "é" took two tokens, which the last chunk tells.
         let (events, listens) = answer(vec![chunk("a"), chunk("é"), last("", reason, 4)], &[], 4);
         let (texts, end) = told(events);
@@ -180,4 +183,107 @@ fn reasoning_is_a_part_of_its_own() {
     let texts: Vec<(&str, u32)> = texts.iter().map(|(text, tokens)| (text.as_str(), *tokens)).collect();
     assert_eq!(texts, [("<hm>", 1), ("<!>", 1), ("Hi", 0), (" there", 1)]);
     assert_eq!(parts, [0, 0, 1, 1]);
+}
+
+/// What an answer that is read token by token is made of: tokens of these texts, each with a score, after which
+/// mistral.rs says so, and why it ended.
+fn by_tokens(texts: &[&str], stop: &[&str], end: &str) -> Vec<Result<Event, EngineError>> {
+    let (sender, taken) = tokio::sync::mpsc::unbounded_channel();
+    let tokens: Vec<u32> = texts.iter().flat_map(|text| vocabulary().tokens(text.as_bytes())).collect();
+    let mut responses: Vec<Response> = tokens.iter().map(|_| completion(None)).collect();
+    for (place, token) in (0_u32..).zip(tokens.into_iter().chain([1021])) {
+        let scored = Some(Scored { logprob: -f64::from(place), alternatives: Vec::new() });
+        sender.send(Ok(Taken { token, scored })).unwrap();
+    }
+    // The channel has room for no more; all tokens are there with the first.
+    responses.truncate(9);
+    responses.push(completion(Some(end)));
+    let contents = Contents { thoughts: None, calls: Some(CallParser::default()) };
+    let written = Written::new(taken, vocabulary(), true);
+    of(Source::Tokens(Box::new(Tokens { written, contents })), responses, stop, 10).0
+}
+
+fn completion(end: Option<&str>) -> Response {
+    let choice = CompletionChunkChoice {
+        text: "not read".to_owned(),
+        index: 0,
+        logprobs: None,
+        finish_reason: end.map(str::to_owned),
+    };
+    Response::CompletionChunk(CompletionChunkResponse {
+        id: String::new(),
+        choices: vec![choice],
+        created: 0,
+        model: String::new(),
+        system_fingerprint: String::new(),
+        object: String::new(),
+    })
+}
+
+/// The text of an answer, the bytes that have scores, and how it ended.
+fn scored(events: Vec<Result<Event, EngineError>>) -> (String, String, FinishReason, u32) {
+    let (mut text, mut scored, mut tokens) = (String::new(), Vec::new(), 0);
+    for event in events {
+        match event.unwrap() {
+            Event::Delta { delta, tokens: more } => {
+                tokens += more;
+                scored.extend(delta.logprobs.iter().flat_map(|score| score.token_bytes.to_vec()));
+                match delta.content {
+                    Some(Content::Text(more)) => text.push_str(&more),
+                    Some(Content::ToolCall(call)) => {
+                        text.push_str(&format!("[{}:{}:{}]", delta.part, call.name, call.arguments_json));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            Event::ChoiceFinished { .. } => panic!("one of several"),
+            Event::Finished { reason, usage } => {
+                assert_eq!(usage.output_tokens, Some(tokens));
+                return (text, String::from_utf8(scored).unwrap(), reason, tokens);
+            }
+        }
+    }
+    panic!("no end")
+}
+
+#[test]
+fn tokens_are_told_with_their_scores() {
+    let (text, bytes, reason, _) = scored(by_tokens(&["Hello", " the", "re"], &[], "stop"));
+    assert_eq!((text.as_str(), bytes.as_str(), reason), ("Hello there", "Hello there", FinishReason::Stop));
+}
+
+#[test]
+fn what_a_stop_text_cuts_has_no_scores() {
+    let (text, bytes, reason, _) = scored(by_tokens(&["Hello", " the", "re"], &[" the"], "stop"));
+    assert_eq!((text.as_str(), bytes.as_str(), reason), ("Hello", "Hello", FinishReason::Stop));
+    // A token of which a part is delivered has its score.
+    let (text, bytes, ..) = scored(by_tokens(&["Hello", " the", "re"], &["llo"], "stop"));
+    assert!(text == "He" && bytes.starts_with("He") && !bytes.contains(" the"), "{bytes}");
+}
+
+#[test]
+fn calls_are_parts_of_their_own_and_the_reason_of_the_end() {
+    let calls = "Hi <tool_call>{\"name\":\"a\",\"arguments\":{}}</tool_call><tool_call>{\"name\":\"b\"}</tool_call>";
+    let (text, bytes, reason, _) = scored(by_tokens(&[calls], &[], "stop"));
+    assert_eq!((text.as_str(), reason), ("Hi[1:a:{}][2:b:{}]", FinishReason::ToolCalls));
+    assert_eq!(bytes, calls, "the tags have scores, too");
+    let (_, _, reason, _) = scored(by_tokens(&[calls], &[], "length"));
+    assert_eq!(reason, FinishReason::Length);
+}
+
+#[test]
+fn an_answer_that_cannot_go_on_failed() {
+    let (sender, taken) = tokio::sync::mpsc::unbounded_channel();
+    sender.send(Err("no token is allowed".to_owned())).unwrap();
+    let written = Written::new(taken, vocabulary(), true);
+    let source = Source::Tokens(Box::new(Tokens { written, contents: Contents::default() }));
+    let (events, listens) = of(source, vec![completion(Some("stop"))], &[], 1);
+    assert!(matches!(told(events).1, Err(EngineError::Failed { detail }) if detail == "no token is allowed"));
+    assert!(!listens);
+    // A channel that is closed after all tokens is the end of their number.
+    let (sender, taken) = tokio::sync::mpsc::unbounded_channel();
+    sender.send(Ok(Taken { token: 40, scored: None })).unwrap();
+    let written = Written::new(taken, vocabulary(), true);
+    let source = Source::Tokens(Box::new(Tokens { written, contents: Contents::default() }));
+    assert!(matches!(told(of(source, vec![], &[], 10).0).1, Ok((FinishReason::Length, _))));
 }

@@ -32,6 +32,7 @@ async fn read(mut generation: Generation) -> (String, u32, Option<Result<FinishR
                     text.push_str(&piece);
                 }
             }
+            Ok(Event::ChoiceFinished { .. }) => panic!("one answer of several"),
             Ok(Event::Finished { reason, .. }) => return (text, count, Some(Ok(reason))),
             Err(error) => return (text, count, Some(Err(error))),
         }

@@ -44,7 +44,11 @@ impl http_body::Body for Ended {
             self.end = None;
             return Poll::Ready(Some(trailers(&status)));
         }
-        Pin::new(&mut self.inner).poll_frame(context)
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if pointsman_body::is_last(&polled) {
+            self.end = None;
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

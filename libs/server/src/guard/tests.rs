@@ -93,6 +93,35 @@ async fn a_reader_that_waits_is_told_at_the_deadline_and_at_the_cut() {
     }
 }
 
+/// A body that ends by itself, in trailers.
+struct Finished(Option<HeaderMap>);
+
+impl http_body::Body for Finished {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Ready(self.0.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_ended_does_not_end_again() {
+    for headers in [&[GRPC][..], &[GRPC, ("grpc-timeout", "5S")]] {
+        let drain = Drain::default();
+        let mut body = call(Body::new(Finished(Some(HeaderMap::new()))), headers, &drain).await;
+        assert!(frame(&mut body).await.unwrap().is_trailers());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        drain.cut();
+        // The deadline's own task has its turn.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(frame(&mut body).await.is_none() && body.is_end_stream(), "{headers:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_dropped_with_its_reader() {
     let (body, mut dropped) = endless(1);

@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use http_body::Frame;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
@@ -62,9 +62,12 @@ async fn next(body: &mut Body) -> Option<Bytes> {
 
 #[tokio::test]
 async fn every_piece_comes_when_it_is_there_and_trailers_come_as_the_last() {
-    for kind in ["application/grpc-web+proto", "application/grpc-web-text"] {
+    let kinds = ["application/grpc-web+proto", "application/grpc-web-text"];
+    let versions = [Version::HTTP_11, Version::HTTP_2];
+    for (kind, version) in kinds.into_iter().flat_map(|kind| versions.map(|version| (kind, version))) {
         let (sender, receiver) = mpsc::channel(1);
-        let called = request(Method::POST, "/grpc", &[("content-type", kind), ("accept", kind)]);
+        let mut called = request(Method::POST, "/grpc", &[("content-type", kind), ("accept", kind)]);
+        *called.version_mut() = version;
         let response = web(echo(receiver), &[]).oneshot(called).await.unwrap();
         assert!(response.headers()["content-type"].to_str().unwrap().starts_with(kind), "{:?}", response.headers());
         let mut body = response.into_body();

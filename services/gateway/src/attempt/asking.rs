@@ -26,7 +26,7 @@ impl Attempts {
         self.calls.truncate(number);
         match self.pick(&target, kind) {
             Ok(instance) => {
-                let span = span::attempt(&target, &instance.name, kind);
+                let span = span::attempt(&self.order.span, &target, &instance.name, kind);
                 self.order.answering.asked(&target, &instance.name);
                 self.trail.add(number, Record::new(&target, &instance.name, kind));
                 self.tried.push(Arc::clone(&instance.name));

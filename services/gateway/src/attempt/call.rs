@@ -9,9 +9,9 @@ use futures::stream::Stream;
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest, Usage};
-use pointsman_telemetry::LastingSpan;
+use pointsman_telemetry::{LastingSpan, propagation};
 use tonic::{Request, Response, Status, Streaming};
-use tracing::Instrument;
+use tracing::Span;
 
 use crate::fleet::Picked;
 
@@ -49,9 +49,11 @@ pub(super) enum Progress {
 }
 
 impl Call {
-    pub(super) fn begin(instance: Picked, request: Request<GenerateRequest>, span: tracing::Span) -> Self {
+    pub(super) fn begin(instance: Picked, mut request: Request<GenerateRequest>, span: Span) -> Self {
         let mut client = instance.client();
-        let asking = async move { client.generate_stream(request).await }.instrument(span.clone()).boxed();
+        // By hand: to be inside the span for each poll costs more than all that is written into it.
+        propagation::inject(&span, request.metadata_mut().as_mut());
+        let asking = async move { client.generate_stream(request).await }.boxed();
         Self {
             state: State::Asking(asking),
             sequence: 0,
@@ -114,6 +116,7 @@ impl Call {
             // Between the mesh's own parts these are mistakes of its operators, not of the caller.
             Some((reason @ (Reason::KeyInvalid | Reason::ScopeMissing | Reason::MeshContextRefused), error)) => {
                 tracing::error!(
+                    parent: &*self.span,
                     instance = name,
                     reason = reason.name(),
                     detail = error.message(),
@@ -128,7 +131,7 @@ impl Call {
                 Error::new(Reason::DeadlineExceeded, "the deadline passed before the answer was complete")
             }
             None => {
-                tracing::warn!(instance = name, code = ?status.code(), detail = status.message(), "an instance could not be reached, or was lost");
+                tracing::warn!(parent: &*self.span, instance = name, code = ?status.code(), detail = status.message(), "an instance could not be reached, or was lost");
                 if self.sequence > 0 { truncated() } else { unreachable() }
             }
         }

@@ -29,5 +29,5 @@ pub(super) fn record(attempt: &Record, number: Number, order: &Order, call: &Cal
 
 /// Names an attempt: `{decision id}-{number}`, from 1. Not by the request's id, which its caller may give again.
 pub(super) fn attempt_id(decision: &Decision, number: Number) -> String {
-    format!("{}-{}", decision.id(), number + 1)
+    format!("{}-{}", decision.id, number + 1)
 }

@@ -16,7 +16,6 @@ use super::operation::{FINISHED, Operation};
 use crate::attempt::Attempts;
 use crate::frame_log::relay::Relay;
 use crate::frame_log::{Counted, Extent, Reader};
-use crate::span;
 
 /// An answer, as it comes. It ends after `Finished`, or with one error.
 pub(crate) struct Answer {
@@ -75,7 +74,7 @@ impl Answer {
         watched: Option<Watched>,
     ) -> Result<Self, Error> {
         match (&frames, &mut operation) {
-            (Ok(_), Some(operation)) => operation.first_chunk(),
+            (Ok(_), Some(operation)) => operation.first_chunk(None),
             (Err(error), Some(operation)) => operation.end(error.reason().name()),
             (_, None) => {}
         }
@@ -139,15 +138,12 @@ impl Answer {
     }
 
     /// Says of a frame what operators and the operation's span want to know.
-    fn note(&self, frame: &Frame) {
+    fn note(&mut self, frame: &Frame) {
         if let (Some(Body::Delta(_)), Some(watched)) = (&frame.body, &self.watched) {
             watched.answering.piece();
         }
-        let Some(operation) = &self.operation else { return };
-        match &frame.body {
-            Some(Body::Usage(usage)) => span::usage(&operation.span, usage),
-            Some(Body::ChoiceFinished(choice)) => span::finish_reason(&operation.span, choice.reason()),
-            _ => {}
+        if let Some(operation) = &mut self.operation {
+            operation.note(frame);
         }
     }
 

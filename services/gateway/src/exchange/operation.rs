@@ -1,6 +1,10 @@
 //! What is said of an operation when it is over.
 
+use std::sync::Arc;
+
 use pointsman_errors::{Error, Reason};
+use pointsman_proto::inference::v1::frame::Body;
+use pointsman_proto::inference::v1::{FinishReason, Frame, Usage};
 use pointsman_telemetry::LastingSpan;
 use tokio::time::Instant;
 use tracing::Span;
@@ -21,18 +25,39 @@ pub(super) struct Operation {
     /// The caller's key is used for as long as this lives.
     pub(super) running: Option<Running>,
     pub(super) ended: bool,
+    usage: Option<Usage>,
+    finish_reason: Option<FinishReason>,
 }
 
 impl Operation {
     pub(super) fn begin(surface: SurfaceName, span: Span, metrics: Metrics) -> Self {
         metrics.began();
-        Self { surface, span: span.into(), metrics, accept: Instant::now(), running: None, ended: false }
+        Self {
+            surface,
+            span: span.into(),
+            metrics,
+            accept: Instant::now(),
+            running: None,
+            ended: false,
+            usage: None,
+            finish_reason: None,
+        }
     }
 
-    pub(super) fn first_chunk(&self) {
+    /// The first piece is there. `from`: the target and instance that answer, if one does here.
+    pub(super) fn first_chunk(&self, from: Option<(Arc<str>, Arc<str>)>) {
         let after = self.accept.elapsed();
         self.metrics.first_chunk(after);
-        self.span.record("gen_ai.response.time_to_first_chunk", after.as_secs_f64());
+        span::first_chunk(&self.span, after, from.as_ref().map(|(target, instance)| (&**target, &**instance)));
+    }
+
+    /// Keeps what the span says of a frame at the end.
+    pub(super) fn note(&mut self, frame: &Frame) {
+        match &frame.body {
+            Some(Body::Usage(usage)) => self.usage = Some(*usage),
+            Some(Body::ChoiceFinished(choice)) => self.finish_reason = Some(choice.reason()),
+            _ => {}
+        }
     }
 
     /// Ends with an error before the answer has begun.
@@ -45,6 +70,7 @@ impl Operation {
         self.ended = true;
         self.running = None;
         self.metrics.ended(self.surface, outcome, self.accept.elapsed());
+        span::ended(&self.span, self.usage, self.finish_reason);
         if outcome != FINISHED {
             span::failed(&self.span, outcome);
         }

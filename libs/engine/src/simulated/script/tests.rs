@@ -69,6 +69,7 @@ async fn ask(engine: &SimulatedEngine, request: GenerateRequest) -> Told {
                 let Some(delta::Content::Text(piece)) = delta.content else { panic!("no text") };
                 told.pieces.push(piece);
             }
+            Ok(Event::ChoiceFinished { .. }) => panic!("one answer of several"),
             Ok(Event::Finished { reason, usage }) => told.end = Some(Ok((reason, usage))),
             Err(error) => told.end = Some(Err(error)),
         }

@@ -101,7 +101,7 @@ fn unknown(policy: &CompiledPolicy, model: &str, refused: bool) -> String {
 
 fn render_decision(out: &mut String, decision: &Decision) {
     let rule = &decision.rule;
-    let _ = writeln!(out, "decision {} (repeat it with --seed {})", decision.id(), decision.seed);
+    let _ = writeln!(out, "decision {} (repeat it with --seed {})", decision.id, decision.seed);
     for (number, step) in decision.steps.iter().enumerate() {
         let causes = match number {
             0 => "first".to_owned(),

@@ -14,6 +14,13 @@ use pointsman_proto::inference::v1::{
 };
 use tokio::sync::OnceCell;
 
+mod adjusted;
+mod choices;
+mod forms;
+mod scores;
+mod thoughts;
+mod tools;
+
 /// Far more than any answer takes: a test that reaches it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -78,6 +85,7 @@ async fn read(mut events: Generation) -> Result<Answer, EngineError> {
                 text.push_str(&more_text);
                 tokens += more;
             }
+            Event::ChoiceFinished { .. } => panic!("one of several"),
             Event::Finished { reason, usage } => {
                 assert!(events.next().await.is_none());
                 return Ok(Answer { text, tokens, reason, usage });
@@ -90,6 +98,19 @@ async fn read(mut events: Generation) -> Result<Answer, EngineError> {
 async fn answer(request: GenerateRequest, max_output_tokens: u32) -> Answer {
     read(start(request, max_output_tokens).await).await.unwrap()
 }
+
+/// Loads the demo model with another chat template.
+async fn with_template(template: &str) -> MistralrsEngine {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(model()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    MistralrsEngine::load(Config::new("pip", folder.path())).await.unwrap()
+}
+
+const CHATML: &str = "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor %}<|im_start|>assistant\n";
 
 /// All tests share one runtime, as all requests of a worker do.
 fn run(test: impl Future<Output = ()>) {
@@ -105,7 +126,11 @@ fn description_names_the_target_by_its_weights() {
         let version = description.target.strip_prefix("models/pip/versions/").unwrap();
         assert!(version.len() == 12 && version.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
         assert_eq!(description.context_tokens, 1024);
-        assert_eq!(description.abilities, [Ability::Sampling, Ability::Seed, Ability::Stop].map(i32::from));
+        let lacks = [Ability::Images, Ability::Reasoning, Ability::Opaque, Ability::Sessions].map(i32::from);
+        let all = (1..).take_while(|number| Ability::try_from(*number).is_ok());
+        for ability in all {
+            assert_eq!(description.abilities.contains(&ability), !lacks.contains(&ability), "{ability}");
+        }
         assert_eq!(description.engine_fingerprint, "mistralrs-0.8.1-cpu-f32");
     });
 }
