@@ -96,6 +96,7 @@ fn load_here(config: &Config) -> Result<MistralrsEngine, LoadError> {
         context_tokens: folder.context_tokens.min(limit),
         abilities: abilities(&template).into_iter().map(i32::from).collect(),
         engine_fingerprint: FINGERPRINT.to_owned(),
+        ..TargetDescription::default()
     };
     let max_concurrent = max_concurrent(config.max_concurrent);
     let guides = Arc::new(Guides::new(Arc::new(vocabulary)));

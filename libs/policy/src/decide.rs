@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::abilities;
 
 use crate::fleet::Target;
 use crate::rule::Rule;
@@ -111,7 +110,7 @@ pub fn decide(
     facts: &Facts<'_>,
     given: Circumstances,
 ) -> Result<Decision, Error> {
-    let name = facts.request().model.as_str();
+    let name = facts.model();
     let mut decision = Decision {
         id: given.id(),
         seed: given.seed,
@@ -123,7 +122,7 @@ pub fn decide(
         rejected: Vec::new(),
         caller_zones: given.caller_zones,
     };
-    let needed = abilities::needed(facts.request());
+    let needed = facts.needed();
     match find(policy, fleet, name)? {
         Found::VirtualModel(rules) => {
             let rule = rules.iter().find(|rule| rule.when.holds(facts)).ok_or_else(|| {
@@ -194,10 +193,10 @@ impl Decision {
 
     /// Says why there is nothing to try: what the caller can change comes first.
     fn refusal(&self, fleet: &Fleet, facts: &Facts<'_>) -> Error {
-        let name = &facts.request().model;
+        let name = facts.model();
         let rejected = |why| self.rejected.iter().find(move |rejected| rejected.why == why);
         if let Some(target) = rejected(Rejection::LacksAbility).and_then(|rejected| fleet.find(&rejected.target)) {
-            return Error::unsupported(abilities::lacking(facts.request(), &target.description.abilities));
+            return Error::unsupported(facts.lacking(&target.description));
         }
         if rejected(Rejection::ZoneNotAllowed).is_some() {
             return Error::new(Reason::NoTargetAllowed, self.walled(fleet, name));

@@ -44,7 +44,7 @@ impl Fleet {
     pub fn add(&mut self, description: &TargetDescription, zone: &str) {
         let name: Arc<str> = description.target.as_str().into();
         let target = self.targets.entry(Arc::clone(&name)).or_insert_with(|| {
-            let abilities = abilities::bits(&description.abilities);
+            let abilities = abilities::of(description);
             Arc::new(Target { name, description: description.clone(), abilities, zones: Vec::new() })
         });
         if !target.zones.iter().any(|known| **known == *zone) {

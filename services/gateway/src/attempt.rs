@@ -9,6 +9,7 @@ mod call;
 mod delivered;
 mod machine;
 mod static_answer;
+pub(crate) mod unary;
 mod usage;
 mod verdict;
 
@@ -235,7 +236,10 @@ impl Attempts {
         let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped(_));
         span::attempt_ended(&call.span, outcome.name(), failed);
         verdict::give(&call.instance, outcome, self.means.fleet.now());
-        let record = usage::record(&record, number, &self.order, &call);
+        let Order { request, context, decision, accept, .. } = &self.order;
+        let (request_id, model, accept) = (&request.request_id, &request.model, *accept);
+        let billed = usage::Billed { request_id, model, context, decision, accept };
+        let record = usage::record(&record, number, &billed, call.usage, call.pieces);
         // Says itself what is wrong, once: an answer that was admitted is not lost for it.
         let _ = self.means.spool.append(&record.encode_to_vec());
     }

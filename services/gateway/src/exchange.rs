@@ -3,6 +3,7 @@
 mod answer;
 mod elsewhere;
 mod operation;
+pub(crate) mod unary;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -186,27 +187,22 @@ impl Gateway {
 
     fn decide(&self, exchange: &Exchange) -> Result<Decided, Error> {
         let running = exchange.caller.limiter.as_ref().map(Limiter::enter).transpose()?;
+        self.has_room()?;
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        let (decision, tokens) = self.decision(exchange, &policy, &view)?;
+        let facts = Facts::new(&exchange.request, &exchange.caller.tenant, &exchange.caller.key);
+        let decision = decision(&facts, &exchange.caller, &exchange.trail, &policy, &view)?;
         span::decided(&exchange.span, &decision);
+        let tokens = tokens(&exchange.request, &facts);
         Ok(Decided { decision, tokens, policy, view, running })
     }
 
-    fn decision(&self, exchange: &Exchange, policy: &CompiledPolicy, view: &View) -> Result<(Decision, u64), Error> {
-        if !self.spool.has_room() {
-            let message = "this gateway cannot record usage at the moment; try another";
-            return Err(Error::new(Reason::UsageSpoolFull, message).retry_after(Duration::from_secs(5)));
+    /// Fails where no usage can be recorded.
+    fn has_room(&self) -> Result<(), Error> {
+        if self.spool.has_room() {
+            return Ok(());
         }
-        let facts = Facts::new(&exchange.request, &exchange.caller.tenant, &exchange.caller.key);
-        let given = Circumstances {
-            caller_zones: Arc::clone(&exchange.caller.allowed_zones),
-            time: SystemTime::now(),
-            seed: rand::random(),
-        };
-        // A refusal is a decision, too.
-        exchange.trail.deciding(given.id(), &policy.revision);
-        let decision = decide(policy, &view.fleet, &facts, given)?;
-        Ok((decision, tokens(&exchange.request, &facts)))
+        let message = "this gateway cannot record usage at the moment; try another";
+        Err(Error::new(Reason::UsageSpoolFull, message).retry_after(Duration::from_secs(5)))
     }
 
     /// Makes a name that this gateway owns: what has none is owned where it arrives.
@@ -255,7 +251,7 @@ impl Gateway {
         let answering = self.requests.enter(exchange.about());
         let Exchange { caller, request, is_streamed, deadline, span, trail, .. } = exchange;
         let (accept, accept_time, request) = (operation.accept, decision.time, request.into_inner());
-        let context = context(&caller, &request, &decision);
+        let context = context(&caller, request.data_class, request.priority, &decision);
         let order = Order {
             ends: self.ends(&answering),
             resume_token,
@@ -270,13 +266,7 @@ impl Gateway {
             is_streamed,
             span,
         };
-        let means = Means {
-            fleet: self.fleet.clone(),
-            zone: Arc::clone(&self.zone),
-            retry_budget: policy.retry_budget,
-            hedge_budget: policy.hedge_budget,
-            spool: self.spool.clone(),
-        };
+        let means = self.means(&policy);
         operation.running = running;
         match Attempts::open(order, means, view, trail).await {
             Ok(attempts) => {
@@ -284,6 +274,16 @@ impl Gateway {
                 Ok(Answer::own(attempts, operation))
             }
             Err(error) => Err(operation.failed(error)),
+        }
+    }
+
+    fn means(&self, policy: &CompiledPolicy) -> Means {
+        Means {
+            fleet: self.fleet.clone(),
+            zone: Arc::clone(&self.zone),
+            retry_budget: policy.retry_budget,
+            hedge_budget: policy.hedge_budget,
+            spool: self.spool.clone(),
         }
     }
 
@@ -303,6 +303,23 @@ impl Gateway {
     }
 }
 
+fn decision(
+    facts: &Facts<'_>,
+    caller: &Caller,
+    trail: &Trail,
+    policy: &CompiledPolicy,
+    view: &View,
+) -> Result<Decision, Error> {
+    let given = Circumstances {
+        caller_zones: Arc::clone(&caller.allowed_zones),
+        time: SystemTime::now(),
+        seed: rand::random(),
+    };
+    // A refusal is a decision, too.
+    trail.deciding(given.id(), &policy.revision);
+    decide(policy, &view.fleet, facts, given)
+}
+
 /// Tokens that a request will need, about: its prompt, and an answer of usual length.
 fn tokens(request: &GenerateRequest, facts: &Facts<'_>) -> u64 {
     const USUAL_ANSWER: u64 = 256;
@@ -311,7 +328,7 @@ fn tokens(request: &GenerateRequest, facts: &Facts<'_>) -> u64 {
 }
 
 /// What instances are told about a request.
-fn context(caller: &Caller, request: &GenerateRequest, decision: &Decision) -> MeshContext {
+fn context(caller: &Caller, data_class: i32, priority: i32, decision: &Decision) -> MeshContext {
     let zones: &[Box<str>] =
         if decision.rule.allowed_zones.is_empty() { &caller.allowed_zones } else { &decision.rule.allowed_zones };
     MeshContext {
@@ -320,8 +337,8 @@ fn context(caller: &Caller, request: &GenerateRequest, decision: &Decision) -> M
         decision_id: decision.id.to_string(),
         // Both sets where both bind: whoever is next may use what is in one and was allowed by the other.
         allowed_zones: zones.iter().filter(|zone| decision.allows_zone(zone)).map(|zone| zone.to_string()).collect(),
-        data_class: request.data_class,
-        priority: request.priority,
+        data_class,
+        priority,
         hops: caller.hops,
         ..MeshContext::default()
     }

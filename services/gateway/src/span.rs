@@ -10,6 +10,7 @@ use pointsman_proto::inference::v1::{AttemptKind, FinishReason, GenerateRequest,
 use pointsman_telemetry::{SPAN_EVENT, bounded, propagation};
 use tracing::{Span, field, record_all};
 
+use crate::attempt::unary::About;
 use crate::caller::Caller;
 use crate::metrics::SurfaceName;
 
@@ -36,6 +37,31 @@ pub(crate) fn operation(request: &GenerateRequest, caller: &Caller, surface: Sur
         pointsman.instance = field::Empty,
         pointsman.policy_revision = field::Empty,
         pointsman.request_id = bounded(&request.request_id),
+        pointsman.rule = field::Empty,
+        pointsman.surface = surface.name(),
+        pointsman.target = field::Empty,
+        pointsman.tenant = bounded(&caller.tenant),
+    );
+    propagation::set_parent(&span, headers);
+    span
+}
+
+/// Begins the logical span of a call with one answer, in the caller's trace.
+pub(crate) fn unary(about: &About<'_>, caller: &Caller, surface: SurfaceName, headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        "unary",
+        otel.name = format!("{} {}", about.operation, bounded(about.model)),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        error.type = field::Empty,
+        gen_ai.operation.name = about.operation,
+        gen_ai.provider.name = "pointsman",
+        gen_ai.request.model = bounded(about.model),
+        gen_ai.usage.input_tokens = field::Empty,
+        pointsman.decision_id = field::Empty,
+        pointsman.instance = field::Empty,
+        pointsman.policy_revision = field::Empty,
+        pointsman.request_id = bounded(about.request_id),
         pointsman.rule = field::Empty,
         pointsman.surface = surface.name(),
         pointsman.target = field::Empty,
@@ -74,6 +100,15 @@ pub(crate) fn first_chunk(span: &Span, after: Duration, from: Option<(&str, &str
     record_all!(
         span,
         gen_ai.response.time_to_first_chunk = after.as_secs_f64(),
+        pointsman.target = from.map(|(target, _)| target),
+        pointsman.instance = from.map(|(_, instance)| instance),
+    );
+}
+
+/// Notes the target and instance that a call was answered by.
+pub(crate) fn answered(span: &Span, from: Option<(&str, &str)>) {
+    record_all!(
+        span,
         pointsman.target = from.map(|(target, _)| target),
         pointsman.instance = from.map(|(_, instance)| instance),
     );

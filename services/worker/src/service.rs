@@ -1,5 +1,7 @@
 //! `InferenceService` on one engine.
 
+mod unary;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,8 +12,8 @@ use pointsman_errors::{Error, Reason};
 use pointsman_proto::fold::Fold;
 use pointsman_proto::inference::v1::inference_service_server::InferenceService;
 use pointsman_proto::inference::v1::{
-    DescribeRequest, DescribeResponse, GenerateRequest, GenerateResponse, Load, MeshContext, ResumeRequest,
-    WatchLoadRequest,
+    CountTokensRequest, CountTokensResponse, DescribeRequest, DescribeResponse, EmbedRequest, EmbedResponse,
+    GenerateRequest, GenerateResponse, Load, MeshContext, ResumeRequest, WatchLoadRequest,
 };
 use pointsman_proto::mesh_context;
 use pointsman_server::{Deadline, Drain};
@@ -119,6 +121,17 @@ impl InferenceService for Service {
     async fn resume(&self, _: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
         Err(Error::new(Reason::FrameLogLost, "a worker keeps no frames; resume at the gateway that gave the token")
             .into())
+    }
+
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        Ok(Response::new(self.0.embed(request).await?))
+    }
+
+    async fn count_tokens(
+        &self,
+        request: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        Ok(Response::new(self.0.count_tokens(request).await?))
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {

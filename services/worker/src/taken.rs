@@ -73,7 +73,7 @@ impl Worker {
         let Taken { job, mut place, accept_time } = taken;
         let job = job.await?;
         place.count(job.prompt_tokens, job.max_output_tokens);
-        let mut started = self.started(&job, accept_time);
+        let mut started = self.started(&job.request.request_id, &job.request.model, accept_time);
         let slot = place.slot(job.request.priority()).instrument(tracing::info_span!("queue")).await;
         started.load = Some(self.loads.now());
         let prompt_tokens = job.prompt_tokens;
@@ -88,14 +88,19 @@ impl Worker {
     }
 
     /// Refuses what the engine does not serve, or lacks.
-    fn check(&self, request: &GenerateRequest) -> Result<(), Error> {
-        let description = self.engine.description();
-        if !serves(description, &request.model) {
-            let message = format!("this worker serves {} only", description.target);
-            return Err(Error::new(Reason::ModelNotFound, message));
-        }
-        let lacking = abilities::lacking(request, &description.abilities);
+    pub(crate) fn check(&self, request: &GenerateRequest) -> Result<(), Error> {
+        self.check_model(&request.model)?;
+        let lacking = abilities::lacking(request, self.engine.description());
         if lacking.is_empty() { Ok(()) } else { Err(Error::unsupported(lacking)) }
+    }
+
+    /// Refuses another model than the engine's.
+    pub(crate) fn check_model(&self, model: &str) -> Result<(), Error> {
+        let description = self.engine.description();
+        if serves(description, model) {
+            return Ok(());
+        }
+        Err(Error::new(Reason::ModelNotFound, format!("this worker serves {} only", description.target)))
     }
 
     /// Counts the prompt, and bounds the answer.
@@ -114,9 +119,9 @@ impl Worker {
         Ok(Job { request, prompt_tokens, max_output_tokens: wanted.min(room) })
     }
 
-    fn started(&self, job: &Job, accept_time: SystemTime) -> Started {
+    pub(crate) fn started(&self, request_id: &str, model: &str, accept_time: SystemTime) -> Started {
         let description = self.engine.description();
-        let request_id = match job.request.request_id.as_str() {
+        let request_id = match request_id {
             "" => new_request_id(),
             id => id.to_owned(),
         };
@@ -124,7 +129,7 @@ impl Worker {
         Started {
             request_id,
             accept_time: Some(accept_time.into()),
-            model: job.request.model.clone(),
+            model: model.to_owned(),
             target: description.target.clone(),
             version: version.unwrap_or_default(),
             instance: self.instance.clone(),
@@ -134,7 +139,7 @@ impl Worker {
     }
 
     /// Handles an engine's error: the log gets the whole of it, the caller its own part.
-    fn reported(&self, error: &EngineError, round: Round) -> Error {
+    pub(crate) fn reported(&self, error: &EngineError, round: Round) -> Error {
         report(error, &self.health, round);
         for_caller(error)
     }

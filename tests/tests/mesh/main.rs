@@ -45,5 +45,6 @@ mod slow_reader;
 mod tls;
 mod traces;
 mod trails;
+mod unary;
 mod usage;
 mod web;

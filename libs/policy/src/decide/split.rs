@@ -29,7 +29,7 @@ impl Decision {
         match rule.sticky_by.as_ref().map(|fact| facts.text(fact)) {
             // With the name, so that two virtual models draw independently.
             Some(value) if !value.is_empty() => {
-                let tenant = hash_after(hash(facts.tenant().as_bytes()), facts.request().model.as_bytes());
+                let tenant = hash_after(hash(facts.tenant().as_bytes()), facts.model().as_bytes());
                 hash_after(tenant, value.as_bytes())
             }
             _ => self.seed,

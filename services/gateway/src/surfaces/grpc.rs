@@ -1,6 +1,7 @@
 //! `InferenceService`, as callers see it.
 
 pub(crate) mod trailers;
+mod unary;
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use futures::stream::{BoxStream, StreamExt};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::inference_service_server::InferenceService;
 use pointsman_proto::inference::v1::{
-    DescribeRequest, DescribeResponse, Frame, GenerateRequest, GenerateResponse, Load, ResumeRequest, WatchLoadRequest,
+    CountTokensRequest, CountTokensResponse, DescribeRequest, DescribeResponse, EmbedRequest, EmbedResponse, Frame,
+    GenerateRequest, GenerateResponse, Load, ResumeRequest, WatchLoadRequest,
 };
 use pointsman_proto::metadata::STATIC_ANSWER;
 use pointsman_proto::{Valid, mesh_context};
@@ -158,6 +160,19 @@ impl InferenceService for Grpc {
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
         let (named, answer) = self.take_up(request).await;
         streamed(named, answer)
+    }
+
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        let (named, answer) = self.embedded(request).await;
+        answer.map(|answer| response(&named, answer)).map_err(|error| status(&named, error))
+    }
+
+    async fn count_tokens(
+        &self,
+        request: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        let (named, answer) = self.counted(request).await;
+        answer.map(|answer| response(&named, answer)).map_err(|error| status(&named, error))
     }
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
