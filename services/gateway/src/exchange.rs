@@ -80,6 +80,8 @@ pub(crate) struct Resume {
     /// The last frame that arrived.
     pub(crate) after: u64,
     pub(crate) span: Span,
+    /// Its trace.
+    pub(crate) trace: Option<Arc<str>>,
     /// How the request came to its answer.
     pub(crate) trail: Arc<Trail>,
 }
@@ -111,6 +113,18 @@ struct Decided {
     running: Option<Running>,
 }
 
+impl Resume {
+    /// What operators see of it: the token names the request, and no model.
+    fn about(&self) -> About {
+        About {
+            request_id: token::read(&self.token).map(|(_, id)| id).unwrap_or_default().into(),
+            trace_id: self.trace.clone(),
+            tenant: Arc::clone(&self.caller.tenant),
+            model: "".into(),
+        }
+    }
+}
+
 impl Exchange {
     /// What operators see of the request.
     fn about(&self) -> About {
@@ -134,6 +148,7 @@ impl Gateway {
     /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
     pub(crate) async fn answer(self: &Arc<Self>, exchange: Exchange) -> Result<Answer, Error> {
         let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
+        self.fleet.first_look().await;
         match self.route(&exchange).map_err(|error| operation.failed(error))? {
             Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
             Route::Writing(decided, writer, reader) => {
@@ -205,6 +220,7 @@ impl Gateway {
         };
         // A refusal is a decision, too.
         exchange.trail.deciding(given.id(), &policy.revision);
+        span::deciding(&exchange.span, &given.id(), &policy.revision);
         let decision = decide(policy, &view.fleet, &facts, given)?;
         Ok((decision, tokens(&exchange.request, &facts)))
     }

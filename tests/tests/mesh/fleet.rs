@@ -134,7 +134,8 @@ async fn start_workers(members: &[Member<'_>]) -> Result<(TempDir, Vec<Service>)
         let (engine, worker) = (member.engine, member.worker);
         // Room for all slots, so that a few requests do not make it look busy.
         let batch = if engine.contains("batch:") { "" } else { "batch: 1024, " };
-        let config = format!("engine: {{simulated: {{{batch}{followed}{engine}}}}}\nworker: {{zone: {zone}, {worker}}}\n");
+        let config =
+            format!("engine: {{simulated: {{{batch}{followed}{engine}}}}}\nworker: {{zone: {zone}, {worker}}}\n");
         workers.push(Start::new("worker", &config).ready().await?);
     }
     Ok((folder, workers))
