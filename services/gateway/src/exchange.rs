@@ -81,6 +81,8 @@ pub(crate) struct Resume {
     /// The last frame that arrived.
     pub(crate) after: u64,
     pub(crate) span: Span,
+    /// Its trace.
+    pub(crate) trace: Option<Arc<str>>,
     /// How the request came to its answer.
     pub(crate) trail: Arc<Trail>,
 }
@@ -112,6 +114,18 @@ struct Decided {
     running: Option<Running>,
 }
 
+impl Resume {
+    /// What operators see of it: the token names the request, and no model.
+    fn about(&self) -> About {
+        About {
+            request_id: token::read(&self.token).map(|(_, id)| id).unwrap_or_default().into(),
+            trace_id: self.trace.clone(),
+            tenant: Arc::clone(&self.caller.tenant),
+            model: "".into(),
+        }
+    }
+}
+
 impl Exchange {
     /// What operators see of the request.
     fn about(&self) -> About {
@@ -135,6 +149,7 @@ impl Gateway {
     /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
     pub(crate) async fn answer(self: &Arc<Self>, exchange: Exchange) -> Result<Answer, Error> {
         let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
+        self.fleet.first_look().await;
         match self.route(&exchange).map_err(|error| operation.failed(error))? {
             Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
             Route::Writing(decided, writer, reader) => {
@@ -190,8 +205,7 @@ impl Gateway {
         self.has_room()?;
         let (policy, view) = (self.policy.get(), self.fleet.view());
         let facts = Facts::new(&exchange.request, &exchange.caller.tenant, &exchange.caller.key);
-        let decision = decision(&facts, &exchange.caller, &exchange.trail, &policy, &view)?;
-        span::decided(&exchange.span, &decision);
+        let decision = decision(&facts, &exchange.caller, &exchange.trail, &exchange.span, &policy, &view)?;
         let tokens = tokens(&exchange.request, &facts);
         Ok(Decided { decision, tokens, policy, view, running })
     }
@@ -307,6 +321,7 @@ fn decision(
     facts: &Facts<'_>,
     caller: &Caller,
     trail: &Trail,
+    span: &Span,
     policy: &CompiledPolicy,
     view: &View,
 ) -> Result<Decision, Error> {
@@ -317,7 +332,10 @@ fn decision(
     };
     // A refusal is a decision, too.
     trail.deciding(given.id(), &policy.revision);
-    decide(policy, &view.fleet, facts, given)
+    span::deciding(span, &given.id(), &policy.revision);
+    let decision = decide(policy, &view.fleet, facts, given)?;
+    span::decided(span, &decision);
+    Ok(decision)
 }
 
 /// Tokens that a request will need, about: its prompt, and an answer of usual length.

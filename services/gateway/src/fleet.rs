@@ -6,11 +6,14 @@ mod instance;
 mod view;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use pointsman_client::Channel;
 use pointsman_proto::inference::v1::{DescribeResponse, TargetDescription};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use instance::{Instance, Picked};
 pub(crate) use view::{Asking, View};
@@ -29,6 +32,9 @@ struct Inner {
     view: RwLock<Arc<View>>,
     /// The fleet's clock counts from here.
     begin: Instant,
+    /// Whether every instance was tried once, and that it comes to be so.
+    looked: AtomicBool,
+    looks: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +51,11 @@ struct State {
     targets: Option<Vec<TargetDescription>>,
     zone: Box<str>,
     ready: bool,
+    tried: bool,
 }
+
+/// How long a request waits for the first look at the instances, after a start.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// What was spent on a target, beside its requests.
 #[derive(Debug, Default)]
@@ -60,7 +70,8 @@ impl Fleet {
             instances.into_iter().map(|(name, channel)| Arc::new(Instance::new(&name, channel))).collect();
         let states = States { instances: vec![State::default(); instances.len()], ..States::default() };
         let begin = Instant::now();
-        let inner = Inner { instances, states: Mutex::new(states), view: RwLock::default(), begin };
+        let (looked, looks) = (AtomicBool::new(instances.is_empty()), Notify::new());
+        let inner = Inner { instances, states: Mutex::new(states), view: RwLock::default(), begin, looked, looks };
         inner.publish(&mut inner.states.lock().unwrap_or_else(PoisonError::into_inner));
         Self(Arc::new(inner))
     }
@@ -72,6 +83,24 @@ impl Fleet {
     /// What is known now.
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.0.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until every instance was tried once: a gateway that has just started knows nobody yet, which is no
+    /// reason to refuse anything. Not for long: one that hangs holds up the first requests only.
+    pub(crate) async fn first_look(&self) {
+        let Inner { looked, looks, .. } = &*self.0;
+        let look = async {
+            loop {
+                let next = looks.notified();
+                if looked.load(Ordering::Relaxed) {
+                    return;
+                }
+                next.await;
+            }
+        };
+        if !looked.load(Ordering::Relaxed) && timeout(FIRST_LOOK, look).await.is_err() {
+            looked.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Milliseconds on the fleet's clock. Begins at 1, since 0 means never.
@@ -97,8 +126,13 @@ impl Fleet {
     fn change(&self, index: usize, change: impl FnOnce(&mut State)) -> bool {
         let mut states = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut states.instances[index]);
+        states.instances[index].tried = true;
         // Under the lock, so that no older view comes after a newer one.
         self.0.publish(&mut states);
+        if !self.0.looked.load(Ordering::Relaxed) && states.instances.iter().all(|state| state.tried) {
+            self.0.looked.store(true, Ordering::Relaxed);
+            self.0.looks.notify_waiters();
+        }
         states.instances.iter().any(|state| state.ready)
     }
 }

@@ -84,15 +84,17 @@ pub(crate) fn resume(caller: &Caller, headers: &HeaderMap) -> Span {
     span
 }
 
-/// Notes where a request may go, and by which policy.
+/// Notes that a decision is made, by which policy: a refusal is one, too.
+pub(crate) fn deciding(span: &Span, id: &str, policy_revision: &str) {
+    let policy = (!policy_revision.is_empty()).then_some(policy_revision);
+    record_all!(span, pointsman.decision_id = id, pointsman.policy_revision = policy);
+}
+
+/// Notes the rule that decided.
 pub(crate) fn decided(span: &Span, decision: &Decision) {
-    let policy = (!decision.policy_revision.is_empty()).then_some(&*decision.policy_revision);
-    record_all!(
-        span,
-        pointsman.decision_id = &*decision.id,
-        pointsman.policy_revision = policy,
-        pointsman.rule = policy.map(|_| &*decision.rule.name),
-    );
+    if !decision.policy_revision.is_empty() {
+        span.record("pointsman.rule", &*decision.rule.name);
+    }
 }
 
 /// Notes when the answer began, and the target and instance that it is from.

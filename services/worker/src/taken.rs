@@ -83,7 +83,7 @@ impl Worker {
         let events = events.map_err(|error| self.reported(&error, round))?;
         self.metrics.input_tokens(prompt_tokens);
         // The reader is dropped only after this.
-        let _ = reader.send(Ok(Body::Started(started)));
+        let _ = reader.send(Ok(Body::Started(Box::new(started))));
         Ok(Begun { events, prefill, slot, round })
     }
 

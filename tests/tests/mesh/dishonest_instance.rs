@@ -94,7 +94,7 @@ impl InferenceService for Lie {
         _: Request<GenerateRequest>,
     ) -> Result<Response<Self::GenerateStreamStream>, Status> {
         let text = Delta { content: Some(delta::Content::Text("half".to_owned())), ..Delta::default() };
-        let (started, text) = (Body::Started(Started::default()), Body::Delta(text));
+        let (started, text) = (Body::Started(Box::default()), Body::Delta(text));
         let frames = match self {
             Self::Away => return Err(Status::unavailable("10.0.0.7:9090 refused the connection")),
             Self::NoEnd => vec![(1, started), (2, text)],

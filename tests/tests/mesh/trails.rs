@@ -4,12 +4,15 @@ use anyhow::{Context, Result};
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, Started};
+use pointsman_testkit::eventually;
 use tonic::metadata::MetadataMap;
 
 use crate::caller::{chat_body, connect, reason, say};
 use crate::fleet::{Fleet, LOST, Member};
 use crate::named::{frames, named, post, resume, token};
 use crate::peers::{IDS, Peers};
+use crate::program::pointsman;
+use crate::service::LIMIT;
 
 const DECISION: &str = "x-pointsman-decision-id";
 const POLICY: &str = "x-pointsman-policy-revision";
@@ -83,6 +86,11 @@ async fn a_refusal_is_a_decision_with_an_id() -> Result<()> {
         assert_eq!(reason(&refused)?, want);
         assert_eq!(text(refused.metadata(), DECISION).map(|id| id.len()), Some(16), "{refused:?}");
         assert_eq!(text(refused.metadata(), POLICY).map(|id| id.len()), Some(12), "{refused:?}");
+        let trace = text(refused.metadata(), "x-pointsman-trace-id").context("no trace")?;
+        let decision = text(refused.metadata(), DECISION).unwrap_or_default();
+        let show = ["trace", &trace, "--operator-address", &fleet.gateway.operator];
+        let drawn = eventually!(LIMIT, pointsman(&show).await.ok().and_then(|ended| ended.success().ok()))?;
+        assert!(drawn.contains(&decision), "{drawn}");
         let refused = post(&fleet.gateway.address, &chat_body(model, "Hello", true), &[]).await?;
         assert_eq!((refused.headers()[DECISION].len(), refused.headers()[POLICY].len()), (16, 12));
         assert_eq!(refused.headers()["x-pointsman-reason"], want.name());

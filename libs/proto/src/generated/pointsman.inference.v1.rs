@@ -181,7 +181,7 @@ pub mod frame {
     pub enum Body {
         /// The first frame: what answers.
         #[prost(message, tag = "2")]
-        Started(super::Started),
+        Started(::prost::alloc::boxed::Box<super::Started>),
         /// A piece of an answer.
         #[prost(message, tag = "3")]
         Delta(super::Delta),

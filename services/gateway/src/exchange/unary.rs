@@ -20,7 +20,6 @@ use crate::caller::Caller;
 use crate::config::Scope;
 use crate::limits::Limiter;
 use crate::metrics::SurfaceName;
-use crate::span;
 use crate::trail::Trail;
 
 /// The largest answer that is read of an instance: 2,000 embeddings of 8,000 numbers fit.
@@ -33,7 +32,7 @@ pub(crate) struct Asked<C> {
     /// It has an id.
     pub(crate) call: C,
     pub(crate) deadline: Option<Deadline>,
-    /// The logical span of the operation: see [`span::unary`].
+    /// The logical span of the operation: see [`crate::span::unary`].
     pub(crate) span: Span,
     /// Its trace.
     pub(crate) trace: Option<Arc<str>>,
@@ -67,6 +66,7 @@ impl Gateway {
     /// Has an instance answer a call. Dropping the future stops the work.
     async fn ask<C: Unary>(&self, asked: &Asked<C>) -> Result<(C::Answer, Decision), Error> {
         let mut operation = Operation::begin(asked.surface, asked.span.clone(), self.metrics.clone());
+        self.fleet.first_look().await;
         match self.try_ask(asked, &mut operation).boxed().await {
             Ok((answer, decision)) => {
                 operation.answered(asked.trail.answered_by(), C::usage(&answer));
@@ -108,8 +108,7 @@ impl Gateway {
         }
         let (policy, view) = (self.policy.get(), self.fleet.view());
         let facts = asked.call.facts(&asked.caller);
-        let decision = decision(&facts, &asked.caller, &asked.trail, &policy, &view)?;
-        span::decided(&asked.span, &decision);
+        let decision = decision(&facts, &asked.caller, &asked.trail, &asked.span, &policy, &view)?;
         let tokens = facts.number(&Fact::EstimatedPromptTokens);
         Ok(Decided { decision, tokens, policy, view, running })
     }

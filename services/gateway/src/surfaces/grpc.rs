@@ -96,7 +96,8 @@ impl Grpc {
         let span = span::resume(&caller, metadata.as_ref());
         named.trace = propagation::trace_id(&span).map(Into::into);
         let trail = Arc::clone(&named.trail);
-        let resume = Resume { surface, caller, token: resume_token, after: after_sequence, span, trail };
+        let trace = named.trace.clone();
+        let resume = Resume { surface, caller, token: resume_token, after: after_sequence, span, trace, trail };
         (named, self.0.resume(resume).await)
     }
 }
@@ -106,17 +107,17 @@ fn streamed(named: Named, answer: Result<Answer, Error>) -> Result<Response<Fram
     let answer = answer.map_err(|error| status(&named, error))?;
     let (is_static, trailers, ending) = (answer.is_static(), Trailers::of(&named), named.clone());
     let frames = answer.map(move |frame| frame.map_err(|error| status(&ending, error))).boxed();
-    let mut response = response(&named, frames);
-    if is_static {
-        response.metadata_mut().insert(STATIC_ANSWER, MetadataValue::from_static("true"));
-    }
+    let mut response = response(&named, is_static, frames);
     response.extensions_mut().insert(trailers);
     Ok(response)
 }
 
-fn response<T>(named: &Named, message: T) -> Response<T> {
+fn response<T>(named: &Named, is_static: bool, message: T) -> Response<T> {
     let mut response = Response::new(message);
     write(named, response.metadata_mut());
+    if is_static {
+        response.metadata_mut().insert(STATIC_ANSWER, MetadataValue::from_static("true"));
+    }
     response
 }
 
@@ -148,11 +149,11 @@ impl InferenceService for Grpc {
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<GenerateResponse>, Status> {
         let (named, answer) = self.answer(request, false).await;
-        let whole = match answer {
-            Ok(answer) => answer.fold().await,
-            Err(error) => Err(error),
+        let (is_static, whole) = match answer {
+            Ok(answer) => (answer.is_static(), answer.fold().await),
+            Err(error) => (false, Err(error)),
         };
-        whole.map(|whole| response(&named, whole)).map_err(|error| status(&named, error))
+        whole.map(|whole| response(&named, is_static, whole)).map_err(|error| status(&named, error))
     }
 
     type ResumeStream = Frames;
@@ -164,7 +165,7 @@ impl InferenceService for Grpc {
 
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
         let (named, answer) = self.embedded(request).await;
-        answer.map(|answer| response(&named, answer)).map_err(|error| status(&named, error))
+        answer.map(|answer| response(&named, false, answer)).map_err(|error| status(&named, error))
     }
 
     async fn count_tokens(
@@ -172,7 +173,7 @@ impl InferenceService for Grpc {
         request: Request<CountTokensRequest>,
     ) -> Result<Response<CountTokensResponse>, Status> {
         let (named, answer) = self.counted(request).await;
-        answer.map(|answer| response(&named, answer)).map_err(|error| status(&named, error))
+        answer.map(|answer| response(&named, false, answer)).map_err(|error| status(&named, error))
     }
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
