@@ -7,7 +7,7 @@ use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::inference_service_server::{InferenceService, InferenceServiceServer};
 use pointsman_proto::inference::v1::{
     Ability, CountTokensRequest, CountTokensResponse, Delta, DescribeRequest, DescribeResponse, EmbedRequest,
-    EmbedResponse, Finished, Frame, GenerateRequest, GenerateResponse, Load, ResumeRequest, Started, TargetDescription,
+    EmbedResponse, Finished, Frame, GenerateRequest, GenerateResponse, Load, ResumeRequest, TargetDescription,
     WatchLoadRequest, delta,
 };
 use tokio::net::TcpListener;
