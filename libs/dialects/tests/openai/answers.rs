@@ -9,13 +9,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 pub(crate) fn started() -> Body {
-    Body::Started(Started {
+    Body::Started(Box::new(Started {
         request_id: "r-1".to_owned(),
         accept_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 }),
         model: "pip".to_owned(),
         engine_fingerprint: "sim-1".to_owned(),
         ..Started::default()
-    })
+    }))
 }
 
 pub(crate) fn piece(choice: u32, part: u32, content: Content) -> Body {
