@@ -26,7 +26,7 @@ use pointsman_policy::Decision;
 use pointsman_policy::compile::Budget;
 use pointsman_policy::pick::Prefix;
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Frame, GenerateRequest, MeshContext, Started};
+use pointsman_proto::inference::v1::{AttemptKind, Frame, GenerateRequest, MeshContext, Started};
 use pointsman_server::{Answering, Deadline};
 use prost::Message;
 use tokio::time::{Instant, Sleep};
@@ -35,7 +35,7 @@ use tracing::Span;
 use crate::fleet::{Fleet, View};
 use crate::span;
 use crate::spool::Spool;
-use crate::trail::Trail;
+use crate::trail::{Record, Trail};
 use call::{Call, Progress};
 use delivered::Delivered;
 use machine::{Action, Event, Limits, Machine, Number, Outcome};
@@ -262,6 +262,11 @@ impl Attempts {
         else {
             return;
         };
+        // Where no target could be tried, that is what there is to tell.
+        for (number, rejected) in self.order.decision.rejected.iter().enumerate().filter(|_| self.calls.is_empty()) {
+            self.trail.add(number, Record::new(&rejected.target, &Arc::from(""), AttemptKind::First));
+            self.trail.end(number, Reason::NoInstanceReady.name());
+        }
         let mut started = Started { static_answer: true, ..Started::default() };
         started.request_id.clone_from(&self.order.request.request_id);
         self.complete(&mut started);

@@ -249,8 +249,7 @@ impl Gateway {
         let name = Name { tenant: Arc::clone(&resume.caller.tenant), request_id: request_id.into() };
         let asked = Asked { digest: resume.caller.request_digest, zones: Arc::clone(&resume.caller.allowed_zones) };
         let reader = self.frame_logs.resume(&name, &asked, resume.after)?;
-        resume.trail.follow(reader.trail());
-        Ok(Keeper::Own(reader))
+        Ok(Keeper::Own(resume.trail.repeating(reader)))
     }
 
     /// Makes the attempts at a request.

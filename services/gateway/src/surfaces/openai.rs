@@ -219,7 +219,7 @@ async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, Error> {
 /// Gives the request its id: the caller's `Idempotency-Key`, or ours.
 fn name(request: Valid<GenerateRequest>, headers: &HeaderMap, new_id: String) -> Result<Valid<GenerateRequest>, Error> {
     let window = headers.get(RESUME_WINDOW).map(resume_window).transpose()?;
-    let request = request.named(given_id(headers).unwrap_or(new_id)).map_err(not_an_id)?;
+    let request = request.named(given_id(headers)?.unwrap_or(new_id)).map_err(not_an_id)?;
     Ok(match window {
         Some(window) => request.resumable(window),
         None => request,
@@ -227,8 +227,15 @@ fn name(request: Valid<GenerateRequest>, headers: &HeaderMap, new_id: String) ->
 }
 
 /// The caller's own name for the request.
-fn given_id(headers: &HeaderMap) -> Option<String> {
-    headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned())
+fn given_id(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (first, second) = (given.next(), given.next());
+    if second.is_some() {
+        return Err(not_an_id(vec![FieldViolation::new("", "must be given once")]));
+    }
+    // Empty it would be no name at all, which nobody means who sends one.
+    let text = first.map(|value| value.to_str().ok().filter(|text| !text.is_empty()).unwrap_or("\u{fffd}"));
+    Ok(text.map(str::to_owned))
 }
 
 fn not_an_id(mut violations: Vec<FieldViolation>) -> Error {
@@ -272,7 +279,8 @@ fn error_response(endpoint: Endpoint, error: &Error, named: &Named) -> Response 
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(error.reason().name()));
     // What OpenAI's libraries look at before they try again by themselves: they would for 409 and 5xx.
-    if error.reason().fault() == Fault::Caller || error.reason() == Reason::CancelledByOperator {
+    let in_vain = error.reason().fault() == Fault::Caller && error.retry_delay().is_none();
+    if in_vain || error.reason() == Reason::CancelledByOperator {
         headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
     }
     if let Some(delay) = error.retry_delay() {

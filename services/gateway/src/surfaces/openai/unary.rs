@@ -31,7 +31,7 @@ pub(super) async fn embeddings(State(gateway): State<Arc<Gateway>>, request: Req
 async fn embed(gateway: &Gateway, request: Request, named: &mut Named) -> Result<Vec<u8>, Error> {
     let understood = understand(gateway, request).await.and_then(|(caller, headers, body)| {
         let EmbeddingsRequest { request, encoding } = parse_embeddings(&body)?;
-        let call = request.named(id(&headers, named)).map_err(not_an_id)?;
+        let call = request.named(id(&headers, named)?).map_err(not_an_id)?;
         Ok((named.asks(SurfaceName::Openai, caller, call, &headers), encoding))
     });
     let (asked, encoding) = understood.map_err(|error| gateway.refuse(SurfaceName::Openai, error))?;
@@ -47,7 +47,7 @@ pub(super) async fn tokenize(State(gateway): State<Arc<Gateway>>, request: Reque
 async fn count(gateway: &Gateway, request: Request, named: &mut Named) -> Result<Vec<u8>, Error> {
     let understood = understand(gateway, request).await.and_then(|(caller, headers, body)| {
         let request = parse_tokenize(&body)?.into_request();
-        let call = Count(request.named(id(&headers, named)).map_err(not_an_id)?);
+        let call = Count(request.named(id(&headers, named)?).map_err(not_an_id)?);
         Ok(named.asks(SurfaceName::Openai, caller, call, &headers))
     });
     let asked = understood.map_err(|error| gateway.refuse(SurfaceName::Openai, error))?;
@@ -60,8 +60,8 @@ async fn understand(gateway: &Gateway, request: Request) -> Result<Sent, Error> 
     Ok((caller, parts.headers, read(body, gateway.max_request_bytes).await?))
 }
 
-fn id(headers: &HeaderMap, named: &Named) -> String {
-    given_id(headers).unwrap_or_else(|| named.request.clone())
+fn id(headers: &HeaderMap, named: &Named) -> Result<String, Error> {
+    Ok(given_id(headers)?.unwrap_or_else(|| named.request.clone()))
 }
 
 fn respond(endpoint: Endpoint, answer: Result<Vec<u8>, Error>, named: &Named) -> Response {
