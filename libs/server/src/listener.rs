@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use self::body::Timely;
-use self::stream::Impatient;
+use self::stream::{Greeted, Outgoing};
 use crate::Drain;
 use crate::config::ConnectionConfig;
 use crate::guard::is_grpc;
@@ -80,6 +80,8 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, _)) => {
+                    at_once(&stream);
+                    let stream = Outgoing::new(stream, &self.config);
                     let connection = Connection {
                         web: web.clone(),
                         origin: self.origin,
@@ -90,9 +92,9 @@ impl Listener {
                     // A place is held from here: a handshake needs one too.
                     self.connections.spawn(async move {
                         match tls {
-                            None => connection.serve(stream, &builder).await,
+                            None => connection.speak(stream, &builder).await,
                             // On the heap: a handshake is large, and connections in plain text are not to be.
-                            Some(tls) => Box::pin(connection.serve_secured(stream, tls, &builder)).await,
+                            Some(tls) => Box::pin(connection.secured(stream, tls, &builder)).await,
                         }
                         drop(place);
                     });
@@ -160,15 +162,11 @@ struct Connection {
 }
 
 impl Connection {
-    /// Serves in plain text.
-    async fn serve(self, stream: TcpStream, builder: &Builder<TokioExecutor>) {
-        at_once(&stream);
-        self.speak(stream, builder).await;
-    }
-
-    /// Makes a handshake, and serves what follows. A drain does not wait for it: nothing was asked yet.
-    async fn serve_secured(self, stream: TcpStream, tls: Security, builder: &Builder<TokioExecutor>) {
-        at_once(&stream);
+    /// Makes a handshake, and speaks over it. A drain does not wait for it: nothing was asked yet.
+    async fn secured<S>(self, stream: Outgoing<S>, tls: Security, builder: &Builder<TokioExecutor>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let handshake = tokio::time::timeout(self.config.handshake_timeout, tls.acceptor.accept(stream));
         let shaken = tokio::select! {
             biased;
@@ -199,7 +197,7 @@ impl Connection {
             request.extensions_mut().insert(origin);
             request
         });
-        let stream = TokioIo::new(Impatient::new(stream, &config));
+        let stream = TokioIo::new(Greeted::new(stream, &config));
         let mut connection = pin!(builder.serve_connection(stream, TowerToHyperService::new(service)));
         let old = async {
             tokio::select! {
