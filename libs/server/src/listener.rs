@@ -32,7 +32,7 @@ use self::stream::{Greeted, Outgoing};
 use crate::Drain;
 use crate::config::ConnectionConfig;
 use crate::guard::is_grpc;
-use crate::web::{Cors, Web, is_grpc_web};
+use crate::web::{Browsers, Web, names_grpc_web};
 
 pub use self::body::BodyTimeout;
 
@@ -44,8 +44,8 @@ pub(crate) struct Listener {
     pub(crate) origin: Origin,
     /// Its certificate; `None`: plain text.
     pub(crate) tls: Option<Security>,
-    /// Which pages may call it; `None`: it is not for browsers.
-    pub(crate) cors: Option<Arc<Cors>>,
+    /// What it takes of what browsers send.
+    pub(crate) browsers: Browsers,
     pub(crate) config: ConnectionConfig,
     pub(crate) drain: Drain,
     /// Where its connections run. They may outlast [`Listener::serve`], to finish what they were doing.
@@ -67,7 +67,7 @@ impl Listener {
         let _accepting = self.connections.token();
         let mut places = Places::new(self.config.max_connections);
         let builder = builder(&self.config);
-        let web = Web::new(self.router.clone(), self.cors.clone());
+        let web = Web::new(self.router.clone(), self.browsers.clone());
         loop {
             let accepted = async {
                 let place = places.take().await;
@@ -190,7 +190,7 @@ impl Connection {
         let Self { web, origin, config, drain } = self;
         let service = web.map_request(move |request: http::Request<Incoming>| {
             // A gRPC call has its deadline for that; a browser's seldom has one, and sends one message.
-            let has_deadline = is_grpc(request.headers()) && !is_grpc_web(request.headers());
+            let has_deadline = is_grpc(request.headers()) && !names_grpc_web(request.headers());
             let timely = !has_deadline && !request.body().is_end_stream();
             let mut request = request
                 .map(|body| if timely { Body::new(Timely::new(body, config.body_timeout)) } else { Body::new(body) });

@@ -114,7 +114,13 @@ impl Call {
         let name = &*self.instance.name;
         match Error::ours(status).map(|error| (error.reason(), error)) {
             // Between the mesh's own parts these are mistakes of its operators, not of the caller.
-            Some((reason @ (Reason::KeyInvalid | Reason::ScopeMissing | Reason::MeshContextRefused), error)) => {
+            Some((
+                reason @ (Reason::KeyInvalid
+                | Reason::ScopeMissing
+                | Reason::MeshContextRefused
+                | Reason::OriginRefused),
+                error,
+            )) => {
                 tracing::error!(
                     parent: &*self.span,
                     instance = name,

@@ -18,7 +18,7 @@ use super::{LIMIT, SHORT, Security, Served, serve_with, talk, without_end};
 use crate::Drain;
 use crate::config::ConnectionConfig;
 use crate::listener::{Connection, Outgoing, builder};
-use crate::web::Web;
+use crate::web::{Browsers, Web};
 
 /// Both sides of handshakes.
 struct Papers {
@@ -129,7 +129,7 @@ async fn a_slow_reader_is_not_closed() {
     let papers = Papers::new();
     let config = ConnectionConfig { stall_timeout: SHORT, ..ConnectionConfig::default() };
     let connection = Connection {
-        web: Web::new(Router::new().fallback(async || vec![b'x'; LENGTH]), None),
+        web: Web::new(Router::new().fallback(async || vec![b'x'; LENGTH]), Browsers::default()),
         origin: Origin::Public,
         config,
         drain: Drain::default(),
