@@ -14,9 +14,10 @@ use pointsman_policy::compile::CompiledPolicy;
 use pointsman_policy::decide::Circumstances;
 use pointsman_policy::{Decision, Fact, Facts, decide};
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{GenerateRequest, MeshContext};
+use pointsman_proto::inference::v1::{GenerateRequest, MeshContext, Priority};
 use pointsman_server::{About, Answering, Deadline, Drain, Requests, Work};
 use pointsman_types::new_request_id;
+use tonic_types::FieldViolation;
 use tracing::Span;
 
 use crate::attempt::{Attempts, Means, Order};
@@ -172,6 +173,7 @@ impl Gateway {
 
     fn route(&self, exchange: &Exchange) -> Result<Route, Error> {
         exchange.caller.require(Scope::Generate)?;
+        own_priority(&exchange.caller, exchange.request.priority())?;
         if !exchange.keep {
             return Ok(Route::Decided(self.decide(exchange)?));
         }
@@ -335,6 +337,16 @@ fn decision(
     let decision = decide(policy, &view.fleet, facts, given)?;
     span::decided(span, &decision);
     Ok(decision)
+}
+
+/// Refuses a priority that would overtake everybody, unless it comes from the mesh itself.
+fn own_priority(caller: &Caller, priority: Priority) -> Result<(), Error> {
+    if caller.hops > 0 || priority != Priority::System {
+        return Ok(());
+    }
+    let message =
+        "must not be PRIORITY_SYSTEM, which is for the mesh's own work; PRIORITY_INTERACTIVE is the highest of callers";
+    Err(Error::invalid(vec![FieldViolation::new("priority", message)]))
 }
 
 /// Tokens that a request will need, about: its prompt, and an answer of usual length.

@@ -28,6 +28,7 @@ fn reasons_have_openai_names() {
     check(Reason::KeyInvalid, 401, "authentication_error", None, "invalid_api_key");
     check(Reason::ScopeMissing, 403, "permission_error", None, "scope_missing");
     check(Reason::MeshContextRefused, 403, "permission_error", None, "mesh_context_refused");
+    check(Reason::OriginRefused, 403, "permission_error", None, "origin_refused");
     check(Reason::ModelNotFound, 404, "invalid_request_error", Some("model"), "model_not_found");
     check(Reason::RouteNotFound, 404, "invalid_request_error", None, "unknown_url");
     check(Reason::TraceNotFound, 404, "invalid_request_error", None, "trace_not_found");

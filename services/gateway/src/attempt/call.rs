@@ -118,7 +118,10 @@ impl Call {
 pub(super) fn read(status: &Status, name: &str, span: &Span, has_begun: bool) -> Error {
     match Error::ours(status).map(|error| (error.reason(), error)) {
         // Between the mesh's own parts these are mistakes of its operators, not of the caller.
-        Some((reason @ (Reason::KeyInvalid | Reason::ScopeMissing | Reason::MeshContextRefused), error)) => {
+        Some((
+            reason @ (Reason::KeyInvalid | Reason::ScopeMissing | Reason::MeshContextRefused | Reason::OriginRefused),
+            error,
+        )) => {
             tracing::error!(
                 parent: span,
                 instance = name,

@@ -14,7 +14,7 @@ use tonic::Request;
 use tracing::Span;
 
 use super::operation::Operation;
-use super::{Decided, Gateway, context, decision};
+use super::{Decided, Gateway, context, decision, own_priority};
 use crate::attempt::unary::{About, Attempts, Client, Order, Sent, Unary};
 use crate::caller::Caller;
 use crate::config::Scope;
@@ -102,6 +102,7 @@ impl Gateway {
 
     fn decide_call<C: Unary>(&self, asked: &Asked<C>) -> Result<Decided, Error> {
         asked.caller.require(Scope::Generate)?;
+        own_priority(&asked.caller, asked.call.about().priority)?;
         let running = asked.caller.limiter.as_ref().map(Limiter::enter).transpose()?;
         if asked.call.about().is_billed {
             self.has_room()?;

@@ -21,6 +21,7 @@ pub(crate) async fn run(options: UpOptions) -> Result<()> {
     let service = Service {
         name: "up",
         origin: Origin::Public,
+        keyless: settled.config.gateway.keys.is_empty(),
         config: &settled.process,
         listen: settled.listen,
         operator_listen: settled.operator_listen,

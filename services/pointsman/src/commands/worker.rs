@@ -14,6 +14,7 @@ pub(crate) async fn run(options: WorkerOptions) -> Result<()> {
     let service = Service {
         name: "worker",
         origin: Origin::Mesh,
+        keyless: true,
         config: &settled.process,
         listen: settled.listen,
         operator_listen: settled.operator_listen,
