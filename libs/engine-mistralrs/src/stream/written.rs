@@ -15,7 +15,7 @@ pub(crate) struct Written {
     vocabulary: Arc<Vocabulary>,
     /// Bytes at the end that are no whole character yet.
     partial: Vec<u8>,
-    /// Whether whitespace is left out, as at the beginning of an answer that has no form: mistral.rs does so.
+    /// Whether whitespace is left out before the first piece, of an answer that has no form: mistral.rs does so.
     trims: bool,
     /// Length of the text so far, in bytes.
     length: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    /// Reads tokens. With `trims`, whitespace before the answer is left out.
+    /// Reads tokens. With `trims`, whitespace before the first piece is left out.
     pub(crate) fn new(tokens: TakenTokens, vocabulary: Arc<Vocabulary>, trims: bool) -> Self {
         let scored = VecDeque::new();
         Self { tokens, vocabulary, partial: Vec::new(), trims, length: 0, delivered: 0, scored }
@@ -144,10 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn whitespace_before_an_answer_is_left_out() {
-        let tokens = vocabulary().tokens(b"\n Hello ");
-        assert_eq!(written(&tokens, true).read().unwrap().0.trim_start(), "Hello ");
-        assert_eq!(written(&tokens, false).read().unwrap().0, "\n Hello ");
+    fn whitespace_is_left_out_before_the_first_piece_only() {
+        let pieces = |texts: &[&str]| -> Vec<u32> {
+            texts.iter().flat_map(|text| vocabulary().tokens(text.as_bytes())).collect()
+        };
+        for (texts, trimmed) in [(&[" Hello", "\n", " there "][..], "Hello\n there "), (&["\n", " Hello"], " Hello")] {
+            assert_eq!(written(&pieces(texts), true).read().unwrap().0, trimmed);
+            assert_eq!(written(&pieces(texts), false).read().unwrap().0, texts.concat());
+        }
     }
 
     #[test]
