@@ -62,8 +62,10 @@ mod tests {
     #[test]
     fn thoughts_come_before_calls_and_calls_are_looked_for_where_tools_are() {
         let answer = "<think>a</think>\n<tool_call>{\"name\":\"now\",\"arguments\":{}}</tool_call>";
-        let mut contents =
-            Contents { thoughts: Some(Thoughts::new(Where::Beginning)), calls: Some(CallParser::default()) };
+        let mut contents = Contents {
+            thoughts: Some(Thoughts::new(Where::Beginning)),
+            calls: Some(CallParser::new(vec!["now".to_owned()])),
+        };
         let mut told = contents.push(answer);
         told.extend(contents.finish());
         assert!(

@@ -57,8 +57,8 @@ impl Written {
     }
 
     fn take(&mut self, taken: Taken) -> String {
-        // Tokens that are no text are neither delivered nor scored: the end of an answer is none of its tokens.
-        if self.vocabulary.is_special(taken.token) && !is_tag(self.vocabulary.bytes(taken.token)) {
+        // Neither delivered nor scored: the end of an answer is none of its tokens.
+        if !is_text(taken.token, &self.vocabulary) {
             return String::new();
         }
         if let Some(scored) = taken.scored {
@@ -85,6 +85,11 @@ impl Written {
     }
 }
 
+/// Whether a token is a part of the text.
+pub(crate) fn is_text(token: u32, vocabulary: &Vocabulary) -> bool {
+    !vocabulary.is_special(token) || is_tag(vocabulary.bytes(token))
+}
+
 /// Whether these are tags that are read here, though the tokenizer says that they are no text.
 fn is_tag(bytes: &[u8]) -> bool {
     use crate::template::{CALL_BEGINS, CALL_ENDS, THOUGHT_BEGINS, THOUGHT_ENDS};
@@ -92,7 +97,7 @@ fn is_tag(bytes: &[u8]) -> bool {
 }
 
 /// Takes the whole characters from the beginning of bytes. What is no character becomes the one that says so.
-fn whole_characters(bytes: &mut Vec<u8>) -> String {
+pub(crate) fn whole_characters(bytes: &mut Vec<u8>) -> String {
     let mut text = String::new();
     let mut used = 0;
     for chunk in bytes.utf8_chunks() {
