@@ -27,12 +27,13 @@
 //! - `folder`, `digest`, `load`: the files, the version that their weights give, the loading.
 //! - `template`, `vocabulary`: what the model knows beside its weights, read once more from its files.
 //! - `engine`, `plan`, `request`: a generation, from the request to what mistral.rs gets of it; `messages`, `tools`,
-//!   `grammar`, `guides`: what it is made of.
+//!   `grammar`, `guides`: what it is made of; `costly`: where the long part of that is done.
 //! - `sampling`: the choice of each token, all in one place, between mistral.rs' logits and its sampler.
 //! - `stream`, `choices`: the events of one answer, and of several.
 
 mod choices;
 mod config;
+mod costly;
 mod digest;
 mod engine;
 mod error;

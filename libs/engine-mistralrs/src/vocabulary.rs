@@ -161,13 +161,26 @@ pub(crate) mod tests {
     use super::Vocabulary;
     use crate::LoadError;
 
+    const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo/model");
+
     /// The demo model's.
     pub(crate) fn vocabulary() -> Arc<Vocabulary> {
-        static VOCABULARY: LazyLock<Arc<Vocabulary>> = LazyLock::new(|| {
-            let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo/model"));
-            Arc::new(Vocabulary::read(folder, "<|im_end|>").unwrap())
-        });
+        static VOCABULARY: LazyLock<Arc<Vocabulary>> =
+            LazyLock::new(|| Arc::new(Vocabulary::read(Path::new(DEMO), "<|im_end|>").unwrap()));
         Arc::clone(&VOCABULARY)
+    }
+
+    /// The demo model's, and one token more, of this text.
+    pub(crate) fn vocabulary_and(text: &str) -> Arc<Vocabulary> {
+        let (demo, folder) = (Path::new(DEMO), tempfile::tempdir().unwrap());
+        for file in ["tokenizer_config.json", "generation_config.json"] {
+            std::fs::copy(demo.join(file), folder.path().join(file)).unwrap();
+        }
+        let mut tokenizer = crate::folder::json(&demo.join("tokenizer.json")).unwrap();
+        let more = serde_json::json!({"id": 1024, "content": text, "special": false});
+        tokenizer["added_tokens"].as_array_mut().unwrap().push(more);
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        Arc::new(Vocabulary::read(folder.path(), "<|im_end|>").unwrap())
     }
 
     #[test]

@@ -349,11 +349,12 @@ fn own_priority(caller: &Caller, priority: Priority) -> Result<(), Error> {
     Err(Error::invalid(vec![FieldViolation::new("priority", message)]))
 }
 
-/// Tokens that a request will need, about: its prompt, and an answer of usual length.
+/// Tokens that a request will need, about: its prompt, and answers of usual length.
 fn tokens(request: &GenerateRequest, facts: &Facts<'_>) -> u64 {
     const USUAL_ANSWER: u64 = 256;
     let limit = request.limits.and_then(|limits| limits.max_output_tokens).map_or(USUAL_ANSWER, u64::from);
-    facts.number(&Fact::EstimatedPromptTokens).saturating_add(limit.min(USUAL_ANSWER))
+    let answers = limit.min(USUAL_ANSWER) * u64::from(request.choice_count.unwrap_or(1));
+    facts.number(&Fact::EstimatedPromptTokens).saturating_add(answers)
 }
 
 /// What instances are told about a request.
@@ -370,5 +371,24 @@ fn context(caller: &Caller, data_class: i32, priority: i32, decision: &Decision)
         priority,
         hops: caller.hops,
         ..MeshContext::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_policy::Facts;
+    use pointsman_proto::inference::v1::{GenerateRequest, Limits};
+
+    use super::tokens;
+
+    #[test]
+    fn each_of_several_answers_counts() {
+        for (limit, choice_count, want) in
+            [(None, None, 256), (Some(100), Some(1), 100), (Some(1_000), Some(128), 128 * 256)]
+        {
+            let limits = limit.map(|limit| Limits { max_output_tokens: Some(limit), ..Limits::default() });
+            let request = GenerateRequest { limits, choice_count, ..GenerateRequest::default() };
+            assert_eq!(tokens(&request, &Facts::new(&request, "", "")), want);
+        }
     }
 }

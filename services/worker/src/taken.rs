@@ -72,7 +72,7 @@ impl Worker {
     async fn begin(&self, taken: Taken, reader: &Reader) -> Result<Begun, Error> {
         let Taken { job, mut place, accept_time } = taken;
         let job = job.await?;
-        place.count(job.prompt_tokens, job.max_output_tokens);
+        place.count(job.prompt_tokens, job.max_output_tokens, job.request.choice_count.unwrap_or(1));
         let mut started = self.started(&job.request.request_id, &job.request.model, accept_time);
         let slot = place.slot(job.request.priority()).instrument(tracing::info_span!("queue")).await;
         started.load = Some(self.loads.now());

@@ -535,7 +535,7 @@ pub struct GenerateRequest {
     #[prost(message, optional, tag = "7")]
     pub limits: ::core::option::Option<Limits>,
     /// Texts that end the answer when the model writes them; they are not part of it. They are found across
-    /// token borders. At most 16 of 1 to 256 bytes each.
+    /// token borders, and not in a thought before the answer. At most 16 of 1 to 256 bytes each.
     #[prost(string, repeated, tag = "8")]
     pub stop: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Makes a sampled answer repeatable: the same request, seed, target version and engine fingerprint give

@@ -82,7 +82,7 @@ impl Worker {
         self.check_model(&request.model)?;
         check(&request, self.engine.description())?;
         let mut place = self.admission.place()?;
-        place.count(estimate(&request), 0);
+        place.count(estimate(&request), 0, 1);
         let _slot = place.slot(request.priority()).instrument(tracing::info_span!("queue")).await;
         let round = self.health.round();
         let embedded = self.engine.embed(&request).await.and_then(|embedded| checked(embedded, &request));
