@@ -36,6 +36,21 @@ pub struct TargetDescription {
     /// See `Started.engine_fingerprint`.
     #[prost(string, tag = "4")]
     pub engine_fingerprint: ::prost::alloc::string::String,
+    /// Whether it embeds and does nothing else: requests to generate, or to count their tokens, are refused.
+    /// Default false.
+    #[prost(bool, tag = "5")]
+    pub embeds_only: bool,
+    /// How many numbers its embeddings have. 0: not known, or it does not embed.
+    #[prost(uint32, tag = "6")]
+    pub embedding_dimensions: u32,
+    /// Whether the instance cannot serve it at this moment, though it serves others: its engine was lost, or has not
+    /// shown yet that it works. Default false.
+    #[prost(bool, tag = "7")]
+    pub unavailable: bool,
+    /// Whose it is: requests of other tenants are answered as if it was not there. Empty: everybody's. A gateway
+    /// tells this to other gateways alone.
+    #[prost(string, repeated, tag = "8")]
+    pub tenants: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Something that a request can ask for and not every target can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1078,7 +1093,7 @@ pub mod inference_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Generates text with language models.
+    /// Generates text with language models, and embeds it.
     ///
     /// Everything that generates serves this one service: a gateway, a worker, an egress adapter and a
     /// gateway in another region. A caller that works with one works with all of them.
@@ -1396,7 +1411,7 @@ pub mod inference_service_server {
             request: tonic::Request<super::WatchLoadRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchLoadStream>, tonic::Status>;
     }
-    /// Generates text with language models.
+    /// Generates text with language models, and embeds it.
     ///
     /// Everything that generates serves this one service: a gateway, a worker, an egress adapter and a
     /// gateway in another region. A caller that works with one works with all of them.

@@ -1,6 +1,6 @@
 //! A worker by itself.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use pointsman_types::Origin;
 
 use super::Service;
@@ -20,11 +20,11 @@ pub(crate) async fn run(options: WorkerOptions) -> Result<()> {
     };
     super::serve(service, async |context| {
         let deps = pointsman_worker::Deps {
-            engine: config.engine.start().await?,
+            engines: config.engine.start().await?,
             instance: context.instance.clone(),
             max_request_bytes: config.server.max_request_size.as_usize(),
         };
-        Ok(pointsman_worker::build(&config.worker, deps, &context))
+        pointsman_worker::build(&config.worker, deps, &context).context("there is no engine")
     })
     .await
 }
