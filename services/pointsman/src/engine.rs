@@ -175,7 +175,7 @@ fn demo_model() -> PathBuf {
     if here.is_dir() { here } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(DEMO_MODEL) }
 }
 
-/// A model is called as its folder is, in the letters that a resource name may have; the demo model has a
+/// A model is called as its folder or file is, in the letters that a resource name may have; the demo model has a
 /// name of its own.
 #[cfg(feature = "mistralrs")]
 fn model_name(folder: &Path) -> String {
@@ -184,7 +184,9 @@ fn model_name(folder: &Path) -> String {
         return DEMO_NAME.to_owned();
     }
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let is_gguf = folder.extension().is_some_and(|extension| extension == "gguf");
+    let name = if is_gguf { folder.file_stem() } else { folder.file_name() };
+    let name = name.unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '.';
     name.chars().map(|letter| if allowed(letter) { letter } else { '-' }).collect()
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::{DescribeRequest, TargetDescription, WatchLoadRequest};
-use pointsman_testkit::{eventually, tools};
+use pointsman_testkit::{eventually, ports, tools};
 use serde_json::Value;
 use tonic::Request;
 
@@ -67,24 +67,34 @@ async fn a_lost_engine_does_not_take_the_others_with_it() -> Result<()> {
     // after it, at its one token.
     let first = "answer_tokens: 100, faults: [{every: 2, after_tokens: 0, kind: lose}, {every: 3, after_tokens: 0, kind: lose}, \
                  {every: 5, after_tokens: 0, kind: lose}, {every: 7, after_tokens: 0, kind: lose}]";
-    let mesh = Pair::start(&two(first), &[]).await?;
-    let (mut worker, mut gateway) = (connect(&mesh.worker.address).await?, connect(&mesh.gateway.address).await?);
-    let lost = read(worker.generate_stream(say("one", "Hello")).await?.into_inner()).await?;
+    let worker = Start::new("worker", &two(first)).ready().await?;
+    let mesh = ports::free_address()?;
+    let config = format!("server: {{mesh_listen: \"{mesh}\"}}\n{}", gateway_config(&worker.address));
+    let inner = Start::new("gateway", &config).ready().await?;
+    let outer = Start::new("gateway", &gateway_config(&format!("http://{mesh}"))).ready().await?;
+    let mut direct = connect(&worker.address).await?;
+    let mut gateways = [connect(&inner.address).await?, connect(&outer.address).await?];
+    let lost = read(direct.generate_stream(say("one", "Hello")).await?.into_inner()).await?;
     assert_eq!(lost.reason()?, Reason::EngineLost);
     let unavailable = async |client: &mut Client| -> Result<Vec<bool>> {
         Ok(targets(client).await?.iter().map(|target| target.unavailable).collect())
     };
-    assert_eq!(unavailable(&mut worker).await?, [true, false]);
-    // The worker is ready for the other, and the gateway knows about the one.
-    assert_eq!(mesh.worker.probe("readyz").await?, 200);
-    eventually!(LIMIT, unavailable(&mut gateway).await.is_ok_and(|told| told == [true, false]))?;
-    let refused = gateway.generate(say("one", "Hello")).await.err().context("it was answered")?;
-    assert_eq!(reason(&refused)?, Reason::NoInstanceReady);
-    assert_eq!(target_of(&mut gateway, "two").await?, "models/two/versions/7");
+    // The worker is ready for the other, and gateways know about the one, however far they are.
+    assert_eq!(unavailable(&mut direct).await?, [true, false]);
+    assert_eq!(worker.probe("readyz").await?, 200);
+    for gateway in &mut gateways {
+        eventually!(LIMIT, unavailable(gateway).await.is_ok_and(|told| told == [true, false]))?;
+        let refused = gateway.generate(say("one", "Hello")).await.err().context("it was answered")?;
+        assert_eq!(reason(&refused)?, Reason::NoInstanceReady);
+        assert_eq!(target_of(gateway, "two").await?, "models/two/versions/7");
+    }
     // A probe that succeeds brings it back.
-    eventually!(LIMIT, unavailable(&mut gateway).await.is_ok_and(|told| told == [false, false]))?;
-    mesh.gateway.stop().await?;
-    mesh.worker.stop_after(&["the engine was lost", "a probe generation failed"]).await
+    for gateway in &mut gateways {
+        eventually!(LIMIT, unavailable(gateway).await.is_ok_and(|told| told == [false, false]))?;
+    }
+    outer.stop().await?;
+    inner.stop().await?;
+    worker.stop_after(&["the engine was lost", "a probe generation failed"]).await
 }
 
 /// A key of this tenant, and its lines of configuration.

@@ -69,10 +69,18 @@ impl View {
         self.members.contains_key(target)
     }
 
+    /// The targets, and whether each can be served.
+    pub(super) fn offers(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.fleet.targets().map(|target| (&*target.name, self.serves(target)))
+    }
+
+    fn serves(&self, target: &Target) -> bool {
+        self.members.get(&*target.name).is_some_and(|members| !members.ready.is_empty())
+    }
+
     /// Describes a target as it is now: unavailable where no instance is ready to serve it.
     pub(crate) fn describe(&self, target: &Target) -> TargetDescription {
-        let ready = self.members.get(&*target.name).is_some_and(|members| !members.ready.is_empty());
-        TargetDescription { unavailable: !ready, tenants: target.owners(), ..target.description.clone() }
+        TargetDescription { unavailable: !self.serves(target), tenants: target.owners(), ..target.description.clone() }
     }
 
     /// What was spent on extra attempts at a target.
