@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use pointsman_engine::Engine;
 use pointsman_engine::simulated::{self, SimulatedEngine};
 use pointsman_server::ConfigError;
@@ -107,8 +107,9 @@ impl EngineConfig {
         }
     }
 
-    /// Starts the engines, one for each target. May take as long as the models are large.
-    pub(crate) async fn start(self) -> Result<Vec<Arc<dyn Engine>>> {
+    /// Starts the engines, one for each target, and returns the first and the others. May take as long as the models
+    /// are large.
+    pub(crate) async fn start(self) -> Result<(Arc<dyn Engine>, Vec<Arc<dyn Engine>>)> {
         let mut engines: Vec<Arc<dyn Engine>> = Vec::new();
         match self {
             #[cfg(feature = "mistralrs")]
@@ -139,7 +140,9 @@ impl EngineConfig {
             #[cfg(not(feature = "mistralrs"))]
             Self::Unchosen => anyhow::bail!("no engine was chosen"),
         }
-        Ok(engines)
+        let mut engines = engines.into_iter();
+        let first = engines.next().context("no engine is configured")?;
+        Ok((first, engines.collect()))
     }
 }
 

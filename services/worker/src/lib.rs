@@ -35,26 +35,30 @@ pub use config::Config;
 
 /// What a worker needs from outside.
 pub struct Deps {
-    /// The engines, loaded; at least one. Their targets differ.
-    pub engines: Vec<Arc<dyn Engine>>,
+    /// The engine of the first target, loaded.
+    pub engine: Arc<dyn Engine>,
+    /// Those of the others. No two have the same target.
+    pub others: Vec<Arc<dyn Engine>>,
     /// This instance's name, unique in the mesh.
     pub instance: String,
     /// The largest request that is read, in bytes.
     pub max_request_bytes: usize,
 }
 
-/// Builds a worker. `None` if it has no engine.
-pub fn build(config: &Config, deps: Deps, context: &Context) -> Option<Parts> {
+/// Builds a worker.
+pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
     let metrics = metrics::Metrics::register(&context.metrics);
+    let all = || std::iter::once(&deps.engine).chain(&deps.others);
+    let count = all().count();
     let slots = |engine: &Arc<dyn Engine>| config.slots.min(engine.max_concurrent());
-    let all_slots = deps.engines.iter().map(slots).sum();
-    let loads = load::Loads::new(all_slots, config.queue * deps.engines.len());
-    let engines = served::Engines::new(context.readiness.clone(), deps.engines.len());
-    let descriptions = deps.engines.iter().map(|engine| engine.description());
+    let all_slots = all().map(slots).sum();
+    let loads = load::Loads::new(all_slots, config.queue * count);
+    let engines = served::Engines::new(context.readiness.clone(), count);
+    let descriptions = all().map(|engine| engine.description());
     let public = descriptions.filter(|description| description.tenants.is_empty());
     let served: Arc<[String]> = public.map(|description| description.target.clone()).collect();
     let mut tasks = Vec::new();
-    let workers = deps.engines.into_iter().zip(engines.members()).map(|(engine, member)| {
+    let mut worker = |engine: Arc<dyn Engine>, member| {
         let health = probe::EngineHealth::new(member);
         tasks.push(Task::new("engine probe", probe::run(Arc::clone(&engine), health.clone())));
         let admission = admission::Admission::new(slots(&engine), config.queue, loads.clone(), metrics.clone());
@@ -69,11 +73,13 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Option<Parts> {
             loads: loads.clone(),
             metrics: metrics.clone(),
         }
-    });
-    let service = service::Service(targets::Targets::new(workers)?);
+    };
+    let first = worker(deps.engine, engines.member(0));
+    let others = deps.others.into_iter().zip(1..).map(|(engine, index)| worker(engine, engines.member(index)));
+    let service = service::Service(targets::Targets::new(first, others));
     let service = InferenceServiceServer::new(service).max_decoding_message_size(deps.max_request_bytes);
     let own = Surface { grpc: Routes::new(service), names: vec![SERVICE_NAME], http: Router::new() };
     let (router, health) = surface(own, &context.readiness, &context.drain);
     tasks.push(health);
-    Some(Parts { router, tasks })
+    Parts { router, tasks }
 }

@@ -160,7 +160,7 @@ mod tests {
     async fn a_loss_and_a_success_are_told_in_their_order() {
         let readiness = Readiness::default();
         let engines = Engines::new(readiness.clone(), 1);
-        let health = EngineHealth::new(engines.members().next().unwrap());
+        let health = EngineHealth::new(engines.member(0));
         assert!(health.proven(health.begin()) && readiness.is_ready());
         assert!(health.until_lost().now_or_never().is_none());
 

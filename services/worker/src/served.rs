@@ -31,9 +31,8 @@ impl Engines {
         Self(Arc::new(Shared { readiness, works: Mutex::new(vec![None; count]) }))
     }
 
-    pub(crate) fn members(&self) -> impl Iterator<Item = Member> {
-        let count = self.works().len();
-        (0..count).map(|index| Member { engines: self.clone(), index })
+    pub(crate) fn member(&self, index: usize) -> Member {
+        Member { engines: self.clone(), index }
     }
 
     fn works(&self) -> MutexGuard<'_, Vec<Option<bool>>> {
@@ -74,7 +73,7 @@ mod tests {
     fn a_worker_is_ready_when_all_were_tried_and_while_one_works() {
         let readiness = Readiness::default();
         let engines = Engines::new(readiness.clone(), 2);
-        let [one, other]: [_; 2] = engines.members().collect::<Vec<_>>().try_into().unwrap();
+        let (one, other) = (engines.member(0), engines.member(1));
         one.set(true);
         assert!(!readiness.is_ready() && one.works() && !other.works(), "the other was not tried");
         other.set(false);

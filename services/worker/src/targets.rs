@@ -14,10 +14,8 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// `None` where there are no workers.
-    pub(crate) fn new(workers: impl IntoIterator<Item = Worker>) -> Option<Self> {
-        let mut workers = workers.into_iter().map(Arc::new);
-        Some(Self { first: workers.next()?, others: workers.collect() })
+    pub(crate) fn new(first: Worker, others: impl IntoIterator<Item = Worker>) -> Self {
+        Self { first: Arc::new(first), others: others.into_iter().map(Arc::new).collect() }
     }
 
     /// Returns who serves a target's resource name, or its model's; of several versions, the first. Whatever else

@@ -46,7 +46,8 @@ fn worker() -> Routes {
     let timing = Timing { step: STEP, ..Timing::default() };
     let engine = simulated::Config { answer_tokens: Some(ANSWER), timing, ..simulated::Config::default() };
     let deps = pointsman_worker::Deps {
-        engines: vec![Arc::new(SimulatedEngine::new(engine))],
+        engine: Arc::new(SimulatedEngine::new(engine)),
+        others: Vec::new(),
         instance: "worker-1".to_owned(),
         max_request_bytes: 1 << 20,
     };
@@ -63,7 +64,7 @@ fn worker() -> Routes {
         usage: Usage::default(),
     };
     let config = pointsman_worker::Config { slots: 1, queue: 0, ..pointsman_worker::Config::default() };
-    Routes::from(pointsman_worker::build(&config, deps, &context).expect("an engine").router)
+    Routes::from(pointsman_worker::build(&config, deps, &context).router)
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The whole mesh in one process: the same services, joined by their routes instead of sockets.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use pointsman_client::in_process;
 use pointsman_server::{Context, Parts, Readiness, Task};
 use pointsman_types::Origin;
@@ -37,11 +37,10 @@ async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
     let worker_name = format!("{}-worker", context.instance);
     // A readiness of its own: the process is ready when the gateway is.
     let worker_context = Context { readiness: Readiness::default(), ..context.clone() };
-    let engines = config.engine.start().await?;
-    let first = engines.first().context("there is no engine")?;
-    let target = first.description().target.clone();
-    let deps = pointsman_worker::Deps { engines, instance: worker_name.clone(), max_request_bytes };
-    let worker = pointsman_worker::build(&config.worker, deps, &worker_context).context("there is no engine")?;
+    let (engine, others) = config.engine.start().await?;
+    let target = engine.description().target.clone();
+    let deps = pointsman_worker::Deps { engine, others, instance: worker_name.clone(), max_request_bytes };
+    let worker = pointsman_worker::build(&config.worker, deps, &worker_context);
     let channel = in_process(Routes::from(worker.router), &config.gateway.client);
     let deps = pointsman_gateway::Deps {
         instances: vec![(worker_name, channel)],

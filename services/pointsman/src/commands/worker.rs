@@ -1,6 +1,6 @@
 //! A worker by itself.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use pointsman_types::Origin;
 
 use super::Service;
@@ -19,12 +19,14 @@ pub(crate) async fn run(options: WorkerOptions) -> Result<()> {
         operator_listen: settled.operator_listen,
     };
     super::serve(service, async |context| {
+        let (engine, others) = config.engine.start().await?;
         let deps = pointsman_worker::Deps {
-            engines: config.engine.start().await?,
+            engine,
+            others,
             instance: context.instance.clone(),
             max_request_bytes: config.server.max_request_size.as_usize(),
         };
-        pointsman_worker::build(&config.worker, deps, &context).context("there is no engine")
+        Ok(pointsman_worker::build(&config.worker, deps, &context))
     })
     .await
 }
