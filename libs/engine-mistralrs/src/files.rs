@@ -24,7 +24,7 @@ impl Files {
         if path.is_file() {
             return Gguf::open(path).map(Self::Gguf);
         }
-        if path.is_dir() && !path.join("config.json").is_file() {
+        if path.is_dir() && files_with(path, "safetensors")?.is_empty() {
             match files_with(path, "gguf")?.as_slice() {
                 [] => {}
                 [one] => return Gguf::open(one).map(Self::Gguf),

@@ -63,11 +63,11 @@ async fn each_model_is_a_target_with_slots_of_its_own() -> Result<()> {
 
 #[tokio::test]
 async fn a_lost_engine_does_not_take_the_others_with_it() -> Result<()> {
-    // The probe is the first request, and fails every second time after that: the next is lost, and so is the probe
-    // after it, at its one token.
-    let first = "answer_tokens: 100, faults: [{every: 2, after_tokens: 0, kind: lose}, {every: 3, after_tokens: 0, kind: lose}, \
-                 {every: 5, after_tokens: 0, kind: lose}, {every: 7, after_tokens: 0, kind: lose}]";
-    let worker = Start::new("worker", &two(first)).ready().await?;
+    // The first request is the probe, and goes well; those after it fail for longer than this takes.
+    let fault = |every: u32| format!("{{every: {every}, after_tokens: 0, kind: lose}}");
+    let faults: Vec<String> = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29].map(fault).into();
+    let first = format!("answer_tokens: 100, faults: [{}]", faults.join(", "));
+    let worker = Start::new("worker", &two(&first)).ready().await?;
     let mesh = ports::free_address()?;
     let config = format!("server: {{mesh_listen: \"{mesh}\"}}\n{}", gateway_config(&worker.address));
     let inner = Start::new("gateway", &config).ready().await?;
@@ -88,13 +88,28 @@ async fn a_lost_engine_does_not_take_the_others_with_it() -> Result<()> {
         assert_eq!(reason(&refused)?, Reason::NoInstanceReady);
         assert_eq!(target_of(gateway, "two").await?, "models/two/versions/7");
     }
-    // A probe that succeeds brings it back.
-    for gateway in &mut gateways {
-        eventually!(LIMIT, unavailable(gateway).await.is_ok_and(|told| told == [false, false]))?;
-    }
+    let listed = pointsman(&["models", "--address", &outer.address]).await?.success()?;
+    let of = |model: &str| listed.lines().find(|line| line.starts_with(model)).unwrap_or_default();
+    assert!(of("one").contains("unavailable now") && !of("two").contains("unavailable"), "{listed}");
     outer.stop().await?;
     inner.stop().await?;
     worker.stop_after(&["the engine was lost", "a probe generation failed"]).await
+}
+
+#[tokio::test]
+async fn a_lost_engine_comes_back_to_every_gateway() -> Result<()> {
+    // The caller's request is the second, and the probes after it are the third and the fourth.
+    let first = "faults: [{every: 2, after_tokens: 0, kind: lose}, {every: 3, after_tokens: 0, kind: lose}]";
+    let mesh = Pair::start(&two(first), &[]).await?;
+    let (mut worker, mut gateway) = (connect(&mesh.worker.address).await?, connect(&mesh.gateway.address).await?);
+    let lost = read(worker.generate_stream(say("one", "Hello")).await?.into_inner()).await?;
+    assert_eq!(lost.reason()?, Reason::EngineLost);
+    for client in [&mut worker, &mut gateway] {
+        let back = async || targets(&mut client.clone()).await.is_ok_and(|all| all.iter().all(|one| !one.unavailable));
+        eventually!(LIMIT, back().await)?;
+    }
+    mesh.gateway.stop().await?;
+    mesh.worker.stop_after(&["the engine was lost", "a probe generation failed"]).await
 }
 
 /// A key of this tenant, and its lines of configuration.

@@ -79,6 +79,8 @@ fn a_gguf_file_answers_as_its_folder_does() {
 
         let folder = tempfile::tempdir().unwrap();
         fs::copy(&file, folder.path().join("pip.gguf")).unwrap();
+        // As model hubs have them beside it.
+        fs::copy(model().join("config.json"), folder.path().join("config.json")).unwrap();
         let alone = MistralrsEngine::load(Config::new("gguf", folder.path())).await.unwrap();
         assert_eq!(alone.description(), description);
         fs::copy(&file, folder.path().join("pip-2.gguf")).unwrap();
@@ -113,9 +115,11 @@ fn every_quantisation_answers_and_has_a_name_of_its_own() {
             let quantised = MistralrsEngine::load(config).await.unwrap();
             answers_well(&quantised).await;
             told.push((version(&quantised).to_owned(), quantised.description().engine_fingerprint.clone()));
-            // What mistral.rs leaves behind after loading must not reach the next.
-            let next = MistralrsEngine::load(Config::new("next", model())).await.unwrap();
-            assert_eq!(says(&next, "Tell me a story.").await, answer(ask("Tell me a story."), 200).await.text);
+            if let Quantization::Q4k | Quantization::Hqq4 | Quantization::Mxfp4 = quantization {
+                // What mistral.rs leaves behind after loading must not reach the next.
+                let next = MistralrsEngine::load(Config::new("next", model())).await.unwrap();
+                assert_eq!(says(&next, "Tell me a story.").await, answer(ask("Tell me a story."), 200).await.text);
+            }
         }
         assert_eq!(told[3], (format!("{}-q4k", told[0].0), "mistralrs-0.8.1-cpu-f32-q4k".to_owned()));
         for index in 1..told.len() {
