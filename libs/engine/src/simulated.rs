@@ -39,6 +39,8 @@ pub use script::{Mistake, Script};
 pub struct Config {
     /// The target that it serves. Default `models/simulated/versions/1`.
     pub target: String,
+    /// The tenants that may use it. Default: none, which means all.
+    pub tenants: Vec<String>,
     /// Tokens that prompt and answer may have together. Default 8,192.
     pub context_tokens: u32,
     /// Length of every answer in tokens. Default: as long as the answer is.
@@ -59,6 +61,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             target: "models/simulated/versions/1".to_owned(),
+            tenants: Vec::new(),
             context_tokens: 8192,
             answer_tokens: None,
             batch: 64,
@@ -172,6 +175,8 @@ impl SimulatedEngine {
             engine_fingerprint: "simulated-1".to_owned(),
             embeds_only: config.embeddings.only,
             embedding_dimensions: config.embeddings.width,
+            tenants: config.tenants.clone(),
+            ..TargetDescription::default()
         };
         Self { config, description, requests: AtomicU64::new(0), arrivals, script: None }
     }

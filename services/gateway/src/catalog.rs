@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pointsman_errors::Error;
 use pointsman_policy::decide::{self, Found};
+use pointsman_policy::fleet::Target;
 use pointsman_policy::{CompiledPolicy, Fleet};
 use pointsman_proto::inference::v1::TargetDescription;
 
 use crate::exchange::Gateway;
 
 impl Gateway {
-    /// Returns the models that callers may name, sorted, and what each can do.
-    pub(crate) fn models(&self) -> BTreeMap<String, TargetDescription> {
+    /// Returns the models that callers of this tenant may name, sorted, and what each can do.
+    pub(crate) fn models(&self, tenant: &str) -> BTreeMap<String, TargetDescription> {
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        let of_fleet = view.fleet.models().filter(|_| !policy.virtual_models_only);
+        let of_fleet = view.fleet.models().filter(|(_, target)| !policy.virtual_models_only && target.is_for(tenant));
         let of_fleet = of_fleet.map(|(name, target)| (name.to_owned(), target.description.clone()));
         let of_policy = policy.virtual_models();
         let of_policy = of_policy.map(|name| (name.to_owned(), describe_virtual(name, &policy, &view.fleet)));
@@ -21,21 +22,30 @@ impl Gateway {
         of_fleet.chain(of_policy).collect()
     }
 
-    /// Describes what callers mean by this name. Fails unless they may use it.
-    pub(crate) fn resolve(&self, name: &str) -> Result<TargetDescription, Error> {
+    /// Describes what callers of this tenant mean by this name. Fails unless they may use it.
+    pub(crate) fn resolve(&self, name: &str, tenant: &str) -> Result<TargetDescription, Error> {
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        Ok(match decide::find(&policy, &view.fleet, name)? {
+        Ok(match decide::find(&policy, &view.fleet, name, tenant)? {
             Found::VirtualModel(_) => describe_virtual(name, &policy, &view.fleet),
             Found::Target(target) => target.description.clone(),
         })
     }
 
-    /// Describes what callers may use: virtual models by their names, and the targets of the fleet.
-    pub(crate) fn describe(&self) -> Vec<TargetDescription> {
+    /// Describes what callers of this tenant may use: virtual models by their names, and the targets of the fleet.
+    /// No tenant: a gateway asks, which is told all of them, and whose they are.
+    pub(crate) fn describe(&self, tenant: Option<&str>) -> Vec<TargetDescription> {
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        let of_fleet = view.fleet.targets().filter(|_| !policy.virtual_models_only);
+        let may_use = |target: &Target| tenant.is_none_or(|tenant| target.is_for(tenant));
+        let of_fleet = view.fleet.targets().filter(|target| !policy.virtual_models_only && may_use(target));
+        let describe = |target: &Target| {
+            let mut description = view.describe(target);
+            if tenant.is_some() {
+                description.tenants.clear();
+            }
+            description
+        };
         let of_policy = policy.virtual_models().map(|name| describe_virtual(name, &policy, &view.fleet));
-        of_policy.chain(of_fleet.map(|target| target.description.clone())).collect()
+        of_policy.chain(of_fleet.map(|target| describe(target))).collect()
     }
 }
 

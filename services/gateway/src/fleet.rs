@@ -56,6 +56,14 @@ struct State {
 
 /// How long a request waits for the first look at the instances, after a start.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// What has come of something that an instance said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    /// Whether any instance is ready.
+    pub(crate) ready: bool,
+    /// Whether other targets than before can be served.
+    pub(crate) offers: bool,
+}
 
 /// What was spent on a target, beside its requests.
 #[derive(Debug, Default)]
@@ -108,8 +116,8 @@ impl Fleet {
         u64::try_from(self.0.begin.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// Notes what an instance says of itself, and that it is ready. Returns whether any instance is.
-    pub(crate) fn describe(&self, index: usize, described: DescribeResponse) -> bool {
+    /// Notes what an instance says of itself, and that it is ready.
+    pub(crate) fn describe(&self, index: usize, described: DescribeResponse) -> Change {
         self.change(index, |state| {
             state.targets = Some(described.targets);
             state.zone = described.zone.into();
@@ -118,27 +126,28 @@ impl Fleet {
     }
 
     /// Notes that an instance is not ready. What it served is still known while it is away: the model is
-    /// then not ready, not unknown. Returns whether any instance is ready.
-    pub(crate) fn unready(&self, index: usize) -> bool {
+    /// then not ready, not unknown.
+    pub(crate) fn unready(&self, index: usize) -> Change {
         self.change(index, |state| state.ready = false)
     }
 
-    fn change(&self, index: usize, change: impl FnOnce(&mut State)) -> bool {
+    fn change(&self, index: usize, change: impl FnOnce(&mut State)) -> Change {
         let mut states = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut states.instances[index]);
         states.instances[index].tried = true;
         // Under the lock, so that no older view comes after a newer one.
-        self.0.publish(&mut states);
+        let offers = self.0.publish(&mut states);
         if !self.0.looked.load(Ordering::Relaxed) && states.instances.iter().all(|state| state.tried) {
             self.0.looked.store(true, Ordering::Relaxed);
             self.0.looks.notify_waiters();
         }
-        states.instances.iter().any(|state| state.ready)
+        Change { ready: states.instances.iter().any(|state| state.ready), offers }
     }
 }
 
 impl Inner {
-    fn publish(&self, states: &mut States) {
+    /// Returns whether other targets than before can be served.
+    fn publish(&self, states: &mut States) -> bool {
         states.revision += 1;
         let incomplete = states.instances.iter().any(|state| state.targets.is_none());
         let mut view = View::new(states.revision, incomplete);
@@ -150,6 +159,9 @@ impl Inner {
         }
         // Those of targets that are gone for good would grow without end.
         states.spending.retain(|target, _| view.knows(target));
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        let mut current = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = !current.offers().eq(view.offers());
+        *current = Arc::new(view);
+        changed
     }
 }

@@ -1,13 +1,13 @@
-//! The worker: puts one model on the mesh.
+//! The worker: puts models on the mesh, each a target of its own.
 //!
-//! It owns the engine's weights (through `dyn Engine`) and a bounded admission queue. It depends on
-//! nothing but its engine. It refuses to route, and to know which engine it runs.
+//! It owns the engines' weights (through `dyn Engine`) and, for each, a bounded admission queue. It depends on
+//! nothing but its engines. It refuses to route, and to know which engines it runs.
 //!
-//! A request passes, in order: [`service`] (who asks), [`taken`] (checks, a place, the slot), [`admission`] (slots
+//! A request passes, in order: [`service`] (who asks), [`targets`] (for what), [`taken`] (checks, a place, the slot), [`admission`] (slots
 //! and the queue before them), [`generation`] (the engine's events). [`frames`] is the reader's end: it lets the
 //! work go on without the reader, and ends it when the reader goes. [`operation`] says how it ended, whatever
-//! ended it. [`load`] tells how busy the worker is; [`probe`] keeps its health true: it is ready once a real
-//! generation has succeeded.
+//! ended it. [`load`] tells how busy the worker is, all targets together. [`probe`] keeps the health of each engine
+//! true, which works once a real generation has succeeded; [`served`] makes the worker's of it: ready while any does.
 
 mod admission;
 mod config;
@@ -18,8 +18,10 @@ mod load;
 mod metrics;
 mod operation;
 mod probe;
+mod served;
 mod service;
 mod taken;
+mod targets;
 
 use std::sync::Arc;
 
@@ -33,8 +35,10 @@ pub use config::Config;
 
 /// What a worker needs from outside.
 pub struct Deps {
-    /// The engine, loaded.
+    /// The engine of the first target, loaded.
     pub engine: Arc<dyn Engine>,
+    /// Those of the others. No two have the same target.
+    pub others: Vec<Arc<dyn Engine>>,
     /// This instance's name, unique in the mesh.
     pub instance: String,
     /// The largest request that is read, in bytes.
@@ -44,23 +48,38 @@ pub struct Deps {
 /// Builds a worker.
 pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
     let metrics = metrics::Metrics::register(&context.metrics);
-    let health = probe::EngineHealth::new(context.readiness.clone());
-    let probe = probe::run(Arc::clone(&deps.engine), health.clone());
-    let slots = config.slots.min(deps.engine.max_concurrent());
-    let loads = load::Loads::new(slots, config.queue);
-    let worker = service::Worker {
-        instance: deps.instance,
-        zone: config.zone.clone(),
-        engine: deps.engine,
-        admission: admission::Admission::new(slots, config.queue, loads.clone(), metrics.clone()),
-        drain: context.drain.clone(),
-        health,
-        loads,
-        metrics,
+    let all = || std::iter::once(&deps.engine).chain(&deps.others);
+    let count = all().count();
+    let slots = |engine: &Arc<dyn Engine>| config.slots.min(engine.max_concurrent());
+    let all_slots = all().map(slots).sum();
+    let loads = load::Loads::new(all_slots, config.queue * count);
+    let engines = served::Engines::new(context.readiness.clone(), count);
+    let descriptions = all().map(|engine| engine.description());
+    let public = descriptions.filter(|description| description.tenants.is_empty());
+    let served: Arc<[String]> = public.map(|description| description.target.clone()).collect();
+    let mut tasks = Vec::new();
+    let mut worker = |engine: Arc<dyn Engine>, member| {
+        let health = probe::EngineHealth::new(member);
+        tasks.push(Task::new("engine probe", probe::run(Arc::clone(&engine), health.clone())));
+        let admission = admission::Admission::new(slots(&engine), config.queue, loads.clone(), metrics.clone());
+        service::Worker {
+            instance: deps.instance.clone(),
+            zone: config.zone.clone(),
+            engine,
+            served: Arc::clone(&served),
+            admission,
+            drain: context.drain.clone(),
+            health,
+            loads: loads.clone(),
+            metrics: metrics.clone(),
+        }
     };
-    let service = service::Service(Arc::new(worker));
+    let first = worker(deps.engine, engines.member(0));
+    let others = deps.others.into_iter().zip(1..).map(|(engine, index)| worker(engine, engines.member(index)));
+    let service = service::Service(targets::Targets::new(first, others));
     let service = InferenceServiceServer::new(service).max_decoding_message_size(deps.max_request_bytes);
     let own = Surface { grpc: Routes::new(service), names: vec![SERVICE_NAME], http: Router::new() };
     let (router, health) = surface(own, &context.readiness, &context.drain);
-    Parts { router, tasks: vec![health, Task::new("engine probe", probe)] }
+    tasks.push(health);
+    Parts { router, tasks }
 }

@@ -1,12 +1,13 @@
-//! Keeps a worker's health true: ready once a real generation has succeeded, and again after each loss
-//! of the engine.
+//! Keeps the health of an engine true: it works once a real generation has succeeded, and again after each loss
+//! of it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pointsman_engine::{Engine, try_out};
-use pointsman_server::Readiness;
 use tokio::sync::Notify;
+
+use crate::served::Member;
 
 /// How long one probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
@@ -23,8 +24,8 @@ pub(crate) struct Round(u64);
 
 #[derive(Debug)]
 struct Shared {
-    readiness: Readiness,
-    /// Held while the readiness is changed, so that a loss and a success are told in their order.
+    member: Member,
+    /// Held while it is said whether the engine works, so that a loss and a success are told in their order.
     state: Mutex<State>,
     lost: Notify,
 }
@@ -48,8 +49,13 @@ impl State {
 }
 
 impl EngineHealth {
-    pub(crate) fn new(readiness: Readiness) -> Self {
-        Self(Arc::new(Shared { readiness, state: Mutex::default(), lost: Notify::new() }))
+    pub(crate) fn new(member: Member) -> Self {
+        Self(Arc::new(Shared { member, state: Mutex::default(), lost: Notify::new() }))
+    }
+
+    /// Whether the engine has shown that it works, and was not lost since.
+    pub(crate) fn works(&self) -> bool {
+        self.0.member.works()
     }
 
     /// Returns the round in which the engine is asked now.
@@ -57,13 +63,13 @@ impl EngineHealth {
         self.state().round
     }
 
-    /// Says that the engine was lost while it did what it was asked for in this round: the worker is not
-    /// ready until a probe succeeds, unless one has since.
+    /// Says that the engine was lost while it did what it was asked for in this round: its target is
+    /// unavailable until a probe succeeds, unless one has since.
     pub(crate) fn lost(&self, round: Round) {
         let mut state = self.state();
         state.lost = state.lost.max(Some(round));
         if state.is_lost() {
-            self.0.readiness.set(false);
+            self.0.member.set(false);
             self.0.lost.notify_one();
         }
     }
@@ -75,13 +81,21 @@ impl EngineHealth {
         state.round
     }
 
-    /// Says that this probe has succeeded. Returns whether that makes the worker ready: it does not, if the
-    /// engine was lost by then to somebody who came after the probe had begun.
+    /// Says that this probe has failed. The engine is not lost by that alone, if it has worked before.
+    fn failed(&self) {
+        let state = self.state();
+        if state.proven == Round::default() {
+            self.0.member.set(false);
+        }
+    }
+
+    /// Says that this probe has succeeded. Returns whether the engine works, then: it does not, if it was lost
+    /// by then to somebody who came after the probe had begun.
     fn proven(&self, round: Round) -> bool {
         let mut state = self.state();
         state.proven = round;
         let ready = !state.is_lost();
-        self.0.readiness.set(ready);
+        self.0.member.set(ready);
         ready
     }
 
@@ -109,22 +123,26 @@ pub(crate) async fn run(engine: Arc<dyn Engine>, health: EngineHealth) {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BACKOFF.1);
         }
-        tracing::info!(target_name = engine.description().target, "a probe generation succeeded; this worker is ready");
+        tracing::info!(target_name = engine.description().target, "a probe generation succeeded; this target is ready");
         health.until_lost().await;
     }
 }
 
-/// Has the engine generate one token. Returns whether the worker is ready.
+/// Has the engine generate one token. Returns whether it works.
 async fn probe(engine: &dyn Engine, health: &EngineHealth) -> bool {
     let round = health.begin();
     match tokio::time::timeout(PROBE_LIMIT, try_out(engine)).await {
         Ok(Ok(())) => health.proven(round),
         Ok(Err(error)) => {
-            tracing::warn!(?error, "a probe generation failed; this worker is not ready");
+            let target_name = &engine.description().target;
+            tracing::warn!(?error, target_name, "a probe generation failed; this target is not ready");
+            health.failed();
             false
         }
         Err(_) => {
-            tracing::warn!(limit = ?PROBE_LIMIT, "a probe generation took too long; this worker is not ready");
+            let target_name = &engine.description().target;
+            tracing::warn!(limit = ?PROBE_LIMIT, target_name, "a probe generation took too long; this target is not ready");
+            health.failed();
             false
         }
     }
@@ -136,11 +154,13 @@ mod tests {
     use pointsman_server::Readiness;
 
     use super::EngineHealth;
+    use crate::served::Engines;
 
     #[tokio::test]
     async fn a_loss_and_a_success_are_told_in_their_order() {
         let readiness = Readiness::default();
-        let health = EngineHealth::new(readiness.clone());
+        let engines = Engines::new(readiness.clone(), 1);
+        let health = EngineHealth::new(engines.member(0));
         assert!(health.proven(health.begin()) && readiness.is_ready());
         assert!(health.until_lost().now_or_never().is_none());
 

@@ -1,4 +1,4 @@
-//! `InferenceService` on one engine.
+//! `InferenceService` on engines, one for each target.
 
 mod unary;
 
@@ -30,12 +30,15 @@ use crate::load::Loads;
 use crate::metrics::Metrics;
 use crate::operation::Operation;
 use crate::probe::EngineHealth;
+use crate::targets::Targets;
 
-/// What every request works with.
+/// What every request for one target works with.
 pub(crate) struct Worker {
     pub(crate) instance: String,
     pub(crate) zone: String,
     pub(crate) engine: Arc<dyn Engine>,
+    /// The targets of all engines that are for every tenant.
+    pub(crate) served: Arc<[String]>,
     pub(crate) admission: Admission,
     pub(crate) drain: Drain,
     pub(crate) health: EngineHealth,
@@ -44,7 +47,7 @@ pub(crate) struct Worker {
 }
 
 /// A worker, as its callers see it.
-pub(crate) struct Service(pub(crate) Arc<Worker>);
+pub(crate) struct Service(pub(crate) Targets);
 
 impl Service {
     /// Takes a request, and begins to work for it. Returns when it has a place; the slot, the engine and the
@@ -52,13 +55,15 @@ impl Service {
     async fn start(&self, request: Request<GenerateRequest>) -> Result<Frames, Error> {
         let accept_time = SystemTime::now();
         let (metadata, extensions, message) = request.into_parts();
-        let worker = &self.0;
+        let worker = self.0.named(&message.model);
         let span = worker.span(&message);
         propagation::set_parent(&span, metadata.as_ref());
         let deadline = extensions.get::<Deadline>().copied();
         let mut operation = Operation::begin(span.clone(), worker.metrics.clone(), worker.drain.clone(), deadline);
         let taken = async {
-            span.record("pointsman.tenant", bounded(&caller(&metadata)?.tenant));
+            let tenant = caller(&metadata)?.tenant;
+            span.record("pointsman.tenant", bounded(&tenant));
+            worker.admit(&message.model, &tenant)?;
             worker.take(message, accept_time).await
         };
         match taken.instrument(span.clone()).await {
@@ -124,29 +129,32 @@ impl InferenceService for Service {
     }
 
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
-        Ok(Response::new(self.0.embed(request).await?))
+        let worker = self.0.named(&request.get_ref().model);
+        Ok(Response::new(worker.embed(request).await?))
     }
 
     async fn count_tokens(
         &self,
         request: Request<CountTokensRequest>,
     ) -> Result<Response<CountTokensResponse>, Status> {
-        Ok(Response::new(self.0.count_tokens(request).await?))
+        let model = request.get_ref().request.as_ref().map_or("", |request| &request.model);
+        let worker = self.0.named(model);
+        Ok(Response::new(worker.count_tokens(request).await?))
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         Ok(Response::new(DescribeResponse {
-            instance: self.0.instance.clone(),
-            zone: self.0.zone.clone(),
+            instance: self.0.first().instance.clone(),
+            zone: self.0.first().zone.clone(),
             pointsman_version: env!("CARGO_PKG_VERSION").to_owned(),
-            targets: vec![self.0.engine.description().clone()],
+            targets: self.0.describe(),
         }))
     }
 
     async fn watch_load(&self, _: Request<WatchLoadRequest>) -> Result<Response<Self::WatchLoadStream>, Status> {
-        let drain = self.0.drain.clone();
+        let drain = self.0.first().drain.clone();
         // Whoever drains gets nothing new to do, and a watch would hold up the end.
-        let loads = self.0.loads.watch().take_until(async move { drain.begun().await });
+        let loads = self.0.first().loads.watch().take_until(async move { drain.begun().await });
         Ok(Response::new(loads.map(Ok).boxed()))
     }
 }

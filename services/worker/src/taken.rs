@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, Either, FutureExt, Ready, ready};
 use pointsman_engine::{EngineError, Job};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{GenerateRequest, Started, TargetDescription};
+use pointsman_proto::inference::v1::{GenerateRequest, Started};
 use pointsman_proto::{Valid, abilities};
 use pointsman_types::{TargetName, new_request_id};
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use crate::generation::{Begun, Generating};
 use crate::operation::Operation;
 use crate::probe::Round;
 use crate::service::Worker;
+use crate::targets::serves;
 
 /// How long a caller waits to hear that its request was taken. Counting its prompt is quick, unless the engine
 /// is in the middle of something; then the rest of it comes after the word.
@@ -96,11 +97,19 @@ impl Worker {
 
     /// Refuses another model than the engine's.
     pub(crate) fn check_model(&self, model: &str) -> Result<(), Error> {
-        let description = self.engine.description();
-        if serves(description, model) {
-            return Ok(());
-        }
-        Err(Error::new(Reason::ModelNotFound, format!("this worker serves {} only", description.target)))
+        if serves(self.engine.description(), model) { Ok(()) } else { Err(self.unknown(model)) }
+    }
+
+    /// Refuses tenants whose target this is not, as if it was not there.
+    pub(crate) fn admit(&self, model: &str, tenant: &str) -> Result<(), Error> {
+        let tenants = &self.engine.description().tenants;
+        let is_theirs = tenants.is_empty() || tenants.iter().any(|allowed| allowed == tenant);
+        if is_theirs { Ok(()) } else { Err(self.unknown(model)) }
+    }
+
+    fn unknown(&self, model: &str) -> Error {
+        let served = if self.served.is_empty() { "no such model".to_owned() } else { self.served.join(", ") + " only" };
+        Error::new(Reason::ModelNotFound, format!("`{model}` is not served here: this worker serves {served}"))
     }
 
     /// Counts the prompt, and bounds the answer.
@@ -143,10 +152,4 @@ impl Worker {
         report(error, &self.health, round);
         for_caller(error)
     }
-}
-
-/// Whether a name means this target: its resource name, or its model's.
-fn serves(description: &TargetDescription, name: &str) -> bool {
-    let target = &description.target;
-    target == name || target.parse::<TargetName>().is_ok_and(|target| target.model() == name)
 }

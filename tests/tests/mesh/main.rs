@@ -41,6 +41,7 @@ mod repeats;
 mod rolling;
 mod script;
 mod seam;
+mod several_models;
 mod slow_reader;
 mod tls;
 mod traces;

@@ -47,6 +47,7 @@ fn worker() -> Routes {
     let engine = simulated::Config { answer_tokens: Some(ANSWER), timing, ..simulated::Config::default() };
     let deps = pointsman_worker::Deps {
         engine: Arc::new(SimulatedEngine::new(engine)),
+        others: Vec::new(),
         instance: "worker-1".to_owned(),
         max_request_bytes: 1 << 20,
     };

@@ -16,6 +16,8 @@ use tokio::sync::OnceCell;
 
 mod adjusted;
 mod choices;
+mod embeddings;
+mod formats;
 mod forms;
 mod scores;
 mod thoughts;

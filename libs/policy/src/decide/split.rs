@@ -16,7 +16,7 @@ impl Decision {
         let key = self.key(rule, facts);
         let mut best: Option<(f64, Arc<Target>)> = None;
         for weighted in &rule.targets {
-            let Some(target) = self.admitted(&weighted.target, fleet, needed) else { continue };
+            let Some(target) = self.admitted(&weighted.target, fleet, facts, needed) else { continue };
             let rank = weighted_rank(key, weighted.hash, weighted.weight);
             if best.as_ref().is_none_or(|(highest, _)| rank > *highest) {
                 best = Some((rank, target));

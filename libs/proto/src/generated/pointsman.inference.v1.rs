@@ -1007,6 +1007,14 @@ pub struct TargetDescription {
     /// How many numbers its embeddings have. 0: not known, or it does not embed.
     #[prost(uint32, tag = "6")]
     pub embedding_dimensions: u32,
+    /// Whether the instance cannot serve it at this moment, though it serves others: its engine was lost, or has not
+    /// shown yet that it works. Default false.
+    #[prost(bool, tag = "7")]
+    pub unavailable: bool,
+    /// Whose it is: requests of other tenants are answered as if it was not there. Empty: everybody's. A gateway
+    /// tells this to other gateways alone.
+    #[prost(string, repeated, tag = "8")]
+    pub tenants: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Something that a request can ask for and not every target can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

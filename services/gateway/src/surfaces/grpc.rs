@@ -183,10 +183,14 @@ impl InferenceService for Grpc {
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let (metadata, extensions, _) = request.into_parts();
         // A gateway that has this one as an instance asks for itself, and for no caller.
-        if !extensions.get::<Origin>().copied().unwrap_or_default().is_trusted() {
-            self.caller(&metadata, &extensions)?.require(Scope::Describe)?;
-        }
-        let targets = self.0.describe();
+        let tenant = if extensions.get::<Origin>().copied().unwrap_or_default().is_trusted() {
+            None
+        } else {
+            let caller = self.caller(&metadata, &extensions)?;
+            caller.require(Scope::Describe)?;
+            Some(caller.tenant)
+        };
+        let targets = self.0.describe(tenant.as_deref());
         Ok(Response::new(DescribeResponse {
             instance: self.0.instance.clone(),
             zone: self.0.zone.to_string(),

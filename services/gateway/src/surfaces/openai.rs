@@ -159,8 +159,8 @@ fn marked(mut response: Response, is_static: bool) -> Response {
 async fn models(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let named = Named::new(new_request_id());
     match describing(&gateway, &request) {
-        Ok(()) => {
-            let models = gateway.models();
+        Ok(caller) => {
+            let models = gateway.models(&caller.tenant);
             json_response(StatusCode::OK, render_models(models.iter().map(|(name, can)| entry(name, can))), &named)
         }
         Err(error) => error_response(Endpoint::Chat, &error, &named),
@@ -169,7 +169,7 @@ async fn models(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
 
 async fn model(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>, request: Request) -> Response {
     let named = Named::new(new_request_id());
-    match describing(&gateway, &request).and_then(|()| gateway.resolve(&name)) {
+    match describing(&gateway, &request).and_then(|caller| gateway.resolve(&name, &caller.tenant)) {
         Ok(can) => json_response(StatusCode::OK, render_model(entry(&name, &can)), &named),
         Err(error) => error_response(Endpoint::Chat, &error, &named),
     }
@@ -190,8 +190,10 @@ fn entry<'a>(name: &'a str, description: &'a TargetDescription) -> ModelEntry<'a
     ModelEntry { id: name, created: 0, owned_by: "pointsman", description }
 }
 
-fn describing(gateway: &Gateway, request: &Request) -> Result<(), Error> {
-    caller(gateway, request.headers(), request.extensions())?.require(Scope::Describe)
+fn describing(gateway: &Gateway, request: &Request) -> Result<Caller, Error> {
+    let caller = caller(gateway, request.headers(), request.extensions())?;
+    caller.require(Scope::Describe)?;
+    Ok(caller)
 }
 
 /// A mesh context travels over gRPC only.

@@ -62,7 +62,9 @@ impl Worker {
         let deadline = extensions.get::<Deadline>().copied();
         let mut operation = Operation::begin(span.clone(), self.metrics.clone(), self.drain.clone(), deadline);
         let worked = async {
-            span.record("pointsman.tenant", bounded(&caller(&metadata)?.tenant));
+            let tenant = caller(&metadata)?.tenant;
+            span.record("pointsman.tenant", bounded(&tenant));
+            self.admit(&call.model, &tenant)?;
             work(message).await
         };
         match worked.instrument(span.clone()).await {
