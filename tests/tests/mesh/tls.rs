@@ -261,7 +261,7 @@ async fn handshakes_that_fail_harm_nobody() -> Result<()> {
     let mesh = up(&papers, "", false).await?;
     let host = mesh.address.trim_start_matches("http://").to_owned();
     let mut open = Vec::new();
-    for bytes in [&b""[..], b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", &[0xff; 300]] {
+    for bytes in [&b""[..], b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", &[0xff; 300]] {
         let mut stream = TcpStream::connect(&host).await?;
         stream.write_all(bytes).await?;
         open.push(stream);

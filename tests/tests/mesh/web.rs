@@ -37,12 +37,11 @@ async fn call(
     message: &GenerateRequest,
     more: &[(&str, &str)],
 ) -> Result<Response> {
-    called_by(mesh, Some(PAGE), method, kind, message, more).await
+    send(mesh, method, kind, message, &[&[("origin", PAGE)], more].concat()).await
 }
 
-async fn called_by(
+async fn send(
     mesh: &Service,
-    page: Option<&str>,
     method: &str,
     kind: &str,
     message: &GenerateRequest,
@@ -57,7 +56,7 @@ async fn called_by(
     let client = reqwest::Client::builder().timeout(LIMIT).http1_only().build()?;
     let mut request = client.post(path).header("content-type", kind).header("accept", kind);
     request = request.header("x-grpc-web", "1").body(body);
-    for (name, value) in page.map(|page| ("origin", page)).iter().chain(more) {
+    for (name, value) in more {
         request = request.header(*name, *value);
     }
     Ok(request.send().await?)
@@ -260,7 +259,7 @@ async fn without_configuration_no_page_may_call() -> Result<()> {
     assert!(!response.headers().contains_key("access-control-allow-origin"), "{response:?}");
     assert_eq!(response.headers()["grpc-status"], "7");
     // Who is no browser may speak gRPC-Web all the same.
-    let response = called_by(&mesh, None, STREAM, BINARY, &hello, &[]).await?;
+    let response = send(&mesh, STREAM, BINARY, &hello, &[]).await?;
     assert_eq!(Pieces::of(response, BINARY)?.read().await?.0, "You said: Hello");
     mesh.stop().await
 }
