@@ -156,7 +156,13 @@ fn mistakes_say_where_and_what_instead() {
         ("request.model.matches(\"\\d\")", 23, "this is no escape"),
         ("labels.`a-b` == \"a\"", 7, "no names in backticks"),
         ("request.model == x\"a\"", 18, "a text cannot stand here"),
-        ("request.tools == 99999999999999999999", 17, "invalid int literal"),
+        (
+            "request.tools == 99999999999999999999",
+            17,
+            "`99999999999999999999` is too large a number: the largest is 1844",
+        ),
+        ("request.tools == 99999999999999999999u", 17, "`99999999999999999999u` is too large a number"),
+        ("request.tools == 9223372036854775808", 17, "from 9223372036854775808 on a `u` stands behind it"),
     ];
     let wrong: Vec<_> =
         table.into_iter().filter_map(|(source, offset, piece)| wrong_mistakes(source, &[(offset, piece)])).collect();
