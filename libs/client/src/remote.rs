@@ -1,6 +1,7 @@
 //! Channels to other processes, in plain text and over TLS.
 
 use std::error::Error as StdError;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::Uri;
@@ -19,10 +20,12 @@ use crate::{Channel, Config, layered};
 #[derive(Debug, Error)]
 pub enum RemoteError {
     /// The address is no URI that can be called.
-    #[error("`{address}` is no address of a service: write http://HOST:PORT or https://HOST:PORT")]
+    #[error("`{address}` is no address of a service ({why}): write http://HOST:PORT or https://HOST:PORT")]
     Address {
         /// The address.
         address: String,
+        /// What is wrong with it.
+        why: &'static str,
         /// Why, if that is known.
         source: Option<tonic::transport::Error>,
     },
@@ -80,16 +83,42 @@ pub fn check_address(address: &str, tls: Option<&ClientTls>) -> Result<(), Remot
 }
 
 fn checked(address: &str, tls: Option<&ClientTls>) -> Result<Endpoint, RemoteError> {
-    let invalid = |source| RemoteError::Address { address: address.to_owned(), source };
-    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|source| invalid(Some(source)))?;
-    let is_callable = matches!(endpoint.uri().scheme_str(), Some("http" | "https"));
-    if !is_callable || endpoint.uri().host().is_none() {
-        return Err(invalid(None));
+    let invalid = |why, source| RemoteError::Address { address: address.to_owned(), why, source };
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|source| invalid("it is no URI", Some(source)))?;
+    if let Some(why) = flaw(endpoint.uri()).or(address.contains('#').then_some(NOTHING_BEHIND)) {
+        return Err(invalid(why, None));
     }
     if tls.is_some() && !is_secure(&endpoint) {
         return Err(RemoteError::PlainText(address.to_owned()));
     }
     Ok(endpoint)
+}
+
+const NOTHING_BEHIND: &str = "nothing but `/` may follow the port";
+
+/// Says what keeps a URI from being the address of a service. `Uri` takes any text for a port, and what stands behind
+/// the port would be left out of calls in silence.
+fn flaw(uri: &Uri) -> Option<&'static str> {
+    let (host, authority) = (uri.host().unwrap_or_default(), uri.authority().map_or("", |it| it.as_str()));
+    let port = authority.strip_prefix(host).unwrap_or(authority);
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|it| it > 0);
+    let literal = host.strip_prefix('[').map(|host| host.trim_end_matches(']'));
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        Some("its scheme is neither `http` nor `https`")
+    } else if authority.contains('@') {
+        Some("no user may be named in it")
+    } else if host.is_empty() {
+        Some("it has no host")
+    } else if literal.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
+        Some("no IPv6 address is between `[` and `]`")
+    } else if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
+        Some("its port is no number from 1 to 65535")
+    } else if uri.query().is_some() || !matches!(uri.path(), "" | "/") {
+        Some(NOTHING_BEHIND)
+    } else {
+        None
+    }
 }
 
 fn is_secure(endpoint: &Endpoint) -> bool {
@@ -124,5 +153,47 @@ fn unreached(error: tonic::transport::Error) -> Status {
             told
         }
         _ => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_address;
+
+    #[test]
+    fn an_address_is_a_scheme_a_host_and_a_port() {
+        for address in [
+            "http://127.0.0.1:35190",
+            "http://127.0.0.1:35190/",
+            "https://worker-1.example:443",
+            "http://[::1]:8080",
+            "https://gateway.example",
+        ] {
+            assert!(check_address(address, None).is_ok(), "{address}");
+        }
+        for (address, why) in [
+            ("", "no URI"),
+            ("127.0.0.1:8080", "scheme"),
+            ("worker", "scheme"),
+            ("/worker", "scheme"),
+            ("ftp://worker:80", "scheme"),
+            ("http://:99999", "no host"),
+            ("http://user@worker:80", "no user"),
+            ("http://[]:80", "IPv6"),
+            ("http://[worker]:80", "IPv6"),
+            ("http://127.0.0.1:35190x", "port"),
+            ("http://worker:", "port"),
+            ("http://worker:+80", "port"),
+            ("http://worker:0", "port"),
+            ("http://worker:99999", "port"),
+            ("http://127.0.0.1:35190/path?x", "nothing but `/`"),
+            ("http://worker:80/v1", "nothing but `/`"),
+            ("http://worker:80?x", "nothing but `/`"),
+            ("http://worker:80/#x", "nothing but `/`"),
+        ] {
+            let told = check_address(address, None).unwrap_err().to_string();
+            let (_, advice) = told.split_once(why).unwrap_or_else(|| panic!("{told}"));
+            assert!(advice.ends_with("write http://HOST:PORT or https://HOST:PORT"), "{told}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::condition::{Condition, compile_fact};
 use crate::rule::{DEFAULT_MAX_ATTEMPTS, Fallback, Rule, StaticAnswer, WeightedTarget};
-use crate::{Cause, Causes};
+use crate::{Cause, Causes, Fact};
 use limits::{budget, is_target, timeouts, within};
 
 /// A policy that can be decided by.
@@ -173,37 +173,48 @@ fn compile_rules(model: &proto::VirtualModel, at: &str, problems: &mut Problems)
             format!("{at}.name"),
             "must be 1 to 63 letters, digits, `-`, `_`, `.` and `:`, and unlike the others",
         );
-        let when = compile_condition(&rule.when, &at, &rules, problems);
+        let when = compile_condition(&rule.when, &at, (&model.name, &rules), problems);
         rules.push(Arc::new(compile_rule(rule, when, &at, problems)));
     }
     rules
 }
 
-/// Compiles a condition, and proves that it can hold behind the rules before it.
-fn compile_condition(text: &str, at: &str, before: &[Arc<Rule>], problems: &mut Problems) -> Condition {
+/// Compiles a condition of a virtual model's rule, and proves that it can hold behind the rules before it.
+fn compile_condition(
+    text: &str,
+    at: &str,
+    (model, before): (&str, &[Arc<Rule>]),
+    problems: &mut Problems,
+) -> Condition {
     let path = format!("{at}.when");
-    match Condition::compile(text) {
-        Ok(when) => {
-            let before: Vec<&Condition> = before.iter().map(|rule| &rule.when).collect();
-            // Where the field is absent, its rule's own place is the nearest.
-            if !when.can_hold(&[]) {
-                problems.add(path, "no request can meet this condition");
-            } else {
-                let is_taken = !when.can_hold(&before);
-                let rules = at.rsplit_once('[').map_or(at, |(rules, _)| rules);
-                let message = "the rules before this one take every request that it could apply to";
-                problems.contradicts(is_taken, path, rules, message);
-            }
-            when
-        }
+    let when = match Condition::compile(text) {
+        Ok(when) => when,
         Err(mistakes) => {
             for mistake in mistakes {
                 problems.add_in_text(&path, mistake.offset, mistake.message);
             }
             // Not `always`, which would make the rules behind it look as if nothing reached them.
-            Condition::never()
+            return Condition::never();
         }
+    };
+    let before: Vec<&Condition> = before.iter().map(|rule| &rule.when).collect();
+    // Where the field is absent, its rule's own place is the nearest.
+    let (rules, _) = at.rsplit_once('[').unwrap_or((at, ""));
+    if !when.can_hold(None, &[]) {
+        let bounds: String = when.facts().filter_map(Fact::bounds_in_words).map(|words| format!("; {words}")).collect();
+        problems.add(path, format!("no request can meet this condition{bounds}"));
+    } else if !when.can_hold(Some(model), &[]) {
+        let virtual_model = rules.rsplit_once('.').map_or("", |(model, _)| model);
+        let message = format!(
+            "no request can meet this condition: `request.model` is the name that the caller asked for, here always `{model}`"
+        );
+        problems.contradicts(true, path, format!("{virtual_model}.name"), &message);
+    } else {
+        let is_taken = !when.can_hold(Some(model), &before);
+        let message = "the rules before this one take every request that it could apply to";
+        problems.contradicts(is_taken, path, rules, message);
     }
+    when
 }
 
 fn compile_rule(rule: &proto::Rule, when: Condition, at: &str, problems: &mut Problems) -> Rule {
@@ -224,19 +235,21 @@ fn compile_rule(rule: &proto::Rule, when: Condition, at: &str, problems: &mut Pr
         within(hedge.after.as_ref(), &format!("{at}.after"), (1, 600_000), problems)
     });
     let timeouts = timeouts(rule.timeouts.as_ref(), &format!("{at}.timeouts"), problems);
-    let comes = hedge_after.is_none_or(|after| after < timeouts.first_token);
-    problems.contradicts(
-        !comes,
-        format!("{at}.hedge.after"),
-        format!("{at}.timeouts.first_token"),
-        "never happens: `timeouts.first_token` is not longer",
-    );
+    let ends = [("first_token", timeouts.first_token), ("total", timeouts.total)];
+    let before = ends.into_iter().find(|(_, end)| hedge_after.is_some_and(|after| after >= *end));
+    if let Some((end, _)) = before {
+        let message = format!("never happens: `timeouts.{end}` is not longer");
+        problems.contradicts(true, format!("{at}.hedge.after"), format!("{at}.timeouts.{end}"), &message);
+    }
     let sticky_by = (!rule.sticky_by.is_empty()).then(|| compile_fact(&rule.sticky_by)).and_then(|fact| {
         let path = format!("{at}.sticky_by");
         fact.map_err(|mistake| problems.add_in_text(&path, mistake.offset, mistake.message)).ok()
     });
     for (index, zone) in rule.allowed_zones.iter().enumerate() {
-        problems.require(!zone.is_empty(), format!("{at}.allowed_zones[{index}]"), "must not be empty");
+        let path = format!("{at}.allowed_zones[{index}]");
+        problems.require(!zone.is_empty(), &path, "must not be empty");
+        let twice = !zone.is_empty() && rule.allowed_zones[..index].contains(zone);
+        problems.require(!twice, path, "is there twice");
     }
     Rule {
         name: rule.name.as_str().into(),
@@ -301,5 +314,8 @@ fn compile_causes(causes: &[i32], at: &str, default: Causes, problems: &mut Prob
     let known = |cause: &i32| Cause::try_from(*cause).ok().filter(|cause| *cause != Cause::Unspecified);
     let found: Vec<Cause> = causes.iter().filter_map(known).collect();
     problems.require(found.len() == causes.len(), at, "may not hold CAUSE_UNSPECIFIED or a number of a later version");
+    for (index, cause) in causes.iter().enumerate() {
+        problems.require(!causes[..index].contains(cause), format!("{at}[{index}]"), "is there twice");
+    }
     found.into_iter().collect()
 }

@@ -21,7 +21,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use self::expression::Expression;
+use self::expression::{Check, Expression};
 use crate::facts::{Fact, Facts};
 
 /// A condition over the facts of a request.
@@ -87,10 +87,13 @@ impl Condition {
         self.facts.iter()
     }
 
-    /// Returns whether some request may meet this condition and none of those `before` it. It is false only
-    /// if that is proven; where a proof would take too many steps, it is true.
-    pub fn can_hold(&self, before: &[&Condition]) -> bool {
-        satisfy::can_hold(&self.expression, before.iter().map(|condition| &condition.expression))
+    /// Returns whether some request, for this model if it is given, may meet this condition and none of those
+    /// `before` it. It is false only if that is proven; where a proof would take too many steps, it is true.
+    pub fn can_hold(&self, model: Option<&str>, before: &[&Condition]) -> bool {
+        let named = |name: &str| Expression::test(Fact::Model, Check::OneOf(Box::new([name.into()])));
+        let known = model.map(named);
+        let unwanted = before.iter().map(|condition| &condition.expression);
+        satisfy::can_hold([&self.expression].into_iter().chain(&known), unwanted)
     }
 }
 

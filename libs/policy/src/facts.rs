@@ -5,6 +5,7 @@ mod words;
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 
 use pointsman_proto::inference::v1::{EmbedRequest, GenerateRequest, TargetDescription, part};
 use tonic_types::FieldViolation;
@@ -110,6 +111,23 @@ impl Fact {
             Fact::ReasoningEffort => Some(&["unspecified", "none", "minimal", "low", "medium", "high"]),
             _ => None,
         }
+    }
+
+    /// Returns the least and the most that a fact of kind number can be: what is outside is refused before a
+    /// policy is asked. A request to embed has no messages.
+    pub fn bounds(&self) -> RangeInclusive<u64> {
+        match self {
+            Fact::Messages => 0..=4096,
+            Fact::Choices => 1..=128,
+            Fact::MaxOutputTokens => 0..=u64::from(u32::MAX),
+            _ => 0..=u64::MAX,
+        }
+    }
+
+    /// Says what the bounds are, where there are any.
+    pub(crate) fn bounds_in_words(&self) -> Option<String> {
+        let bounds = self.bounds();
+        (bounds != (0..=u64::MAX)).then(|| format!("`{}` is {} to {}", self.name(), bounds.start(), bounds.end()))
     }
 
     // Labels have none.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanId, Status, TraceId};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
@@ -111,11 +112,13 @@ impl SpanProcessor for RecentTraces {
 }
 
 fn to_proto(span: &SpanData) -> v1::Span {
-    let attributes = span.attributes.iter().map(|one| (one.key.to_string(), one.value.to_string())).collect();
-    let events = span
-        .events
-        .iter()
-        .map(|event| v1::SpanEvent { time: Some(event.timestamp.into()), name: event.name.to_string() });
+    let texts =
+        |attributes: &[KeyValue]| attributes.iter().map(|one| (one.key.to_string(), one.value.to_string())).collect();
+    let events = span.events.iter().map(|event| v1::SpanEvent {
+        time: Some(event.timestamp.into()),
+        name: event.name.to_string(),
+        attributes: texts(&event.attributes),
+    });
     let duration = span.end_time.duration_since(span.start_time).unwrap_or_default();
     v1::Span {
         span_id: span.span_context.span_id().to_string(),
@@ -132,7 +135,7 @@ fn to_proto(span: &SpanData) -> v1::Span {
             Status::Error { description } => description.to_string(),
             Status::Ok | Status::Unset => String::new(),
         },
-        attributes,
+        attributes: texts(&span.attributes),
         events: events.collect(),
     }
 }

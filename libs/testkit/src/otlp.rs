@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use self::span::Span;
+pub use self::span::{Event, Span};
 
 /// Spans beyond this many are refused with RESOURCE_EXHAUSTED (HTTP 503).
 const LIMIT: usize = 100_000;

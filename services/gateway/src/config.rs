@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use pointsman_client::{ClientTls, check_address};
 use pointsman_types::{ByteSize, is_tenant_name};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use crate::frame_log::Config as FrameLogConfig;
 
@@ -72,9 +73,19 @@ pub struct KeyConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
     /// Requests in a second, on average; as many may come at once. Default: no limit; 1 to 1,000,000.
+    #[serde(deserialize_with = "whole_number")]
     pub requests_per_second: Option<u32>,
     /// Requests that are answered at the same time. Default: no limit; at least 1.
+    #[serde(deserialize_with = "whole_number")]
     pub concurrent: Option<u32>,
+}
+
+/// Reads a number as text, to say what else to write.
+fn whole_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    let number =
+        text.parse().map_err(|_| D::Error::custom(format!("`{text}` cannot be read: write a whole number, from 1")));
+    number.map(Some)
 }
 
 /// Something that a key may be used for.

@@ -231,9 +231,19 @@ pub(crate) struct ExplainOptions {
     /// The id of the key that it is sent with.
     #[arg(long, default_value = "")]
     pub(crate) key: String,
-    /// Repeats the chance of a decision: its id is this number in hexadecimal digits [default: random].
-    #[arg(long)]
+    /// Repeats the chance of a decision: its id, 16 hexadecimal digits as an answer shows it, or any number
+    /// with fewer digits [default: random].
+    #[arg(long, value_parser = decision_seed)]
     pub(crate) seed: Option<u64>,
+}
+
+/// Reads the id of a decision, or a number. One of 16 digits is an id, and what has more can only be a number.
+fn decision_seed(text: &str) -> Result<u64, String> {
+    let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let seed = if is_id { u64::from_str_radix(text, 16) } else { text.parse() };
+    seed.map_err(|_| {
+        "give a decision id, 16 hexadecimal digits as in `x-pointsman-decision-id`, or a number".to_owned()
+    })
 }
 
 #[derive(Debug, Args)]
@@ -250,4 +260,26 @@ pub(crate) enum KeyCommand {
         #[arg(long)]
         tenant: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decision_seed;
+
+    #[test]
+    fn a_seed_is_a_decision_id_or_a_number() {
+        for (text, seed) in [
+            ("00000000000000ff", 255),
+            ("FFFFFFFFFFFFFFFF", u64::MAX),
+            ("0000000000000010", 16),
+            ("7", 7),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(decision_seed(text), Ok(seed), "{text}");
+        }
+        for text in ["abc", "", "00000000000000fg", "-1", "18446744073709551616"] {
+            let told = decision_seed(text).unwrap_err();
+            assert!(told.contains("16 hexadecimal digits") && told.contains("or a number"), "{text}: {told}");
+        }
+    }
 }

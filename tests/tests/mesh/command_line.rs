@@ -83,7 +83,7 @@ async fn trace_draws_a_recent_request() -> Result<()> {
     let (request, trace) = (id("x-request-id")?, id("x-pointsman-trace-id")?);
     let show = async |id: &str| pointsman(&["trace", id, "--operator-address", &mesh.operator]).await?.success();
     // The span of the operation ends a moment after its answer.
-    let complete = |drawn: &String| drawn.contains("\nchat pip ");
+    let complete = |drawn: &String| drawn.contains("\nchat pip ") && !drawn.contains(" still runs ");
     let by_request = eventually!(LIMIT, show(&request).await.ok().filter(complete))?;
     assert_eq!(show(&trace).await?, by_request);
     assert!(by_request.starts_with(&format!("trace {trace}, as pointsman-up up-")), "{by_request}");

@@ -17,6 +17,36 @@ async fn with_config(command: &str, config: &str, options: &[&str]) -> Result<En
 }
 
 #[tokio::test]
+async fn a_number_that_is_not_whole_says_what_to_write() -> Result<()> {
+    let key = |limits: &str| {
+        format!(
+            "gateway: {{keys: [{{id: a, sha256: {}, tenant: t, limits: {{{limits}}}}}], instances: [{{name: one, endpoint: \"http://127.0.0.1:1\"}}]}}\n",
+            "0".repeat(64)
+        )
+    };
+    for limits in ["requests_per_second: 0.5", "concurrent: many"] {
+        let ended = with_config("gateway", &key(limits), &["--check-config"]).await?;
+        assert!(
+            ended.code == Some(64) && ended.stderr.contains("cannot be read: write a whole number, from 1"),
+            "{ended:?}"
+        );
+    }
+    with_config("gateway", &key("requests_per_second: 5, concurrent: null"), &["--check-config"]).await?.success()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused() -> Result<()> {
+    for address in ["http://127.0.0.1:35190x", "http://127.0.0.1:35190/path?x", "http://:99999"] {
+        let config = format!("gateway: {{instances: [{{name: one, endpoint: \"{address}\"}}]}}\n");
+        let ended = with_config("gateway", &config, &["--check-config"]).await?;
+        let told = format!("gateway.instances[0].endpoint: `{address}` is no address of a service");
+        assert!(ended.code == Some(64) && ended.stderr.contains(&told), "{ended:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn all_mistakes_are_told_at_once() -> Result<()> {
     let config = "\
 server: {max_request_size: 0B, shutdown_grace: 0s, connection: {max_connections: 0, max_streams: 0, max_age: 0s, stall_timeout: 0s}}

@@ -88,7 +88,11 @@ async fn a_mesh_comes_up_answers_and_goes_down() -> Result<()> {
     let said = mesh.up().await?.success()?;
     let addresses = [0, 100].map(|distance| format!("http://127.0.0.1:{}", mesh.port_base + distance));
     assert!(said.contains(&format!("chat --address {}", addresses[0])) && said.contains("spans.jsonl"), "{said}");
-    assert!(mesh.up().await?.success()?.starts_with("the mesh is up"));
+    // What runs has not become what is asked for now.
+    let again = mesh.xtask(&["up", "--engine", "mistralrs", "--port-base", "18080"]).await?;
+    let told = format!("a mesh runs with --port-base {} --engine simulated", mesh.port_base);
+    assert!(again.code == Some(1) && again.stderr.contains(&told), "{again:?}");
+    assert!(again.stderr.contains("`cargo xtask mesh down`") && !again.stdout.contains("18080"), "{again:?}");
 
     let status = mesh.status().await?;
     let names: Vec<&str> = status.iter().map(|row| &*row[0]).collect();
@@ -138,6 +142,16 @@ async fn a_taken_port_is_told_and_nothing_starts() -> Result<()> {
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains(&format!("127.0.0.1:{port} is taken")), "{ended:?}");
     assert!(ended.stderr.contains("--port-base"), "{ended:?}");
+    mesh.is_not_up().await
+}
+
+#[tokio::test]
+async fn a_port_base_with_no_room_above_it_is_refused() -> Result<()> {
+    let mut mesh = Mesh::new()?;
+    mesh.port_base = 65_000;
+    let ended = mesh.up().await?;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("choose a base from 1024 to 64225"), "{ended:?}");
     mesh.is_not_up().await
 }
 

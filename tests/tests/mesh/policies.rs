@@ -265,6 +265,17 @@ async fn a_policy_is_checked_and_explained_without_a_mesh() -> Result<()> {
     let first = |name: &str| drawn.iter().filter(|told| told.contains(&format!(" 1. models/{name}/"))).count();
     assert!(first("one") > 0 && first("two") > 0 && first("one") + first("two") == 8, "{drawn:?}");
 
+    let (_, rest) = drawn[0].split_once("--seed ").context("no seed is told")?;
+    let (id, _) = rest.split_once(')').context("no seed is told")?;
+    assert_eq!(id, "0000000000000007");
+    let again = pointsman(&["policy", "explain", &good, "--request", &request, "--seed", id]).await?.success()?;
+    assert_eq!(again, drawn[0], "a decision is repeated by its id");
+
+    std::fs::write(&request, "{\"model\": \"chat\"}")?;
+    let refused = pointsman(&["policy", "explain", &good, "--request", &request]).await?;
+    assert!(refused.code == Some(1) && refused.stdout.is_empty(), "{refused:?}");
+    assert!(refused.stderr.contains("messages: give 1 to 4,096 messages"), "{refused:?}");
+
     let asking = |model: &str| {
         format!(
             "{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"ROLE_USER\", \"parts\": [{{\"text\": \"Hi\"}}]}}]}}"

@@ -6,6 +6,7 @@ use pointsman_testkit::otlp::Span;
 use tonic::Request;
 
 use crate::caller::{chat_body, connect, read, read_deltas, say};
+use crate::program::pointsman;
 use crate::service::{LIMIT, Pair, Service, Start, demo_config, simulated_config};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -142,6 +143,8 @@ async fn a_cancelled_request_is_told_as_such() -> Result<()> {
     request.metadata_mut().insert("traceparent", traceparent().parse()?);
     let mut frames = connect(&mesh.gateway.address).await?.generate_stream(request).await?.into_inner();
     read_deltas(&mut frames, 3).await?;
+    let told = pointsman(&["trace", TRACE, "--operator-address", &mesh.gateway.operator]).await?.success()?;
+    assert!(told.contains(" still runs at pointsman-gateway "), "{told}");
     drop(frames);
     mesh.worker.metric_is("pointsman_worker_running_requests", 0).await?;
     mesh.stop().await?;
@@ -167,7 +170,11 @@ async fn a_long_answer_says_on_its_span_that_it_is_on_its_way() -> Result<()> {
     read(frames).await?.whole()?;
     mesh.stop().await?;
     let spans = receiver.wait_for(LIMIT, |spans| spans.len() >= 6).await?;
-    assert_eq!(named(&spans, "chat ")?.events, ["the answer is still on its way"], "{spans:#?}");
+    let chat = named(&spans, "chat ")?;
+    let [event] = &*chat.events else { panic!("{spans:#?}") };
+    assert_eq!(event.name, "the answer is still on its way");
+    assert!((chat.start_nanos..chat.end_nanos).contains(&event.time_nanos), "{spans:#?}");
+    assert!(event.attributes.contains_key("pieces") && event.attributes.contains_key("text_bytes"), "{spans:#?}");
     Ok(())
 }
 

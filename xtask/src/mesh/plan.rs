@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The first gateway's port in the files.
 pub(super) const PORT_BASE: u16 = 8080;
+/// How far the last port, the receiver's, is from it.
+const SPAN: u16 = 1310;
 const FILES: &str = "deploy/config/mesh";
 /// Workers first, so that the gateways find them; those who call end before those who are called (`down`).
 const SERVICES: [(Role, &str); 5] = [
@@ -20,6 +22,18 @@ const SERVICES: [(Role, &str); 5] = [
 ];
 /// Every address in the files begins so.
 const LOOPBACK: &str = "127.0.0.1:";
+
+/// Fails where the ports behind this one would be none, or belong to the system.
+pub(super) fn check_base(port_base: u16) -> Result<()> {
+    let allowed = 1024..=u16::MAX - SPAN;
+    if !allowed.contains(&port_base) {
+        let (least, most) = allowed.into_inner();
+        bail!(
+            "--port-base {port_base}: the mesh has 11 ports, the last {SPAN} above the first: choose a base from {least} to {most}"
+        );
+    }
+    Ok(())
+}
 
 /// What a process is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -151,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn every_port_of_the_mesh_is_one() {
+        for (base, fits) in [(1023, false), (1024, true), (64_225, true), (64_226, false), (65_000, false)] {
+            assert_eq!(check_base(base).is_ok(), fits, "{base}");
+        }
+        let told = check_base(65_000).unwrap_err().to_string();
+        assert!(
+            told.starts_with("--port-base 65000: ") && told.ends_with("choose a base from 1024 to 64225"),
+            "{told}"
+        );
+    }
+
+    #[test]
     fn the_files_belong_together() {
         let folder = std::env::temp_dir();
         let plan = Plan::read(PORT_BASE, &folder).unwrap();
@@ -158,6 +184,7 @@ mod tests {
         addresses.push(plan.receiver);
         let ports: Vec<_> = addresses.iter().map(SocketAddr::port).collect();
         assert_eq!(ports, [9090, 9091, 9190, 9191, 9290, 9291, 8080, 8081, 8180, 8181, 9390]);
+        assert_eq!((ports.iter().min(), ports.iter().max()), (Some(&PORT_BASE), Some(&(PORT_BASE + SPAN))));
         let workers: Vec<_> = plan.services.iter().filter(|it| it.role == Role::Worker).collect();
         for gateway in plan.services.iter().filter(|it| it.role == Role::Gateway) {
             let text = fs::read_to_string(&gateway.config).unwrap();

@@ -15,7 +15,17 @@ use crate::process::Process;
 /// The processes, in the order in which they were started.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct State {
+    /// With what it was started; None where an older `xtask` has written this.
+    #[serde(default)]
+    pub(super) asked: Option<Asked>,
     pub(super) processes: Vec<Started>,
+}
+
+/// What the command line said.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Asked {
+    pub(super) engine: String,
+    pub(super) port_base: u16,
 }
 
 /// A process of the mesh.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
-use super::plan::{Plan, Role, Service};
-use super::state::{Started, State};
+use super::plan::{self, Plan, Role, Service};
+use super::state::{Asked, Started, State};
 use super::{Engine, UpOptions, down};
 use crate::process::Process;
 use crate::shell;
@@ -25,21 +25,23 @@ pub(super) fn run(options: &UpOptions) -> Result<()> {
     if let Some(state) = State::read(&folder)? {
         let running = state.running();
         if running.len() == state.processes.len() {
-            println!("the mesh is up; `cargo xtask mesh down` stops it");
             super::status::show(&state);
-            return Ok(());
+            bail!("{}", already(state.asked.as_ref()));
         }
         if !running.is_empty() {
             super::status::show(&state);
             bail!("only a part of the mesh is up: stop it with `cargo xtask mesh down`, and start it again");
         }
     }
+    plan::check_base(options.port_base)?;
     let programs = options.binaries.as_deref().map_or_else(Programs::build, Programs::lying_in)?;
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     remove_all_but_data(&folder)?;
     let plan = Plan::read(options.port_base, &folder)?;
     plan.refuse_taken_ports()?;
-    let mut starting = Starting { folder: &folder, state: State::default(), children: Vec::new() };
+    let asked = Asked { engine: options.engine.name().to_owned(), port_base: options.port_base };
+    let state = State { asked: Some(asked), processes: Vec::new() };
+    let mut starting = Starting { folder: &folder, state, children: Vec::new() };
     if let Err(error) = starting.all(&plan, &programs, options.engine) {
         down::stop(&starting.state)?;
         State::remove(&folder)?;
@@ -48,6 +50,12 @@ pub(super) fn run(options: &UpOptions) -> Result<()> {
     super::status::show(&starting.state);
     tell(&plan, options.engine, &folder);
     Ok(())
+}
+
+/// A build folder has one mesh, and what is asked of another is not what runs.
+fn already(asked: Option<&Asked>) -> String {
+    let with = asked.map(|asked| format!(" with --port-base {} --engine {}", asked.port_base, asked.engine));
+    format!("a mesh runs{}, one for a build folder: stop it first, `cargo xtask mesh down`", with.unwrap_or_default())
 }
 
 /// The programs of the mesh.

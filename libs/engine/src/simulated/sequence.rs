@@ -55,6 +55,10 @@ impl Sequence {
             if self.ended {
                 return Step::End;
             }
+            // The stop text may have ended inside the last token, whose beginning was shown.
+            if self.stop.stopped() {
+                return Step::Event(self.finish());
+            }
             if let Some(due) = self.interruption.as_ref().filter(|due| self.written >= due.after_pieces) {
                 return due.step.clone();
             }

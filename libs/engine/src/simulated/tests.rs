@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{FinishReason, GenerateRequest, Message, Part, Role, delta, part};
+use pointsman_proto::inference::v1::{Delta, FinishReason, GenerateRequest, Message, Part, Role, delta, part};
 
 use super::{Config, Fault, FaultKind, SimulatedEngine, Timing};
 use crate::{Engine, EngineError, Event, Generation, Job};
@@ -64,6 +64,26 @@ async fn both_clocks_write_the_same_text() {
             assert_eq!((text.as_str(), end), (want, Some(Ok(reason))), "{stop:?} {max}");
             assert!(count <= tokens, "{count} tokens for {want:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_that_completes_a_stop_text_is_the_last_that_counts() {
+    let engine = SimulatedEngine::new(Config::default());
+    for (stop, want) in [("one", "You said: "), (" one", "You said:"), ("n", "You said: o"), ("e t", "You said: on")] {
+        let mut generation = start(&engine, "one two three", &[stop], 100).await;
+        let (mut text, mut usage) = (String::new(), None);
+        while let Some(event) = generation.next().await {
+            match event.unwrap() {
+                Event::Delta { delta: Delta { content: Some(delta::Content::Text(piece)), .. }, .. } => {
+                    text.push_str(&piece);
+                }
+                Event::Finished { usage: counted, .. } => usage = counted.output_tokens,
+                other => panic!("{other:?}"),
+            }
+        }
+        let tokens = if stop == "e t" { 4 } else { 3 };
+        assert_eq!((text.as_str(), usage), (want, Some(tokens)), "{stop:?}");
     }
 }
 

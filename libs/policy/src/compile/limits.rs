@@ -61,9 +61,19 @@ pub(super) fn timeouts(given: Option<&proto::Timeouts>, at: &str, problems: &mut
         idle_gap: read(given.idle_gap.as_ref(), "idle_gap", default.idle_gap),
         total: read(given.total.as_ref(), "total", default.total),
     };
-    let reached = given.first_token.is_none() || read.first_token <= read.total;
-    let path = format!("{at}.first_token");
-    problems.contradicts(!reached, path, format!("{at}.total"), "is never reached: `total` is shorter");
+    let (first_token, total) = (("first_token", read.first_token), ("total", read.total));
+    // One that is not written bounds nothing when another is shorter, and misleads nobody.
+    let written = [
+        ("connect", given.connect.is_some(), read.connect, &[first_token, total][..]),
+        ("first_token", given.first_token.is_some(), read.first_token, &[total]),
+        ("idle_gap", given.idle_gap.is_some(), read.idle_gap, &[total]),
+    ];
+    for (name, _, time, ends) in written.into_iter().filter(|(_, is_written, ..)| *is_written) {
+        if let Some((end, _)) = ends.iter().find(|(_, end)| time > *end) {
+            let message = format!("is never reached: `{end}` is shorter");
+            problems.contradicts(true, format!("{at}.{name}"), format!("{at}.{end}"), &message);
+        }
+    }
     read
 }
 

@@ -139,9 +139,12 @@ fn times_have_their_limits() {
         let path = |name| if wrong { format!("timeouts.{name}") } else { String::new() };
         let some = Timeouts::default();
         let timeouts = [
-            ("connect", Timeouts { connect: millis(time), ..some }),
+            (
+                "connect",
+                Timeouts { connect: millis(time), first_token: millis(3_600_000), total: millis(3_600_000), ..some },
+            ),
             ("first_token", Timeouts { first_token: millis(time), total: millis(3_600_000), ..some }),
-            ("idle_gap", Timeouts { idle_gap: millis(time), ..some }),
+            ("idle_gap", Timeouts { idle_gap: millis(time), total: millis(3_600_000), ..some }),
             ("total", Timeouts { total: millis(time), ..some }),
         ];
         for (name, timeouts) in timeouts {
@@ -155,10 +158,21 @@ fn what_can_never_happen_is_refused() {
     check_rule("fallbacks", |rule| (rule.max_attempts, rule.fallbacks) = (Some(1), vec![fallback("b")]));
     check_rule("hedge.after", |rule| rule.hedge = Some(Hedge { after: millis(60_000) }));
     check_rule("hedge", |rule| (rule.max_attempts, rule.hedge) = (Some(1), Some(Hedge { after: millis(5) })));
-    check_rule("timeouts.first_token", |rule| {
-        let timeouts = Timeouts { first_token: millis(2000), total: millis(1000), ..Timeouts::default() };
-        rule.timeouts = Some(timeouts);
+    check_rule("hedge.after", |rule| {
+        rule.hedge = Some(Hedge { after: millis(5000) });
+        rule.timeouts = Some(Timeouts { total: millis(4000), ..Timeouts::default() });
     });
+    let (none, long, short) = (Timeouts::default(), millis(2000), millis(1000));
+    for (path, timeouts) in [
+        ("timeouts.connect", Timeouts { connect: long, first_token: short, ..none }),
+        ("timeouts.connect", Timeouts { connect: long, total: short, ..none }),
+        ("timeouts.first_token", Timeouts { first_token: long, total: short, ..none }),
+        ("timeouts.idle_gap", Timeouts { idle_gap: long, total: short, ..none }),
+        ("", Timeouts { connect: short, first_token: short, idle_gap: short, total: short }),
+        ("", Timeouts { first_token: short, total: short, ..none }),
+    ] {
+        check_rule(path, |rule| rule.timeouts = Some(timeouts));
+    }
     check(&["virtual_models_only"], |policy| {
         policy.virtual_models_only = true;
         policy.virtual_models.clear();
@@ -170,6 +184,19 @@ fn what_can_never_happen_is_refused() {
             policy
         });
         assert!(problems.is_err(), "{when}");
+    }
+    for (when, message) in [
+        ("request.choices == 0", "no request can meet this condition; `request.choices` is 1 to 128"),
+        (
+            "request.model == \"other\"",
+            "no request can meet this condition: `request.model` is the name that the caller asked for, here always `chat`",
+        ),
+    ] {
+        let mut policy = policy();
+        policy.virtual_models[0].rules[0].when = when.into();
+        let problems = compile(&policy).unwrap_err();
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        assert_eq!((&*problem.path, &*problem.message), ("virtual_models[0].rules[0].when", message));
     }
     check(&["virtual_models[0].rules[1].when"], |policy| policy.virtual_models[0].rules.push(rule("two")));
     check(&["virtual_models[0].rules[2].when"], |policy| {
@@ -183,6 +210,13 @@ fn what_can_never_happen_is_refused() {
 #[test]
 fn the_rest_of_a_rule_is_checked() {
     check_rule("allowed_zones[1]", |rule| rule.allowed_zones = vec!["north".into(), String::new()]);
+    check_rule("allowed_zones[2]", |rule| rule.allowed_zones = ["north", "south", "north"].map(Into::into).into());
+    check_rule("fallbacks[0].causes[1]", |rule| {
+        rule.fallbacks = vec![Fallback { target: "b".into(), causes: vec![1, 1] }];
+    });
+    check_rule("static_answer.causes[2]", |rule| {
+        rule.static_answer = Some(StaticAnswer { text: "Sorry.".into(), causes: vec![1, 2, 1] });
+    });
     check_rule("sticky_by", |rule| rule.sticky_by = "request.tools".into());
     check_rule("sticky_by", |rule| rule.sticky_by = "labels".into());
     check_rule("when", |rule| rule.when = "request.modle == \"a\"".into());

@@ -13,14 +13,17 @@ pub(super) fn contradicts(known: &[(&Test, bool)], new: &Test, truth: bool) -> b
     let opposed = results.iter().skip(1).any(|(check, other)| truth != *other && is_same(&new.check, check));
     opposed
         || match new.fact.kind() {
-            Kind::Number => no_number(&results),
+            Kind::Number => no_number(&new.fact, &results),
             Kind::Text => no_text(&new.fact, &results),
         }
 }
 
-fn no_number(results: &[(&Check, bool)]) -> bool {
-    let fits = |number: u64| results.iter().all(|(check, truth)| check.accepts_number(number) == *truth);
-    let (mut least, mut most, mut excluded) = (0, u64::MAX, BTreeSet::new());
+fn no_number(fact: &Fact, results: &[(&Check, bool)]) -> bool {
+    let bounds = fact.bounds();
+    let fits = |number: u64| {
+        bounds.contains(&number) && results.iter().all(|(check, truth)| check.accepts_number(number) == *truth)
+    };
+    let (mut least, mut most, mut excluded) = (*bounds.start(), *bounds.end(), BTreeSet::new());
     for (check, truth) in results {
         match (check, truth) {
             (Check::OneOfNumbers(numbers), true) => return !numbers.iter().any(|number| fits(*number)),

@@ -93,6 +93,11 @@ fn syntax_mistake(source: &str, error: &ParseError) -> Mistake {
         }
         Some(_) => format!("`{found}` cannot stand here{instead}"),
         None if error.msg.contains("has()") => super::translate::HAS.to_owned(),
+        None if error.msg.contains("int literal") => format!(
+            "`{word}` is too large a number: the largest is {}, and from {} on a `u` stands behind it",
+            u64::MAX,
+            i64::MAX as u64 + 1
+        ),
         None => error.msg.clone(),
     };
     Mistake { message, offset }

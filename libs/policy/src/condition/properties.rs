@@ -124,7 +124,7 @@ proptest! {
             let facts = Facts::new(request, tenant, "k1");
             if wanted.holds(&facts) {
                 let unmet: Vec<_> = before.iter().filter(|condition| !condition.holds(&facts)).collect();
-                prop_assert!(wanted.can_hold(&unmet), "{:?} {}", request, tenant);
+                prop_assert!(wanted.can_hold(Some(&request.model), &unmet), "{:?} {}", request, tenant);
             }
         }
     }

@@ -14,9 +14,13 @@ const MOST_STEPS: usize = 32_768;
 /// An expression, and whether it is to be true or false.
 type Claim<'a> = (&'a Expression, bool);
 
-/// Returns whether `wanted` may hold where all of `unwanted` do not. False is certain.
-pub(super) fn can_hold<'a>(wanted: &'a Expression, unwanted: impl Iterator<Item = &'a Expression>) -> bool {
-    let claims = unwanted.map(|expression| (expression, false)).chain([(wanted, true)]).collect();
+/// Returns whether all of `wanted` may hold where none of `unwanted` does. False is certain.
+pub(super) fn can_hold<'a>(
+    wanted: impl Iterator<Item = &'a Expression>,
+    unwanted: impl Iterator<Item = &'a Expression>,
+) -> bool {
+    let unwanted = unwanted.map(|expression| (expression, false));
+    let claims = unwanted.chain(wanted.map(|expression| (expression, true))).collect();
     let mut branches = vec![Branch { claims, splits: Vec::new(), tests: Vec::new() }];
     let mut steps = 0;
     while let Some(mut branch) = branches.pop() {

@@ -156,7 +156,13 @@ fn mistakes_say_where_and_what_instead() {
         ("request.model.matches(\"\\d\")", 23, "this is no escape"),
         ("labels.`a-b` == \"a\"", 7, "no names in backticks"),
         ("request.model == x\"a\"", 18, "a text cannot stand here"),
-        ("request.tools == 99999999999999999999", 17, "invalid int literal"),
+        (
+            "request.tools == 99999999999999999999",
+            17,
+            "`99999999999999999999` is too large a number: the largest is 1844",
+        ),
+        ("request.tools == 99999999999999999999u", 17, "`99999999999999999999u` is too large a number"),
+        ("request.tools == 9223372036854775808", 17, "from 9223372036854775808 on a `u` stands behind it"),
     ];
     let wrong: Vec<_> =
         table.into_iter().filter_map(|(source, offset, piece)| wrong_mistakes(source, &[(offset, piece)])).collect();
@@ -216,7 +222,7 @@ fn a_fact_to_stick_by_is_a_text() {
 fn check_can_hold(source: &str, before: &[&str], expected: bool) {
     let before: Vec<_> = before.iter().map(|source| compile(source)).collect();
     let before: Vec<_> = before.iter().collect();
-    assert_eq!(compile(source).can_hold(&before), expected, "{source}");
+    assert_eq!(compile(source).can_hold(None, &before), expected, "{source}");
 }
 
 #[test]
@@ -241,6 +247,10 @@ fn what_contradicts_itself_cannot_hold() {
         "request.tools == 3 && request.tools != 3",
         "request.tools < 3 && !(request.tools in [0, 1, 2])",
         "request.tools < 0",
+        "request.choices == 0",
+        "request.choices < 1 || request.choices > 128",
+        "request.messages > 4096",
+        "request.max_output_tokens in [4294967296]",
         "request.tools > 18446744073709551614u && request.tools != 18446744073709551615u",
         "!(\"a\" in labels) && labels.a == \"x\"",
         "!has(labels.a) && labels.a.contains(\"x\")",
@@ -266,9 +276,28 @@ fn what_does_not_contradict_itself_can_hold() {
         "request.tools > 3 && request.tools < 5 && request.images == 3",
         "request.tools < 3 && !(request.tools in [0, 2])",
         "request.data_class.startsWith(\"c\")",
+        "request.choices in [0, 1]",
+        // A request to embed.
+        "request.messages == 0",
+        "request.messages > 4095",
     ] {
         check_can_hold(source, &[], true);
     }
+}
+
+#[test]
+fn a_request_names_the_model_that_it_asks_for() {
+    for (source, expected) in [
+        ("request.model == \"other\"", false),
+        ("request.model != \"chat\"", false),
+        ("request.model.startsWith(\"b\") || request.model.matches(\"^d\")", false),
+        ("request.model == \"chat\"", true),
+        ("request.model != \"other\" && request.model.endsWith(\"at\")", true),
+        ("request.model == \"other\" || request.tools > 0", true),
+    ] {
+        assert_eq!(compile(source).can_hold(Some("chat"), &[]), expected, "{source}");
+    }
+    assert!(!compile("").can_hold(Some("chat"), &[&compile("request.model == \"chat\"")]));
 }
 
 #[test]

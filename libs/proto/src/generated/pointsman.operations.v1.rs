@@ -143,7 +143,7 @@ pub struct Span {
     pub events: ::prost::alloc::vec::Vec<SpanEvent>,
 }
 /// Something that happened during a span.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpanEvent {
     /// When.
     #[prost(message, optional, tag = "1")]
@@ -151,6 +151,12 @@ pub struct SpanEvent {
     /// What.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
+    /// What is known of it, by name. Values as text.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub attributes: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// How far a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

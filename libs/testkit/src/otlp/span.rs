@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span as Received, span::SpanKind, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::span::{Event as ReceivedEvent, SpanKind};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span as Received, status::StatusCode};
 
 /// One span as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub struct Span {
     pub kind: &'static str,
     /// The span's attributes; values that are no strings as JSON would write them.
     pub attributes: BTreeMap<String, String>,
-    /// The names of the span's events, in order.
-    pub events: Vec<String>,
+    /// The span's events, in order.
+    pub events: Vec<Event>,
     /// Nanoseconds since 1970.
     pub start_nanos: u64,
     /// Nanoseconds since 1970.
@@ -34,6 +35,24 @@ pub struct Span {
     pub status: &'static str,
     /// What the status says beside; mostly empty.
     pub status_message: String,
+}
+
+/// Something that happened during a span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What.
+    pub name: String,
+    /// Nanoseconds since 1970.
+    pub time_nanos: u64,
+    /// Values that are no strings as JSON would write them.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Event {
+    fn to_json(&self) -> serde_json::Value {
+        let Self { name, time_nanos, attributes } = self;
+        serde_json::json!({ "name": name, "time_unix_nano": time_nanos, "attributes": attributes })
+    }
 }
 
 impl Span {
@@ -60,7 +79,7 @@ impl Span {
             "end_time_unix_nano": self.end_nanos,
             "duration_nano": self.end_nanos.saturating_sub(self.start_nanos),
             "attributes": self.attributes,
-            "events": self.events,
+            "events": self.events.iter().map(Event::to_json).collect::<Vec<_>>(),
             "status": { "code": self.status, "message": self.status_message },
         })
     }
@@ -84,7 +103,7 @@ impl Span {
             service: of_resource("service.name"),
             instance: of_resource("service.instance.id"),
             attributes: texts(span.attributes),
-            events: span.events.into_iter().map(|event| event.name).collect(),
+            events: span.events.into_iter().map(event).collect(),
             start_nanos: span.start_time_unix_nano,
             end_nanos: span.end_time_unix_nano,
             status: match status.code() {
@@ -95,6 +114,10 @@ impl Span {
             status_message: status.message,
         }
     }
+}
+
+fn event(event: ReceivedEvent) -> Event {
+    Event { name: event.name, time_nanos: event.time_unix_nano, attributes: texts(event.attributes) }
 }
 
 fn kind(kind: SpanKind) -> &'static str {

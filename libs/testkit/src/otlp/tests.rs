@@ -5,7 +5,8 @@ use hyper_util::rt::TokioExecutor;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as Sent, span::SpanKind};
+use opentelemetry_proto::tonic::trace::v1::span::{Event as SentEvent, SpanKind};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as Sent};
 use prost::Message;
 
 use super::*;
@@ -28,6 +29,12 @@ fn request(name: &str) -> ExportTraceServiceRequest {
         parent_span_id: vec![3; 8],
         name: name.to_owned(),
         kind: SpanKind::Server.into(),
+        events: vec![SentEvent {
+            time_unix_nano: 1_000_000_007,
+            name: "on its way".to_owned(),
+            attributes: vec![pair("pieces", Value::IntValue(3))],
+            ..Default::default()
+        }],
         attributes: vec![pair("tokens", Value::IntValue(7)), pair("reasons", Value::ArrayValue(reasons))],
         ..Default::default()
     };
@@ -79,6 +86,10 @@ async fn what_is_taken_makes_room() {
         let json = span.to_json();
         assert_eq!((&json["name"], &json["attributes"]["tokens"]), (&name.into(), &"7".into()));
         assert_eq!(json["resource"]["service.instance.id"], "up-1");
+        let event = serde_json::json!({
+            "name": "on its way", "time_unix_nano": 1_000_000_007_u64, "attributes": {"pieces": "3"},
+        });
+        assert_eq!(json["events"], serde_json::json!([event]));
         assert!(receiver.spans().is_empty());
     }
 }

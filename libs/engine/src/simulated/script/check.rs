@@ -1,10 +1,11 @@
 //! Makes replies of what YAML says, and finds every mistake in it.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use pointsman_errors::Reason;
+use pointsman_errors::{Fault, Reason};
 use pointsman_proto::inference::v1::FinishReason;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
@@ -34,12 +35,19 @@ pub(super) fn replies(file: &File) -> Result<Vec<Reply>, Vec<Mistake>> {
         mistakes.push(mistake(file.replies.referenced, "replies: give at least one".to_owned()));
     }
     let mut replies: Vec<Reply> = Vec::new();
+    let mut doubtful = BTreeSet::new();
     for (index, entry) in file.replies.value.iter().enumerate() {
         let mut check = Check { index, mistakes: &mut mistakes };
-        let reply = check.reply(entry);
-        // One without a number of times leaves nothing for a later one that it covers.
-        let covers = |earlier: &Reply| earlier.left.is_none() && earlier.when.covers(&reply.when);
-        if let Some(earlier) = replies.iter().position(covers) {
+        let when = check.when(entry.value.when.as_ref());
+        let reply = check.reply(when.clone().unwrap_or_default(), entry);
+        // One without a number of times leaves nothing for a later one that it covers. What was meant by a condition
+        // with a mistake in it nobody knows.
+        let covers = |(index, earlier): (usize, &Reply)| {
+            !doubtful.contains(&index) && earlier.left.is_none() && earlier.when.covers(&reply.when)
+        };
+        if when.is_none() {
+            doubtful.insert(index);
+        } else if let Some(earlier) = replies.iter().enumerate().position(covers) {
             let what = format!("is never reached: replies[{earlier}] has no `times`, and fits wherever this does");
             check.add(entry.referenced, "", what);
         }
@@ -73,14 +81,16 @@ impl Check<'_> {
         self.mistakes.push(mistake(at, format!("replies[{}]{key}: {what}", self.index)));
     }
 
-    fn reply(&mut self, entry: &Spanned<ReplyEntry>) -> Reply {
-        let when = entry.value.when.as_ref().map(|when| self.when(when)).unwrap_or_default();
+    fn reply(&mut self, when: When, entry: &Spanned<ReplyEntry>) -> Reply {
         // A wrong number still is one: the reply is not taken for one that answers always.
         let times = entry.value.times.as_ref().map(|times| self.number(times, ".times", 1).unwrap_or(1));
         Reply { when, left: times.map(AtomicU32::new), plan: self.plan(entry) }
     }
 
-    fn when(&mut self, entry: &Spanned<WhenEntry>) -> When {
+    /// Returns `None` if there is a mistake in it.
+    fn when(&mut self, entry: Option<&Spanned<WhenEntry>>) -> Option<When> {
+        let Some(entry) = entry else { return Some(When::default()) };
+        let known = self.mistakes.len();
         let WhenEntry { contains, equals, model, labels } = &entry.value;
         if contains.is_none() && equals.is_none() && model.is_none() && labels.is_empty() {
             self.add(entry.referenced, ".when", "names nothing; leave it out for a reply that fits always");
@@ -95,7 +105,7 @@ impl Check<'_> {
         }
         let equals = equals.as_ref().map(|text| TextTest::Equals(text.value.clone()));
         let text = equals.or(contains.as_ref().map(|text| TextTest::Contains(text.value.clone())));
-        When { text, model: model.clone(), labels: labels.clone() }
+        (self.mistakes.len() == known).then(|| When { text, model: model.clone(), labels: labels.clone() })
     }
 
     fn plan(&mut self, entry: &Spanned<ReplyEntry>) -> Plan {
@@ -203,6 +213,12 @@ impl Check<'_> {
         if KEPT_BY_GATEWAYS.contains(&reason) {
             let what = format!("{reason} would come as another error: no gateway believes it of a worker");
             self.add(entry.reason.referenced, ".error.reason", what);
+        }
+        if let Some(retry_after) = &entry.retry_after
+            && (reason.fault() == Fault::Caller || reason == Reason::CancelledByOperator)
+        {
+            let what = format!("no retry helps after {reason}, and callers are told so; leave it out");
+            self.add(retry_after.referenced, ".error.retry_after", what);
         }
         let message = entry.message.clone().unwrap_or_else(|| default_message(reason));
         let retry_after = self.duration(entry.retry_after.as_ref(), ".error.retry_after");

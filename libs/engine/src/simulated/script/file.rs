@@ -72,6 +72,11 @@ pub(super) struct UsageEntry {
 
 /// Reads the YAML; it ends at the first thing that it does not understand.
 pub(super) fn read(yaml: &str) -> Result<File, Mistake> {
+    let says_nothing = yaml.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'));
+    if says_nothing {
+        let what = "is empty; a script has replies, such as `replies: [{answer: Hello}]`".to_owned();
+        return Err(Mistake { place: Some((1, 1)), what });
+    }
     serde_saphyr::from_str(yaml).map_err(|error| unreadable(&error))
 }
 

@@ -135,6 +135,8 @@ fn what_is_no_script_is_told_with_its_place() {
         ("replies:\n  - error: {after_pieces: 0}\n", "line 2, column 13", "reason"),
         ("replies:\n  - answer: [\n", "line 2", ""),
         ("answers: []\n", "line 1, column 1", "answers"),
+        ("", "line 1, column 1", "is empty; a script has replies, such as `replies: [{answer: Hello}]`"),
+        (" \n# later\n", "line 1, column 1", "is empty"),
     ] {
         let told = mistakes(yaml);
         assert!(told.len() == 1 && told[0].starts_with(place) && told[0].contains(word), "{yaml}{told:?}");
@@ -162,6 +164,31 @@ fn a_reply_that_is_never_reached_is_a_mistake() {
     ] {
         let parsed = Script::parse(&format!("replies:\n  - {{{earlier}}}\n  - {{{later}}}\n"));
         assert_eq!(parsed.is_ok(), reached, "{earlier} then {later}: {parsed:?}");
+    }
+}
+
+#[test]
+fn a_wrong_condition_hides_no_later_reply() {
+    let yaml = "replies:\n  - {when: {}, answer: x}\n  - {when: {equals: a}, answer: y}\n  - answer: z\n";
+    let want = ["line 2, column 12: replies[0].when: names nothing; leave it out for a reply that fits always"];
+    assert_eq!(mistakes(yaml), want);
+}
+
+#[test]
+fn nobody_comes_back_with_a_mistake_of_their_own() {
+    for (reason, allowed) in [
+        ("CONTENT_REFUSED", false),
+        ("CONTEXT_TOO_LONG", false),
+        ("CANCELLED_BY_OPERATOR", false),
+        ("QUEUE_FULL", true),
+        ("ENGINE_LOST", true),
+    ] {
+        let parsed = Script::parse(&format!("replies: [{{error: {{reason: {reason}, retry_after: 3s}}}}]"));
+        let told = parsed.err().map(|mistakes| mistakes[0].what.clone());
+        let want = format!(
+            "replies[0].error.retry_after: no retry helps after {reason}, and callers are told so; leave it out"
+        );
+        assert_eq!(told, (!allowed).then_some(want));
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use pointsman_policy::decide::Circumstances;
 use pointsman_policy::{Cause, CompiledPolicy, Decision, Facts, Fleet, decide, nearest};
 use pointsman_proto::inference::v1::{Ability, GenerateRequest, TargetDescription};
-use pointsman_proto::json;
+use pointsman_proto::{Valid, json};
 use pointsman_types::counted;
 
 use crate::arguments::ExplainOptions;
@@ -19,6 +19,10 @@ pub(super) fn run(options: &ExplainOptions) -> Result<()> {
     let name = "pointsman.inference.v1.GenerateRequest";
     let request: GenerateRequest = json::read(name, &mut serde_json::Deserializer::from_str(&text))
         .map_err(|error| anyhow!("{file}: is no GenerateRequest in protobuf's JSON: {error}"))?;
+    let request = Valid::new(request).map_err(|violations| {
+        let lines: String = violations.iter().map(|it| format!("\n  {}: {}", it.field, it.description)).collect();
+        anyhow!("{file}: every gateway refuses this request:{lines}")
+    })?;
     let fleet = assumed(&policy);
     let facts = Facts::new(&request, &options.tenant, &options.key);
     let given = Circumstances {
@@ -101,7 +105,7 @@ fn unknown(policy: &CompiledPolicy, model: &str, refused: bool) -> String {
 
 fn render_decision(out: &mut String, decision: &Decision) {
     let rule = &decision.rule;
-    let _ = writeln!(out, "decision {} (repeat it with --seed {})", decision.id, decision.seed);
+    let _ = writeln!(out, "decision {0} (repeat it with --seed {0})", decision.id);
     for (number, step) in decision.steps.iter().enumerate() {
         let causes = match number {
             0 => "first".to_owned(),

@@ -80,15 +80,22 @@ fn rule(targets: usize, chance: &mut Chance) -> proto::Rule {
             .percent(20)
             .then(|| proto::StaticAnswer { text: "Sorry.".into(), causes: causes(chance) }),
         hedge: (max_attempts > 1 && chance.percent(30)).then(|| proto::Hedge { after: millis(chance.number(50, 500)) }),
-        timeouts: Some(proto::Timeouts {
-            connect: millis(chance.number(100, 1000)),
-            first_token: millis(chance.number(510, 3000)),
-            idle_gap: millis(chance.number(200, 1000)),
-            total: millis(chance.number(3000, 20_000)),
-        }),
+        timeouts: Some(timeouts(chance)),
         max_attempts: Some(max_attempts),
         allowed_zones: zones(30, chance).into_iter().map(Into::into).collect(),
         ..proto::Rule::default()
+    }
+}
+
+fn timeouts(chance: &mut Chance) -> proto::Timeouts {
+    let millis = |millis| Duration::from_millis(millis).try_into().ok();
+    let (connect, first_token) = (chance.number(100, 1000), chance.number(510, 3000));
+    proto::Timeouts {
+        // A longer one would never be reached, and no policy may say so.
+        connect: millis(connect.min(first_token)),
+        first_token: millis(first_token),
+        idle_gap: millis(chance.number(200, 1000)),
+        total: millis(chance.number(3000, 20_000)),
     }
 }
 
