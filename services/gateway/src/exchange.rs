@@ -207,7 +207,7 @@ impl Gateway {
         self.has_room()?;
         let (policy, view) = (self.policy.get(), self.fleet.view());
         let facts = Facts::new(&exchange.request, &exchange.caller.tenant, &exchange.caller.key);
-        let decision = decision(&facts, &exchange.caller, &exchange.trail, &exchange.span, &policy, &view)?;
+        let decision = decision(&facts, &exchange.caller, (&exchange.trail, &exchange.span), &policy, &view)?;
         let tokens = tokens(&exchange.request, &facts);
         Ok(Decided { decision, tokens, policy, view, running })
     }
@@ -318,11 +318,11 @@ impl Gateway {
     }
 }
 
+/// Decides, and says so where it is told: on the span and in the trail.
 fn decision(
     facts: &Facts<'_>,
     caller: &Caller,
-    trail: &Trail,
-    span: &Span,
+    (trail, span): (&Trail, &Span),
     policy: &CompiledPolicy,
     view: &View,
 ) -> Result<Decision, Error> {

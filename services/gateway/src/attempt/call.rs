@@ -36,7 +36,6 @@ enum State {
 }
 
 /// What a call comes to next.
-#[expect(clippy::large_enum_variant, reason = "lives for a moment, on the stack")]
 pub(super) enum Progress {
     /// The instance has taken the request.
     Taken,

@@ -109,7 +109,7 @@ impl Gateway {
         }
         let (policy, view) = (self.policy.get(), self.fleet.view());
         let facts = asked.call.facts(&asked.caller);
-        let decision = decision(&facts, &asked.caller, &asked.trail, &asked.span, &policy, &view)?;
+        let decision = decision(&facts, &asked.caller, (&asked.trail, &asked.span), &policy, &view)?;
         let tokens = facts.number(&Fact::EstimatedPromptTokens);
         Ok(Decided { decision, tokens, policy, view, running })
     }
