@@ -386,7 +386,7 @@ mod tests {
         for (limit, choice_count, want) in
             [(None, None, 256), (Some(100), Some(1), 100), (Some(1_000), Some(128), 128 * 256)]
         {
-            let limits = limit.map(|limit| Limits { max_output_tokens: Some(limit), ..Limits::default() });
+            let limits = limit.map(|limit| Limits { max_output_tokens: Some(limit) });
             let request = GenerateRequest { limits, choice_count, ..GenerateRequest::default() };
             assert_eq!(tokens(&request, &Facts::new(&request, "", "")), want);
         }
