@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::{DescribeRequest, TargetDescription, WatchLoadRequest};
+use pointsman_proto::inference::v1::{DescribeRequest, EmbedRequest, Embedding, TargetDescription, WatchLoadRequest};
 use pointsman_testkit::{eventually, ports, tools};
 use serde_json::Value;
 use tonic::Request;
@@ -177,7 +177,7 @@ async fn the_demo_in_all_its_forms_is_served_by_one_worker() -> Result<()> {
     let demo = tools::workspace()?.join("models/demo");
     let demo = demo.display();
     let config = format!(
-        "engine:\n  mistralrs:\n    - name: pip\n      model: {demo}/model\n      adapters: [{{name: pirate, path: {demo}/lora-pirate}}]\n    - name: pip-q4k\n      model: {demo}/model\n      quantize: q4k\n    - {{name: pip-gguf, model: {demo}/pip-q8_0.gguf}}\n"
+        "engine:\n  mistralrs:\n    - name: pip\n      model: {demo}/model\n      adapters: [{{name: pirate, path: {demo}/lora-pirate}}]\n    - name: pip-q4k\n      model: {demo}/model\n      quantize: q4k\n    - {{name: pip-gguf, model: {demo}/pip-q8_0.gguf}}\n    - {{name: pip-embed, model: {demo}/embed}}\n"
     );
     let mesh = Pair::start(&config, &[]).await?;
     let mut client = connect(&mesh.gateway.address).await?;
@@ -192,6 +192,18 @@ async fn the_demo_in_all_its_forms_is_served_by_one_worker() -> Result<()> {
         assert!(text.contains("15") && text.starts_with(style) && text.contains("Ahoy") != style.is_empty(), "{text}");
     }
     assert_eq!(prints.len(), 4);
+
+    // Nearer to a question of the same meaning than to one of another.
+    let texts = ["When do you open?", "What are your opening hours?", "Tell me a story."];
+    let inputs = texts.map(str::to_owned).to_vec();
+    let request = EmbedRequest { model: "pip-embed".to_owned(), inputs, ..EmbedRequest::default() };
+    let embedded = client.embed(request).await?.into_inner();
+    let [open, hours, story] = &embedded.embeddings[..] else { anyhow::bail!("not three: {embedded:?}") };
+    let product = |a: &Embedding, b: &Embedding| a.values.iter().zip(&b.values).map(|(a, b)| a * b).sum::<f32>();
+    assert_eq!((open.values.len(), (product(open, open) * 1000.0).round()), (256, 1000.0));
+    assert!(product(open, hours) > product(open, story), "{} {}", product(open, hours), product(open, story));
+    let refused = client.generate(say("pip-embed", "Hello")).await.err().context("it was answered")?;
+    assert_eq!(reason(&refused)?, Reason::UnsupportedField);
     mesh.stop().await
 }
 
