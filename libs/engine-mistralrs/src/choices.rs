@@ -43,7 +43,7 @@ impl Choices {
                 Ok(Event::Delta { delta, tokens })
             }
             Ok(Event::Finished { reason, usage }) => Ok(self.finished(choice, reason, usage)),
-            Ok(event @ Event::ChoiceFinished { .. }) => Ok(event),
+            Ok(event @ (Event::ChoiceFinished { .. } | Event::Alive)) => Ok(event),
             Err(error) => {
                 self.running.clear();
                 Err(error)
@@ -106,6 +106,7 @@ mod tests {
             match event.unwrap() {
                 Event::Delta { delta, .. } => texts.push((delta.choice, delta.content)),
                 Event::ChoiceFinished { choice, reason } => reasons.push((choice, reason)),
+                Event::Alive => {}
                 Event::Finished { usage: all, .. } => usage = Some(all),
             }
         }

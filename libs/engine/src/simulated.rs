@@ -10,6 +10,7 @@ mod plan;
 mod prompt;
 mod script;
 mod sequence;
+mod state;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ use crate::{Engine, EngineError, Event, Generation, Job};
 use batch::Arrival;
 use plan::{Interruption, Pace, Plan};
 use sequence::{Sequence, Step};
+use state::Shared;
 
 pub use script::{Mistake, Script};
 
@@ -139,6 +141,10 @@ pub enum FaultKind {
     Truncate,
     /// This generation sends nothing more.
     Stall,
+    /// The engine hangs: nothing comes any more, for anybody.
+    Hang,
+    /// The device breaks: from now on everything fails.
+    Break,
 }
 
 /// The simulated engine.
@@ -149,13 +155,15 @@ pub struct SimulatedEngine {
     requests: AtomicU64,
     arrivals: mpsc::UnboundedSender<Arrival>,
     script: Option<Script>,
+    state: Shared,
 }
 
 impl SimulatedEngine {
     /// Starts the engine. Must be called inside a Tokio runtime; its batch ends when it is dropped.
     pub fn new(config: Config) -> Self {
         let (arrivals, queue) = mpsc::unbounded_channel();
-        tokio::spawn(batch::run(config.batch, config.timing, queue));
+        let state = Shared::default();
+        tokio::spawn(batch::run(config.batch, config.timing, queue, state.clone()));
         let abilities = [Ability::Sampling, Ability::Seed, Ability::Stop];
         let description = TargetDescription {
             target: config.target.clone(),
@@ -163,7 +171,7 @@ impl SimulatedEngine {
             abilities: abilities.into_iter().map(i32::from).collect(),
             engine_fingerprint: "simulated-1".to_owned(),
         };
-        Self { config, description, requests: AtomicU64::new(0), arrivals, script: None }
+        Self { config, description, requests: AtomicU64::new(0), arrivals, script: None, state }
     }
 
     /// Answers as the script says.
@@ -191,7 +199,11 @@ impl Engine for SimulatedEngine {
         &'a self,
         request: &'a Valid<GenerateRequest>,
     ) -> BoxFuture<'a, Result<u32, EngineError>> {
-        async { Ok(prompt::count_prompt_tokens(request)) }.boxed()
+        async {
+            self.state.check().await?;
+            Ok(prompt::count_prompt_tokens(request))
+        }
+        .boxed()
     }
 
     fn generate(&self, job: Job) -> BoxFuture<'_, Result<Generation, EngineError>> {
@@ -204,7 +216,7 @@ impl SimulatedEngine {
     fn plan(&self, job: &Job) -> Result<Plan, EngineError> {
         let fault = self.fault();
         let mut plan = match &self.script {
-            Some(script) if !is_trial(job) => script.plan(&job.request)?,
+            Some(script) if !is_trial(job) => Plan { is_scripted: fault.is_none(), ..script.plan(&job.request)? },
             _ => Plan::echo(&job.request, self.config.answer_tokens),
         };
         plan.interruption = fault.map(Interruption::from).or(plan.interruption);
@@ -212,13 +224,15 @@ impl SimulatedEngine {
     }
 
     fn run(&self, plan: Plan, job: &Job) -> Generation {
-        let pace = plan.pace;
+        let (pace, is_scripted) = (plan.pace, plan.is_scripted);
         let sequence = Sequence::new(plan, job);
-        if self.config.timing.is_zero() {
-            paced(stream::unfold(Some(sequence), run_alone).boxed(), pace)
+        let generation = if self.config.timing.is_zero() {
+            stream::unfold(Some((sequence, self.state.clone())), run_alone).boxed()
         } else {
-            paced(self.join_batch(sequence, job), pace)
-        }
+            self.join_batch(sequence, job)
+        };
+        let generation = paced(generation, pace);
+        if is_scripted { attended(generation) } else { generation }
     }
 
     fn join_batch(&self, sequence: Sequence, job: &Job) -> Generation {
@@ -253,14 +267,35 @@ fn paced(generation: Generation, pace: Pace) -> Generation {
     stream::unfold(Some((generation, pace.first_piece)), following).boxed()
 }
 
+/// Says every second that a silence is chosen.
+fn attended(generation: Generation) -> Generation {
+    let following = |mut generation: Generation| async move {
+        match tokio::time::timeout(Duration::from_secs(1), generation.next()).await {
+            Ok(event) => Some((event?, generation)),
+            Err(_) => Some((Ok(Event::Alive), generation)),
+        }
+    };
+    stream::unfold(generation, following).boxed()
+}
+
+/// A sequence that runs by itself, until it has ended.
+type Alone = Option<(Sequence, Shared)>;
+
 /// Runs a sequence as fast as it is read.
-async fn run_alone(sequence: Option<Sequence>) -> Option<(Result<Event, EngineError>, Option<Sequence>)> {
-    let mut sequence = sequence?;
+async fn run_alone(alone: Alone) -> Option<(Result<Event, EngineError>, Alone)> {
+    let (mut sequence, state) = alone?;
+    if let Err(error) = state.check().await {
+        return Some((Err(error), None));
+    }
     match sequence.step() {
-        Step::Event(event) => Some((Ok(event), Some(sequence))),
+        Step::Event(event) => Some((Ok(event), Some((sequence, state)))),
         Step::Error(error) => Some((Err(error), None)),
         Step::Lose => Some((Err(EngineError::Lost { detail: "a fault on schedule".to_owned() }), None)),
         Step::Stall => std::future::pending().await,
+        Step::Fall(to) => {
+            state.fall(to);
+            state.check().await.err().map(|error| (Err(error), None))
+        }
         Step::End => None,
     }
 }

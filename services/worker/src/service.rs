@@ -28,6 +28,7 @@ use crate::load::Loads;
 use crate::metrics::Metrics;
 use crate::operation::Operation;
 use crate::probe::EngineHealth;
+use crate::watchdog::Watchdog;
 
 /// What every request works with.
 pub(crate) struct Worker {
@@ -37,6 +38,7 @@ pub(crate) struct Worker {
     pub(crate) admission: Admission,
     pub(crate) drain: Drain,
     pub(crate) health: EngineHealth,
+    pub(crate) watchdog: Watchdog,
     pub(crate) loads: Loads,
     pub(crate) metrics: Metrics,
 }
@@ -85,6 +87,7 @@ impl Worker {
             pointsman.request_id = bounded(&request.request_id),
             pointsman.tenant = field::Empty,
             pointsman.instance = self.instance,
+            pointsman.engine.failure = field::Empty,
         )
     }
 }

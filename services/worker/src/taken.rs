@@ -14,12 +14,13 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::admission::Place;
-use crate::error::{for_caller, report};
+use crate::error::{for_caller, of_silence, report, report_silence};
 use crate::frames::Reader;
 use crate::generation::{Begun, Generating};
 use crate::operation::Operation;
 use crate::probe::Round;
 use crate::service::Worker;
+use crate::watchdog::Verdict;
 
 /// How long a caller waits to hear that its request was taken. Counting its prompt is quick, unless the engine
 /// is in the middle of something; then the rest of it comes after the word.
@@ -79,12 +80,23 @@ impl Worker {
         let prompt_tokens = job.prompt_tokens;
         let prefill = tracing::info_span!("prefill", gen_ai.usage.input_tokens = prompt_tokens);
         let round = self.health.round();
-        let events = self.engine.generate(job).instrument(prefill.clone()).await;
-        let events = events.map_err(|error| self.reported(&error, round))?;
+        let answers = job.request.choice_count.unwrap_or(1).max(1);
+        let mut watch = self.watchdog.begin(prompt_tokens, answers);
+        let events = tokio::select! {
+            // Who hangs is asked nothing more.
+            biased;
+            verdict = watch.verdict() => return Err(self.condemned(verdict)),
+            events = self.engine.generate(job).instrument(prefill.clone()) => events,
+        };
+        let events = events.map_err(|error| {
+            // That is an event, too.
+            watch.event();
+            self.reported(&error, round)
+        })?;
         self.metrics.input_tokens(prompt_tokens);
         // The reader is dropped only after this.
         let _ = reader.send(Ok(Body::Started(started)));
-        Ok(Begun { events, prefill, slot, round })
+        Ok(Begun { events, prefill, slot, watch, round })
     }
 
     /// Refuses what the engine does not serve, or lacks.
@@ -101,7 +113,14 @@ impl Worker {
     /// Counts the prompt, and bounds the answer.
     async fn job(&self, request: Valid<GenerateRequest>) -> Fitted {
         let round = self.health.round();
-        let counted = self.engine.count_prompt_tokens(&request).await;
+        let mut watch = self.watchdog.begin(0, 1);
+        let counted = tokio::select! {
+            biased;
+            verdict = watch.verdict() => return Err(self.condemned(verdict)),
+            counted = self.engine.count_prompt_tokens(&request) => counted,
+        };
+        watch.event();
+        drop(watch);
         let prompt_tokens = counted.map_err(|error| self.reported(&error, round))?;
         let wanted = request.limits.and_then(|limits| limits.max_output_tokens).unwrap_or(u32::MAX);
         let room = match self.engine.description().context_tokens {
@@ -135,8 +154,13 @@ impl Worker {
 
     /// Handles an engine's error: the log gets the whole of it, the caller its own part.
     fn reported(&self, error: &EngineError, round: Round) -> Error {
-        report(error, &self.health, round);
+        report(error, &self.health, round, &self.metrics);
         for_caller(error)
+    }
+
+    fn condemned(&self, verdict: Verdict) -> Error {
+        report_silence(verdict, &self.metrics);
+        of_silence(verdict)
     }
 }
 

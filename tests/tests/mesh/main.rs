@@ -46,4 +46,5 @@ mod tls;
 mod traces;
 mod trails;
 mod usage;
+mod watchdog;
 mod web;

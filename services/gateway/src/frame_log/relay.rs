@@ -38,11 +38,7 @@ impl Relay {
     }
 
     /// Takes up a stream at its owner, and waits for the first frame.
-    pub(crate) async fn resume(
-        peer: &Peer,
-        request: Request<ResumeRequest>,
-        trail: Arc<Trail>,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn resume(peer: &Peer, request: Request<ResumeRequest>, trail: Arc<Trail>) -> Result<Self, Error> {
         let response = peer.client().resume(request).await;
         let relay = Self::begin(response, peer, trail).await?;
         // After the last frame there is none, which is a good end.

@@ -37,7 +37,8 @@ fn channels(
     client: &pointsman_client::Config,
 ) -> Result<Vec<(String, Channel)>> {
     let open = |one: &InstanceConfig| {
-        let channel = remote(&one.endpoint, one.tls.as_ref(), client).with_context(|| format!("{section}: `{}`", one.name))?;
+        let channel =
+            remote(&one.endpoint, one.tls.as_ref(), client).with_context(|| format!("{section}: `{}`", one.name))?;
         Ok((one.name.clone(), channel))
     };
     named.iter().map(open).collect()

@@ -12,7 +12,8 @@ use crate::arguments::TraceOptions;
 use crate::client::explain;
 
 pub(crate) async fn run(options: TraceOptions) -> Result<()> {
-    let mut operations = OperationsServiceClient::new(remote(&options.operator.operator_address, None, &Config::default())?);
+    let mut operations =
+        OperationsServiceClient::new(remote(&options.operator.operator_address, None, &Config::default())?);
     let trace = operations.get_trace(GetTraceRequest { id: options.id }).await;
     let trace = trace.map_err(|status| explain(&status, &options.operator.operator_address))?.into_inner();
     print!("{}", render(&trace));
