@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::LoadError;
+use crate::{Hardware, LoadError};
 
 /// What to load, and how much of it runs at once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -18,6 +18,9 @@ pub struct Config {
     /// there mistral.rs 0.8.1 mixes up the answers of a batch. Default 16.
     #[serde(default = "default_max_concurrent")]
     pub max_concurrent: usize,
+    /// What it runs on. Default: the device that the build is for.
+    #[serde(default)]
+    pub hardware: Hardware,
 }
 
 fn default_max_concurrent() -> usize {
@@ -27,15 +30,28 @@ fn default_max_concurrent() -> usize {
 impl Config {
     /// Names a model and its folder, and leaves the rest at its default.
     pub fn new(name: impl Into<String>, model: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), model: model.into(), max_concurrent: default_max_concurrent() }
+        Self {
+            name: name.into(),
+            model: model.into(),
+            max_concurrent: default_max_concurrent(),
+            hardware: Hardware::default(),
+        }
     }
 
     /// Returns what is wrong with these values, without a look at the folder.
     pub fn problems(&self) -> Vec<String> {
-        self.check().err().map(|error| format!("engine.mistralrs: {error}")).into_iter().collect()
+        let own = self.check_names().err().map(|error| format!("engine.mistralrs: {error}"));
+        let hardware = self.hardware.problems().into_iter().map(|problem| format!("engine.mistralrs.{problem}"));
+        own.into_iter().chain(hardware).collect()
     }
 
     pub(crate) fn check(&self) -> Result<(), LoadError> {
+        self.check_names()?;
+        let problems = self.hardware.problems();
+        if problems.is_empty() { Ok(()) } else { Err(LoadError::HardwareRefused { problems }) }
+    }
+
+    fn check_names(&self) -> Result<(), LoadError> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
         if self.name.is_empty() || !self.name.bytes().all(allowed) {
             return Err(LoadError::NameInvalid { name: self.name.clone() });

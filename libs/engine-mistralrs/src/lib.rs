@@ -18,13 +18,14 @@
 //! ```
 //!
 //! Features, all off by default: `cuda`, `cudnn`, `flash-attn`, `nccl`, `metal`. Without `cuda` and `metal`
-//! a model runs on the CPU in 32-bit floats.
+//! a model runs on the CPU in 32-bit floats. Nothing but the CPU was ever tried.
 //!
 //! No other crate names mistral.rs. What it does not check, bound or survive is written in the comments of
 //! the code that works around it; read these again when its version moves.
 //!
 //! - [`Config`], [`LoadError`]: what is loaded, and what may be missing.
 //! - `folder`, `digest`, `load`: the files, the version that their weights give, the loading.
+//! - `device`: what a model runs on, and what of that a build cannot do.
 //! - `template`, `vocabulary`: what the model knows beside its weights, read once more from its files.
 //! - `engine`, `plan`, `request`: a generation, from the request to what mistral.rs gets of it; `messages`, `tools`,
 //!   `grammar`, `guides`: what it is made of.
@@ -33,6 +34,7 @@
 
 mod choices;
 mod config;
+mod device;
 mod digest;
 mod engine;
 mod error;
@@ -50,5 +52,6 @@ mod tools;
 mod vocabulary;
 
 pub use config::Config;
+pub use device::{Device, DeviceMap, Dtype, Hardware, KvMemory, PagedAttention, PagedMode};
 pub use engine::MistralrsEngine;
 pub use error::LoadError;

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use mistralrs::{Model, ModelDType, TextModelBuilder, TokenSource};
+use mistralrs::{Model, TextModelBuilder, TokenSource};
 use pointsman_engine::try_out;
 use pointsman_proto::inference::v1::{Ability, TargetDescription};
 use tokio::sync::{Semaphore, oneshot};
@@ -40,24 +40,16 @@ fn abilities(template: &Template) -> Vec<Ability> {
     abilities
 }
 
-/// Engine, version, device and number format: with the weights, all that decides a text.
-const FINGERPRINT: &str = if cfg!(feature = "cuda") {
-    "mistralrs-0.8.1-cuda-auto"
-} else if cfg!(feature = "metal") {
-    "mistralrs-0.8.1-metal-auto"
-} else {
-    "mistralrs-0.8.1-cpu-f32"
-};
-
-const ON_CPU: bool = cfg!(not(any(feature = "cuda", feature = "metal")));
+/// Engine and version. With device, number format and weights, all that decides a text.
+const ENGINE: &str = "mistralrs-0.8.1";
 
 /// How many sequences mistral.rs may have at once, of those that are wanted.
 ///
 /// On the CPU one: its attention for one new token (`flash_attn_cpu_single_q`) has room for the results of a
 /// single sequence, and gives those of the last one in a batch to all. Two conversations that reach the same
 /// length are continued with each other's content.
-fn max_concurrent(wanted: usize) -> usize {
-    if ON_CPU { 1 } else { wanted.min(Semaphore::MAX_PERMITS) }
+fn max_concurrent(config: &Config) -> usize {
+    if config.hardware.is_cpu() { 1 } else { config.max_concurrent.min(Semaphore::MAX_PERMITS) }
 }
 
 impl MistralrsEngine {
@@ -95,24 +87,18 @@ fn load_here(config: &Config) -> Result<MistralrsEngine, LoadError> {
         target: format!("models/{}/versions/{version}", config.name),
         context_tokens: folder.context_tokens.min(limit),
         abilities: abilities(&template).into_iter().map(i32::from).collect(),
-        engine_fingerprint: FINGERPRINT.to_owned(),
+        engine_fingerprint: format!("{ENGINE}-{}", config.hardware.fingerprint()),
     };
-    let max_concurrent = max_concurrent(config.max_concurrent);
+    let max_concurrent = max_concurrent(config);
     let guides = Arc::new(Guides::new(Arc::new(vocabulary)));
     let sequences = Arc::new(Semaphore::new(max_concurrent));
     Ok(MistralrsEngine::new(Loaded { model, description, template, guides, sequences }, max_concurrent))
 }
 
 fn build(config: &Config, folder: &str) -> anyhow::Result<Model> {
-    let mut builder = TextModelBuilder::new(folder)
-        .with_token_source(TokenSource::None)
-        .with_max_num_seqs(max_concurrent(config.max_concurrent))
-        .with_dtype(ModelDType::Auto);
-    if ON_CPU {
-        // The prefix cache counts only sequences on other devices when it evicts: on the CPU it would
-        // keep the keys and values of every sequence that ever finished, and search them all.
-        builder = builder.with_force_cpu().with_dtype(ModelDType::F32).with_prefix_cache_n(None);
-    }
+    let builder =
+        TextModelBuilder::new(folder).with_token_source(TokenSource::None).with_max_num_seqs(max_concurrent(config));
+    let builder = config.hardware.apply(builder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(builder.build())
 }
