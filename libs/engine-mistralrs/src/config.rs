@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Hardware, LoadError};
+use crate::{Hardware, LoadError, Quantization};
 
 /// What to load, and how much of it runs at once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -14,6 +14,10 @@ pub struct Config {
     /// The folder with `config.json`, `tokenizer.json`, `tokenizer_config.json`, a chat template and the
     /// weights as `*.safetensors`. Required.
     pub model: PathBuf,
+    /// The number format that the weights are turned into while they are loaded: less memory, another answer here
+    /// and there. `q4k`, `q6k`, `q8_0` and so on. Default: as they are.
+    #[serde(default)]
+    pub quantize: Option<Quantization>,
     /// How many generations run at once, batched; at least 1. Others wait. On the CPU it is always 1, because
     /// there mistral.rs 0.8.1 mixes up the answers of a batch. Default 16.
     #[serde(default = "default_max_concurrent")]
@@ -33,6 +37,7 @@ impl Config {
         Self {
             name: name.into(),
             model: model.into(),
+            quantize: None,
             max_concurrent: default_max_concurrent(),
             hardware: Hardware::default(),
         }

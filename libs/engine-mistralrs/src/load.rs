@@ -87,7 +87,10 @@ fn load_here(config: &Config) -> Result<MistralrsEngine, LoadError> {
         target: format!("models/{}/versions/{version}", config.name),
         context_tokens: folder.context_tokens.min(limit),
         abilities: abilities(&template).into_iter().map(i32::from).collect(),
-        engine_fingerprint: format!("{ENGINE}-{}", config.hardware.fingerprint()),
+        engine_fingerprint: match config.quantize {
+            None => format!("{ENGINE}-{}", config.hardware.fingerprint()),
+            Some(quantize) => format!("{ENGINE}-{}-{}", config.hardware.fingerprint(), quantize.name()),
+        },
     };
     let max_concurrent = max_concurrent(config);
     let guides = Arc::new(Guides::new(Arc::new(vocabulary)));
@@ -98,7 +101,10 @@ fn load_here(config: &Config) -> Result<MistralrsEngine, LoadError> {
 fn build(config: &Config, folder: &str) -> anyhow::Result<Model> {
     let builder =
         TextModelBuilder::new(folder).with_token_source(TokenSource::None).with_max_num_seqs(max_concurrent(config));
-    let builder = config.hardware.apply(builder)?;
+    let mut builder = config.hardware.apply(builder)?;
+    if let Some(quantize) = config.quantize {
+        builder = builder.with_isq(quantize.isq());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(builder.build())
 }

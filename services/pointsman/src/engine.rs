@@ -1,7 +1,8 @@
 //! Which engine a worker has. The one place that names engines.
 
+use std::path::Path;
 #[cfg(feature = "mistralrs")]
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -73,6 +74,30 @@ impl EngineConfig {
             _ => return vec!["--script: only the simulated engine follows one; add `--engine simulated`".to_owned()],
         }
         Vec::new()
+    }
+
+    /// Chooses the model in a folder, with its weights as they are.
+    pub(crate) fn unquantized(folder: &Path) -> Result<Self> {
+        #[cfg(feature = "mistralrs")]
+        return Ok(Self::Mistralrs(pointsman_engine_mistralrs::Config::new(model_name(folder), folder)));
+        #[cfg(not(feature = "mistralrs"))]
+        anyhow::bail!("this build has no mistral.rs to load {} with", folder.display());
+    }
+
+    /// The same in another number format; fails with the names that there are.
+    pub(crate) fn quantized(folder: &Path, name: &str) -> Result<Self, String> {
+        #[cfg(feature = "mistralrs")]
+        {
+            use pointsman_engine_mistralrs::{Config, Quantization};
+            let known = Quantization::ALL.into_iter().find(|quantization| quantization.name() == name);
+            let quantize = known.ok_or_else(|| {
+                let names = Quantization::ALL.map(Quantization::name).join(", ");
+                format!("`{name}` is no quantisation; write `none` or one of {names}")
+            })?;
+            Ok(Self::Mistralrs(Config { quantize: Some(quantize), ..Config::new(model_name(folder), folder) }))
+        }
+        #[cfg(not(feature = "mistralrs"))]
+        Err(format!("this build has no mistral.rs to load {} as {name} with", folder.display()))
     }
 
     /// Returns what is wrong with the choice.
