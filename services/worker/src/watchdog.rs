@@ -23,6 +23,8 @@ use crate::probe::EngineHealth;
 const TICK: Duration = Duration::from_secs(1);
 /// A look that comes later than this was kept from looking, and so was whoever takes the engine's events.
 const ASLEEP: Duration = Duration::from_secs(1);
+/// It looks twice: on a machine that was busy otherwise, events may lie there that nobody had time to take.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// Watches one engine. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,13 +43,16 @@ struct State {
     ledger: Ledger,
     /// Where each that waits is told the verdict.
     told: HashMap<u64, oneshot::Sender<Verdict>>,
+    /// Since when it looks stuck.
+    doubted: Option<Instant>,
     /// Once and for all: nothing brings back a thread that hangs.
     stuck: bool,
 }
 
 impl Watchdog {
     pub(crate) fn new(limits: WatchdogConfig, health: EngineHealth, metrics: Metrics) -> Self {
-        let state = State { ledger: Ledger::new(limits, Instant::now()), told: HashMap::new(), stuck: false };
+        let state =
+            State { ledger: Ledger::new(limits, Instant::now()), told: HashMap::new(), doubted: None, stuck: false };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), health, metrics }))
     }
 
@@ -94,7 +99,11 @@ impl Watchdog {
         if state.stuck {
             return None;
         }
-        if state.ledger.is_stuck(now) {
+        if !state.ledger.is_stuck(now) {
+            state.doubted = None;
+        } else if now - *state.doubted.get_or_insert(now) < SECOND_LOOK {
+            return state.doubted.map(|since| since + SECOND_LOOK);
+        } else {
             state.stuck = true;
             // Before anybody is told: who hears of it finds the worker not ready.
             self.0.health.stuck();

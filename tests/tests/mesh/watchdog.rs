@@ -157,9 +157,9 @@ async fn an_engine_is_lost_no_oftener_than_it_may() -> Result<()> {
 
 #[tokio::test]
 async fn neither_the_queue_nor_a_long_prompt_is_the_engines_silence() -> Result<()> {
-    // An answer takes 2 s, and so does reading the long prompt; a step may take 1 s.
-    let engine = "answer_tokens: 100, timing: {step: 20ms, prefill_per_token: 10ms}";
-    let limits = "slots: 2, watchdog: {step: 1s, first_token: 1s, per_prompt_token: 50ms}";
+    // An answer takes 4 s, and so does reading the long prompt; a step may take 2 s.
+    let engine = "answer_tokens: 100, timing: {step: 40ms, prefill_per_token: 20ms}";
+    let limits = "slots: 2, watchdog: {step: 2s, first_token: 2s, per_prompt_token: 50ms}";
     let worker = Start::new("worker", &format!("{}worker: {{{limits}}}\n", simulated_config(engine))).ready().await?;
     let gateway = Start::new("gateway", &gateway_config(&worker.address)).ready().await?;
     let client = connect(&gateway.address).await?;

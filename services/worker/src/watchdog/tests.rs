@@ -4,7 +4,7 @@ use futures::FutureExt;
 use pointsman_server::Readiness;
 use tokio::time::{Instant, advance, sleep};
 
-use super::{Verdict, Watchdog};
+use super::{SECOND_LOOK, Verdict, Watchdog};
 use crate::config::WatchdogConfig;
 use crate::metrics::Metrics;
 use crate::probe::EngineHealth;
@@ -28,10 +28,21 @@ async fn an_engine_that_hangs_is_told_to_all_that_wait_and_to_all_that_come() {
     one.piece();
     two.piece();
     assert_eq!(one.verdict().await, Verdict::Stuck);
-    assert_eq!(begin.elapsed(), Duration::from_secs(20 + 30));
+    assert_eq!(begin.elapsed(), Duration::from_secs(20 + 30) + SECOND_LOOK);
     assert!(!readiness.is_ready());
     assert_eq!(two.verdict().now_or_never(), Some(Verdict::Stuck));
     assert_eq!(watchdog.begin(0, 1).verdict().now_or_never(), Some(Verdict::Stuck));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_before_the_second_look_comes_in_time() {
+    let (readiness, watchdog) = watchdog();
+    let begin = Instant::now();
+    let mut watch = watchdog.begin(0, 1);
+    sleep(Duration::from_secs(60) + SECOND_LOOK / 2).await;
+    watch.piece();
+    assert_eq!(watch.verdict().await, Verdict::Stuck);
+    assert!(begin.elapsed() >= Duration::from_secs(90) && !readiness.is_ready());
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,7 +66,7 @@ async fn each_of_several_answers_may_read_the_prompt() {
     let mut watch = watchdog.begin(1000, 2);
     watch.piece();
     assert_eq!(watch.verdict().await, Verdict::Stuck);
-    assert_eq!(begin.elapsed(), Duration::from_secs(60 + 2 * 50));
+    assert_eq!(begin.elapsed(), Duration::from_secs(60 + 2 * 50) + SECOND_LOOK);
 }
 
 #[tokio::test(start_paused = true)]
