@@ -94,10 +94,10 @@ impl EngineConfig {
                 let names = Quantization::ALL.map(Quantization::name).join(", ");
                 format!("`{name}` is no quantisation; write `none` or one of {names}")
             })?;
-            Ok(Self::Mistralrs(Config { quantize: Some(quantize), ..Config::new(model_name(folder), folder) }))
+            return Ok(Self::Mistralrs(Config { quantize: Some(quantize), ..Config::new(model_name(folder), folder) }));
         }
         #[cfg(not(feature = "mistralrs"))]
-        Err(format!("this build has no mistral.rs to load {} as {name} with", folder.display()))
+        return Err(format!("this build has no mistral.rs to load {} as {name} with", folder.display()));
     }
 
     /// Returns what is wrong with the choice.
