@@ -94,7 +94,7 @@ impl EngineConfig {
                 let names = Quantization::ALL.map(Quantization::name).join(", ");
                 format!("`{name}` is no quantisation; write `none` or one of {names}")
             })?;
-            return Ok(Self::Mistralrs(Config { quantize: Some(quantize), ..Config::new(model_name(folder), folder) }));
+            Ok(Self::Mistralrs(Config { quantize: Some(quantize), ..Config::new(model_name(folder), folder) }))
         }
         #[cfg(not(feature = "mistralrs"))]
         return Err(format!("this build has no mistral.rs to load {} as {name} with", folder.display()));
