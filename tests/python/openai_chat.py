@@ -110,7 +110,7 @@ def errors(client: openai.OpenAI) -> None:
     except openai.NotFoundError as error:
         assert error.code == "model_not_found", error
     try:
-        client.embeddings.create(model="pip", input="Hello")
+        client.moderations.create(input="Hello")
         raise AssertionError("a route that is not there")
     except openai.NotFoundError as error:
         assert error.code == "unknown_url", error

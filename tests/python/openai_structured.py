@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import math
+import random
 import sys
 
 import jsonschema
@@ -213,8 +214,53 @@ def repeat(client: openai.OpenAI) -> None:
     print(json.dumps(together))
 
 
+def mixture(client: openai.OpenAI) -> None:
+    """Asks for everything at once, in many mixtures: each promise holds whatever else is asked for."""
+
+    def mixed(number: int) -> None:
+        chance = random.Random(number)
+        options: dict = {"temperature": chance.choice([0, 1, 2]), "seed": number, "extra_body": {}}
+        options["max_completion_tokens"] = chance.choice([5, 40, 120])
+        schema = chance.choice(SCHEMAS) if chance.random() < 0.5 else None
+        if schema is not None:
+            form = {"name": "form", "schema": schema, "strict": True}
+            options["response_format"] = {"type": "json_schema", "json_schema": form}
+        choice = chance.choice(["auto", "required", "none", None])
+        if choice:
+            options |= {"tools": [WEATHER, TRIP], "tool_choice": choice, "parallel_tool_calls": chance.random() < 0.5}
+        if chance.random() < 0.3:
+            options |= {"logprobs": True, "top_logprobs": chance.choice([0, 20])}
+        if chance.random() < 0.3:
+            options["n"] = chance.choice([2, 3])
+        if chance.random() < 0.3:
+            options["frequency_penalty"] = chance.uniform(-2, 2)
+            options["extra_body"]["repetition_penalty"] = chance.uniform(0.5, 2)
+        if chance.random() < 0.3:
+            options["logit_bias"] = {str(chance.randrange(1024)): chance.uniform(-100, 100) for _ in range(5)}
+        for answer in ask(client, chance.choice([QUESTION, "Hello", "Grüße 🚂"]), **options).choices:
+            check(answer, schema, options)
+
+    def check(answer, schema: object, options: dict) -> None:
+        calls = answer.message.tool_calls or []
+        if answer.finish_reason == "tool_calls":
+            schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in options["tools"]}
+            for call in calls:
+                jsonschema.validate(json.loads(call.function.arguments), schemas[call.function.name])
+            assert options["parallel_tool_calls"] or len(calls) == 1, (options, answer)
+        elif answer.finish_reason == "stop":
+            assert options.get("tool_choice") != "required" and not calls, (options, answer)
+            if schema is not None:
+                jsonschema.validate(json.loads(answer.message.content), schema)
+            if answer.logprobs:
+                scored = b"".join(bytes(token.bytes) for token in answer.logprobs.content)
+                assert scored.decode(errors="replace").strip() == answer.message.content.strip(), (scored, answer)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(mixed, range(150)))
+
+
 if __name__ == "__main__":
     part, address = sys.argv[1:]
     base_url = f"{address}/v1"
-    parts = {"forms": forms, "tools": tools, "numbers": numbers, "repeat": repeat}
+    parts = {"forms": forms, "tools": tools, "numbers": numbers, "repeat": repeat, "mixture": mixture}
     parts[part](openai.OpenAI(base_url=base_url, api_key="none", max_retries=0, timeout=60))

@@ -1,29 +1,37 @@
-//! OpenAI Chat Completions (`POST /v1/chat/completions`) and the model list (`GET /v1/models`).
+//! OpenAI's API: completions of a chat and of a text, embeddings, the model list; and vLLM's count of tokens.
 //!
-//! - [`parse_chat`]: a body to a `Valid<GenerateRequest>`.
-//! - [`render_chat`]: a response to a `chat.completion`.
-//! - [`ChatStream`]: frames to server-sent events.
+//! - [`parse_chat`], [`parse_text`]: a body to a `Valid<GenerateRequest>`; [`render_chat`], [`render_text`]: a response to a
+//!   `chat.completion` or `text_completion`; [`ChatStream`], [`TextStream`]: frames to server-sent events.
+//! - [`parse_embeddings`], [`render_embeddings`]; [`parse_tokenize`], [`render_tokenize`].
 //! - [`render_error`], [`render_error_event`]: errors, before the first byte and after it.
 //! - [`render_models`], [`render_model`]: what may be asked.
-//! - [`parameter`]: a field of the contract in OpenAI's words.
+//! - [`Endpoint`], [`parameter`]: a field of the contract in OpenAI's words.
 //!
 //! What is done with each field stands in `docs/reference/openai.md`.
 
 mod chat;
 mod completion;
+mod embeddings;
 mod error;
 mod logprobs;
 mod models;
 mod parameter;
+mod read;
 mod stream;
+mod text;
+mod texts;
+mod tokenize;
 mod usage;
 
 pub use chat::{ChatRequest, parse_chat};
 pub use completion::render_chat;
+pub use embeddings::{EmbeddingsRequest, Encoding, parse_embeddings, render_embeddings};
 pub use error::{render_error, render_error_event};
 pub use models::{ModelEntry, render_model, render_models};
-pub use parameter::parameter;
+pub use parameter::{Endpoint, parameter};
 pub use stream::{ChatStream, KEEPALIVE};
+pub use text::{TextRequest, TextStream, parse_text, render_text};
+pub use tokenize::{parse_tokenize, render_tokenize};
 
 use pointsman_proto::inference::v1::FinishReason;
 

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use mistralrs::core::{DeviceLayerMapMetadata, DeviceMapMetadata};
 use mistralrs::{
-    AutoDeviceMapParams, DeviceMapSetting, MemoryGpuConfig, ModelDType, PagedAttentionConfig,
-    PagedAttentionMetaBuilder, TextModelBuilder,
+    AutoDeviceMapParams, DeviceMapSetting, EmbeddingModelBuilder, GgufModelBuilder, MemoryGpuConfig, ModelDType,
+    PagedAttentionConfig, PagedAttentionMetaBuilder, TextModelBuilder,
 };
 use pointsman_types::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -296,32 +296,32 @@ impl Hardware {
     }
 
     /// Sets a builder up.
-    pub(crate) fn apply(&self, mut builder: TextModelBuilder) -> anyhow::Result<TextModelBuilder> {
-        builder = builder.with_dtype(self.model_dtype()).with_device_mapping(self.device_mapping());
+    pub(crate) fn apply<B: Builder>(&self, mut builder: B) -> anyhow::Result<B> {
+        builder = builder.dtype(self.model_dtype()).device_mapping(self.device_mapping());
         if self.is_cpu() {
             // The prefix cache counts only sequences on other devices when it evicts: on the CPU it would
             // keep the keys and values of every sequence that ever finished, and search them all.
-            return Ok(builder.with_force_cpu().with_prefix_cache_n(None));
+            return Ok(builder.force_cpu().prefix_cache(None));
         }
         let kept = self.prefix_cache.unwrap_or(PREFIX_CACHE);
-        builder = builder.with_prefix_cache_n((kept > 0).then_some(kept));
+        builder = builder.prefix_cache((kept > 0).then_some(kept));
         Ok(match self.paged()? {
-            Some(paged) => builder.with_paged_attn(paged),
+            Some(paged) => builder.paged_attention(paged),
             None => builder,
         })
     }
 
-    /// What of it decides a text, for the engine's fingerprint.
-    pub(crate) fn fingerprint(&self) -> String {
-        let device = match (self.is_cpu(), BUILD) {
+    /// The kind of device, for the engine's fingerprint.
+    pub(crate) fn kind(&self) -> &'static str {
+        match (self.is_cpu(), BUILD) {
             (true, _) | (false, Build::Cpu) => "cpu",
             (false, Build::Cuda) => "cuda",
             (false, Build::Metal) => "metal",
-        };
-        format!("{device}-{}", self.model_dtype())
+        }
     }
 
-    fn model_dtype(&self) -> ModelDType {
+    /// The number format, as mistral.rs is told it.
+    pub(crate) fn model_dtype(&self) -> ModelDType {
         match self.dtype {
             Dtype::Auto if self.is_cpu() => ModelDType::F32,
             Dtype::Auto => ModelDType::Auto,
@@ -366,6 +366,57 @@ impl Hardware {
         builder.build().map(Some)
     }
 }
+
+/// A builder of mistral.rs, as far as it can be set up. GGUF files say themselves what they are in, and embedding
+/// models keep nothing: what a builder lacks is left as it is.
+pub(crate) trait Builder: Sized {
+    fn dtype(self, dtype: ModelDType) -> Self;
+    fn device_mapping(self, mapping: DeviceMapSetting) -> Self;
+    fn force_cpu(self) -> Self;
+    fn prefix_cache(self, count: Option<usize>) -> Self;
+    fn paged_attention(self, config: PagedAttentionConfig) -> Self;
+}
+
+macro_rules! builder {
+    ($type:ty, $($own:ident($value:ty) => $theirs:ident),*; $($lacks:ident($unused:ty)),*) => {
+        impl Builder for $type {
+            fn force_cpu(self) -> Self {
+                self.with_force_cpu()
+            }
+
+            fn device_mapping(self, mapping: DeviceMapSetting) -> Self {
+                self.with_device_mapping(mapping)
+            }
+
+            $(fn $own(self, value: $value) -> Self {
+                self.$theirs(value)
+            })*
+
+            $(fn $lacks(self, _: $unused) -> Self {
+                self
+            })*
+        }
+    };
+}
+
+builder!(
+    TextModelBuilder,
+    dtype(ModelDType) => with_dtype,
+    prefix_cache(Option<usize>) => with_prefix_cache_n,
+    paged_attention(PagedAttentionConfig) => with_paged_attn;
+);
+builder!(
+    GgufModelBuilder,
+    prefix_cache(Option<usize>) => with_prefix_cache_n,
+    paged_attention(PagedAttentionConfig) => with_paged_attn;
+    dtype(ModelDType)
+);
+builder!(
+    EmbeddingModelBuilder,
+    dtype(ModelDType) => with_dtype;
+    prefix_cache(Option<usize>),
+    paged_attention(PagedAttentionConfig)
+);
 
 /// Returns why this build does not run on this device, if it does not.
 fn device_problem(device: Device, build: Build) -> Option<String> {

@@ -6,9 +6,9 @@ use pointsman_engine::{Engine, EngineError, Generation, Job};
 use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{GenerateRequest, TargetDescription};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::choices::join;
+use crate::choices::{closed, join};
 use crate::guides::Guides;
 use crate::messages::Messages;
 use crate::plan::Plan;
@@ -75,8 +75,7 @@ impl Loaded {
             return Plan::of(request, &template, &guides);
         }
         // Large grammars take long to make.
-        let plan = tokio::task::spawn_blocking(move || Plan::of(request, &template, &guides)).await;
-        plan.map_err(|error| EngineError::Failed { detail: error.to_string() })?
+        self.guides.costly().run(move || Plan::of(request, &template, &guides)).await?
     }
 
     /// Has mistral.rs make the prompt, as it does for a chat.
@@ -120,17 +119,13 @@ impl Loaded {
             return Err(EngineError::InvalidRequest { message });
         }
         let begun = Begun { loaded: self, plan, prompt, prompt_tokens, max_output_tokens };
+        let permit = Arc::clone(&begun.loaded.sequences).acquire_owned().await.map_err(|_| closed())?;
+        let first = begun.answer(0, permit)?;
         match begun.plan.choices() {
-            1 => begun.answer(0).await,
+            1 => Ok(first),
             count => {
-                let begun = Arc::new(begun);
-                // The first at once, so that an engine that takes nothing is an error here.
-                let first = begun.answer(0).await?;
-                let others = (1..count).map(|choice| {
-                    let begun = Arc::clone(&begun);
-                    async move { begun.answer(choice).await }.boxed()
-                });
-                Ok(join(std::iter::once(async { Ok(first) }.boxed()).chain(others).collect()))
+                let sequences = Arc::clone(&begun.loaded.sequences);
+                Ok(join(first, count, sequences, move |choice, permit| begun.answer(choice, permit)))
             }
         }
     }
@@ -155,10 +150,8 @@ struct Begun {
 }
 
 impl Begun {
-    /// Waits for room, and begins an answer.
-    async fn answer(&self, choice: u32) -> Result<Generation, EngineError> {
-        let permit = Arc::clone(&self.loaded.sequences).acquire_owned().await;
-        let permit = permit.map_err(|_| EngineError::Lost { detail: "the engine was closed".to_owned() })?;
+    /// Begins an answer.
+    fn answer(&self, choice: u32, permit: OwnedSemaphorePermit) -> Result<Generation, EngineError> {
         // mistral.rs waits where a channel is full, and everybody with it: this one has room for the whole
         // answer, whether it is read or not.
         let (sender, chunks) = mpsc::channel(usize::try_from(self.max_output_tokens).unwrap_or(usize::MAX >> 4) + 2);

@@ -4,12 +4,26 @@ use std::path::PathBuf;
 use pointsman_engine::EngineError;
 use thiserror::Error;
 
+use crate::request::first_line;
+
 /// Why a model could not be loaded. Each says what to change.
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The model's name cannot be part of a resource name.
     #[error("the model name `{name}` must consist of lower-case letters, digits, `-` and `.`")]
     NameInvalid {
+        /// The name.
+        name: String,
+    },
+    /// The names of model and adapter are too long together.
+    #[error("the name `{name}` is longer than 63 letters; give the model or the adapter a shorter one")]
+    NameTooLong {
+        /// The names, with a colon between them.
+        name: String,
+    },
+    /// No tenant can be called so.
+    #[error("the tenant `{name}` must be 1 to 63 letters, digits, `-`, `_` or `.`")]
+    TenantInvalid {
         /// The name.
         name: String,
     },
@@ -23,7 +37,7 @@ pub enum LoadError {
         problems: Vec<String>,
     },
     /// There is no such folder.
-    #[error("the model folder {} does not exist; give the path of a folder in Hugging Face layout", .folder.display())]
+    #[error("the model folder {} does not exist; give the path of a folder in Hugging Face layout, or of a GGUF file", .folder.display())]
     FolderMissing {
         /// The folder.
         folder: PathBuf,
@@ -44,12 +58,60 @@ pub enum LoadError {
     },
     /// The model cannot be talked to.
     #[error(
-        "the model folder {} has no chat template: add `chat_template` to tokenizer_config.json, or a \
-         chat_template.jinja", .folder.display()
+        "{} has no chat template: add a chat_template.jinja beside the weights, or `chat_template` to \
+         tokenizer_config.json", .folder.display()
     )]
     ChatTemplateMissing {
         /// The folder.
         folder: PathBuf,
+    },
+    /// The folder holds more models than one.
+    #[error("the folder {} has {count} files with weights of different models; give the path of one GGUF file, or move the others away", .folder.display())]
+    SeveralModels {
+        /// The folder.
+        folder: PathBuf,
+        /// How many files there are.
+        count: usize,
+    },
+    /// The file is none that llama.cpp's format knows, or lacks something.
+    #[error("{} is no GGUF file that can be used: {}", .file.display(), first_line(.why))]
+    NotGguf {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Something was asked for that mistral.rs cannot do with such files.
+    #[error("{} is {format}, which does not go with {what}", .path.display())]
+    FormatCannot {
+        /// The model's folder or file.
+        path: PathBuf,
+        /// Its format.
+        format: &'static str,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// There is no such folder.
+    #[error("the adapter's folder {} does not exist; give the path of a folder that PEFT has written", .folder.display())]
+    AdapterMissing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder lacks files of an adapter.
+    #[error("the adapter's folder {} lacks {}; copy the whole adapter there", .folder.display(), .files.join(" and "))]
+    AdapterFilesMissing {
+        /// The folder.
+        folder: PathBuf,
+        /// What is missing, by name.
+        files: Vec<&'static str>,
+    },
+    /// mistral.rs would apply a part of the adapter only, without a word.
+    #[error("the adapter of {} cannot be used: {why}; train one without", .file.display())]
+    AdapterUnsupported {
+        /// Its `adapter_config.json`.
+        file: PathBuf,
+        /// What it has, or lacks.
+        why: &'static str,
     },
     /// A file or folder could not be read.
     #[error("{} could not be read", .path.display())]
@@ -87,22 +149,22 @@ pub enum LoadError {
     #[error("no thread could be started to load the model")]
     ThreadRefused(#[source] io::Error),
     /// mistral.rs refused the model.
-    #[error("mistral.rs could not load the model in {}", .folder.display())]
+    #[error("mistral.rs could not load {}", .folder.display())]
     Refused {
-        /// The folder.
+        /// The folder or file.
         folder: PathBuf,
         /// Why.
         #[source]
         source: anyhow::Error,
     },
     /// mistral.rs panicked over the model, as it does when a file is malformed.
-    #[error("mistral.rs panicked while it loaded the model in {}; see standard error", .folder.display())]
+    #[error("mistral.rs panicked while it loaded {}; see standard error", .folder.display())]
     Panicked {
         /// The folder.
         folder: PathBuf,
     },
     /// The model was loaded and could not generate a single token.
-    #[error("the model in {} was loaded, but cannot generate", .folder.display())]
+    #[error("{} was loaded, but cannot generate", .folder.display())]
     CannotGenerate {
         /// The folder.
         folder: PathBuf,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::LoadError;
+use crate::files::files_with;
 
 /// A model folder in which nothing is missing.
 #[derive(Debug)]
@@ -14,6 +15,10 @@ pub(crate) struct Folder {
     pub(crate) weights: Vec<PathBuf>,
     /// The most tokens that prompt and answer may have together.
     pub(crate) context_tokens: u32,
+    /// The first file of its weights, if they are in mistral.rs' own format; it finds the others.
+    pub(crate) uqff: Option<PathBuf>,
+    /// Whether it makes vectors of texts, and no texts.
+    pub(crate) embeds: bool,
 }
 
 impl Folder {
@@ -23,7 +28,9 @@ impl Folder {
         if !folder.is_dir() {
             return Err(LoadError::FolderMissing { folder: folder.to_owned() });
         }
-        let weights = weights(folder)?;
+        let uqff = uqff(folder)?;
+        let mut weights = files_with(folder, "safetensors")?;
+        let embeds = folder.join("modules.json").is_file();
         let mut missing: Vec<&'static str> = ["config.json", "tokenizer.json", "tokenizer_config.json"]
             .into_iter()
             .filter(|file| !folder.join(file).is_file())
@@ -31,10 +38,20 @@ impl Folder {
         if weights.is_empty() {
             missing.push("*.safetensors");
         }
+        if embeds {
+            missing.extend(missing_modules(folder)?);
+        }
         if !missing.is_empty() {
             return Err(LoadError::FilesMissing { folder: folder.to_owned(), files: missing });
         }
-        if !has_chat_template(folder)? {
+        if let Some((first, all)) = &uqff {
+            if embeds {
+                let (path, what) = (first.clone(), "an embedding model");
+                return Err(LoadError::FormatCannot { path, format: "UQFF", what });
+            }
+            weights.extend_from_slice(all);
+        }
+        if !embeds && !has_chat_template(folder)? {
             return Err(LoadError::ChatTemplateMissing { folder: folder.to_owned() });
         }
         let context_tokens = context_tokens(folder)?;
@@ -43,20 +60,55 @@ impl Folder {
             .into_os_string()
             .into_string()
             .map_err(|path| LoadError::FolderNameUnusable { folder: path.into() })?;
-        Ok(Self { path, weights, context_tokens })
+        let uqff = uqff.map(|(first, _)| first);
+        Ok(Self { path, weights, context_tokens, uqff, embeds })
     }
 }
 
-fn weights(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let mut weights = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
-        let path = entry.map_err(unreadable(folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "safetensors") {
-            weights.push(path);
+/// Which modules of an embedding model lack their files.
+fn missing_modules(folder: &Path) -> Result<Option<&'static str>, LoadError> {
+    let modules = json(&folder.join("modules.json"))?;
+    let has = |path: &str, file: &str| folder.join(path).join(file).is_file();
+    let lacks = |module: &Value| {
+        let text = |key: &str| module.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (path, kind) = (text("path"), text("type"));
+        match kind.rsplit('.').next() {
+            Some("Pooling") => !has(path, "config.json"),
+            Some("Dense") => !has(path, "config.json") || !has(path, "model.safetensors"),
+            _ => false,
         }
+    };
+    let lacking = modules.as_array().into_iter().flatten().any(lacks);
+    Ok(lacking.then_some("the files of a module that modules.json names"))
+}
+
+/// Finds weights in mistral.rs' own format: the first file, and all. They are `{name}.uqff`, or `{name}-0.uqff` and
+/// so on, beside a `residual.safetensors`.
+fn uqff(folder: &Path) -> Result<Option<(PathBuf, Vec<PathBuf>)>, LoadError> {
+    let all = files_with(folder, "uqff")?;
+    let name = |file: &PathBuf| {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        stem.trim_end_matches(|letter: char| letter.is_ascii_digit()).trim_end_matches('-').to_owned()
+    };
+    let Some(first) = all.first().cloned() else { return Ok(None) };
+    if all.iter().any(|file| name(file) != name(&first)) {
+        return Err(LoadError::SeveralModels { folder: folder.to_owned(), count: all.len() });
     }
-    weights.sort();
-    Ok(weights)
+    Ok(Some((first, all)))
+}
+
+/// Reads the tokens that end an answer from `generation_config.json`, where there is one.
+pub(crate) fn generation_ends(folder: &Path) -> Result<Vec<u32>, LoadError> {
+    let file = folder.join("generation_config.json");
+    if !file.is_file() {
+        return Ok(Vec::new());
+    }
+    let listed = match json(&file)?.get("eos_token_id") {
+        Some(Value::Array(several)) => several.clone(),
+        Some(one) => vec![one.clone()],
+        None => Vec::new(),
+    };
+    Ok(listed.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect())
 }
 
 fn has_chat_template(folder: &Path) -> Result<bool, LoadError> {
@@ -84,7 +136,7 @@ pub(crate) fn json(file: &Path) -> Result<Value, LoadError> {
     serde_json::from_str(&text).map_err(|source| LoadError::NotJson { file: file.to_owned(), source })
 }
 
-fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> LoadError + '_ {
+pub(crate) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> LoadError + '_ {
     |source| LoadError::Unreadable { path: path.to_owned(), source }
 }
 

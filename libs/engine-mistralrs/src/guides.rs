@@ -8,6 +8,7 @@ use mistralrs::llguidance::Matcher;
 use pointsman_engine::EngineError;
 use pointsman_proto::inference::v1::{GenerateRequest, ResponseFormat, Tool, ToolChoice};
 
+use crate::costly::Costly;
 use crate::grammar::Grammar;
 use crate::sampling::guide::Guide;
 use crate::tools::Offer;
@@ -21,6 +22,7 @@ pub(crate) struct Guides {
     vocabulary: Arc<Vocabulary>,
     /// The latest first.
     kept: Mutex<VecDeque<(Wanted, Guide)>>,
+    costly: Costly,
 }
 
 /// What a guide is made of.
@@ -33,11 +35,16 @@ struct Wanted {
 
 impl Guides {
     pub(crate) fn new(vocabulary: Arc<Vocabulary>) -> Self {
-        Self { vocabulary, kept: Mutex::default() }
+        Self { vocabulary, kept: Mutex::default(), costly: Costly::new() }
     }
 
     pub(crate) fn vocabulary(&self) -> &Arc<Vocabulary> {
         &self.vocabulary
+    }
+
+    /// Returns where guides are made.
+    pub(crate) fn costly(&self) -> &Costly {
+        &self.costly
     }
 
     /// Returns what keeps an answer to its form; none: nothing does. Takes milliseconds, and up to a second for

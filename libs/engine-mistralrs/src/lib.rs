@@ -1,6 +1,7 @@
 //! The inference engine of a worker: mistral.rs 0.8.1, behind [`pointsman_engine::Engine`].
 //!
-//! It loads one text model from a local folder in Hugging Face layout and generates with it: greedy or
+//! It loads models from local files (folders in Hugging Face layout, GGUF, UQFF; quantised while they are loaded, or
+//! with a LoRA adapter) and generates with them: greedy or
 //! sampled (temperature, top-k, top-p, min-p, penalties, bias), with a seed that repeats an answer, stop texts
 //! found across token borders, log-probabilities, several answers, answers in a form (JSON, regular expression,
 //! grammar), and tools where the model's chat template knows them. It reaches no network, and has no telemetry.
@@ -24,21 +25,28 @@
 //! the code that works around it; read these again when its version moves.
 //!
 //! - [`Config`], [`LoadError`]: what is loaded, and what may be missing.
-//! - `folder`, `digest`, `load`: the files, the version that their weights give, the loading.
+//! - `files`, `folder`, `gguf`, `adapter`, `digest`, `load`: the files, the version that their weights give, the
+//!   loading.
 //! - `device`: what a model runs on, and what of that a build cannot do.
+//! - [`EmbeddingModel`]: vectors of texts.
 //! - `template`, `vocabulary`: what the model knows beside its weights, read once more from its files.
 //! - `engine`, `plan`, `request`: a generation, from the request to what mistral.rs gets of it; `messages`, `tools`,
-//!   `grammar`, `guides`: what it is made of.
+//!   `grammar`, `guides`: what it is made of; `costly`: where the long part of that is done.
 //! - `sampling`: the choice of each token, all in one place, between mistral.rs' logits and its sampler.
 //! - `stream`, `choices`: the events of one answer, and of several.
 
+mod adapter;
 mod choices;
 mod config;
+mod costly;
 mod device;
 mod digest;
+mod embedding;
 mod engine;
 mod error;
+mod files;
 mod folder;
+mod gguf;
 mod grammar;
 mod guides;
 mod load;
@@ -52,8 +60,10 @@ mod template;
 mod tools;
 mod vocabulary;
 
-pub use config::Config;
+pub use config::{Adapter, Config};
 pub use device::{Device, DeviceMap, Dtype, Hardware, KvMemory, PagedAttention, PagedMode};
+pub use embedding::{EmbeddingModel, Embeddings};
 pub use engine::MistralrsEngine;
 pub use error::LoadError;
+pub use load::{Model, load};
 pub use quantization::Quantization;

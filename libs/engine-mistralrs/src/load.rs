@@ -2,17 +2,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use mistralrs::{Model, TextModelBuilder, TokenSource};
+use mistralrs::{
+    EmbeddingModelBuilder, GgufModelBuilder, LoraModelBuilder, TextModelBuilder, TokenSource, UqffTextModelBuilder,
+};
 use pointsman_engine::try_out;
 use pointsman_proto::inference::v1::{Ability, TargetDescription};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::adapter::AdapterFolder;
 use crate::engine::Loaded;
+use crate::files::Files;
 use crate::folder::Folder;
+use crate::gguf::Gguf;
 use crate::guides::Guides;
 use crate::template::Template;
-use crate::vocabulary::Vocabulary;
-use crate::{Config, LoadError, MistralrsEngine, digest};
+use crate::{Adapter, Config, EmbeddingModel, LoadError, MistralrsEngine};
 
 /// What a model can do, whatever its template.
 const ABILITIES: [Ability; 5] =
@@ -52,45 +56,91 @@ fn max_concurrent(config: &Config) -> usize {
     if config.hardware.is_cpu() { 1 } else { config.max_concurrent.min(Semaphore::MAX_PERMITS) }
 }
 
+/// A model that was loaded.
+pub enum Model {
+    /// It generates.
+    Text(MistralrsEngine),
+    /// It makes vectors of texts.
+    Embedding(EmbeddingModel),
+}
+
+/// Loads a model, and once more for each of its adapters, one after the other.
+pub async fn load(config: Config) -> Result<Vec<Model>, LoadError> {
+    config.check()?;
+    if Files::open(&config.model)?.embeds() {
+        return Ok(vec![Model::Embedding(EmbeddingModel::load(config).await?)]);
+    }
+    let adapters = config.adapters.clone();
+    let mut models = vec![Model::Text(MistralrsEngine::load(config.clone()).await?)];
+    for adapter in adapters {
+        models.push(Model::Text(MistralrsEngine::load_adapted(config.clone(), adapter).await?));
+    }
+    Ok(models)
+}
+
 impl MistralrsEngine {
-    /// Loads a model, reads its weights' digest, and tries it with one token.
+    /// Loads a model without its adapters, reads its weights' digest, and tries it with one token.
     ///
     /// Takes as long as reading the weights twice; needs a tokio runtime. Dropping the future lets the loading
     /// run to its end unseen. Fails with what is missing, before mistral.rs is asked.
     pub async fn load(config: Config) -> Result<Self, LoadError> {
+        Self::load_target(config, None).await
+    }
+
+    /// Loads a model with one of its adapters, which is then another model.
+    pub async fn load_adapted(config: Config, adapter: Adapter) -> Result<Self, LoadError> {
+        Self::load_target(config, Some(adapter)).await
+    }
+
+    async fn load_target(config: Config, adapter: Option<Adapter>) -> Result<Self, LoadError> {
         config.check()?;
-        let folder = config.model.clone();
-        // On a thread of its own: mistral.rs leaves settings of quantisation and adapters behind in
-        // thread-locals, where the next model that is loaded on the same thread would find them.
-        let (done, loaded) = oneshot::channel();
-        let load = move || done.send(load_here(&config)).is_ok();
-        thread::Builder::new().name("pointsman-load".to_owned()).spawn(load).map_err(LoadError::ThreadRefused)?;
-        let engine = loaded.await.map_err(|_| LoadError::Panicked { folder: folder.clone() })??;
+        let place = config.model.clone();
+        let engine = on_own_thread(place.clone(), move || load_here(&config, adapter.as_ref())).await?;
         // A model in a number format that the device lacks loads, and fails every request.
-        try_out(&engine).await.map_err(|source| LoadError::CannotGenerate { folder, source })?;
+        try_out(&engine).await.map_err(|source| LoadError::CannotGenerate { folder: place, source })?;
         Ok(engine)
     }
 }
 
+/// Loads on a thread of its own: mistral.rs leaves settings of quantisation and adapters behind in thread-locals,
+/// where the next model that is loaded on the same thread would find them.
+pub(crate) async fn on_own_thread<T: Send + 'static>(
+    place: PathBuf,
+    load: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let (done, loaded) = oneshot::channel();
+    let run = move || done.send(load()).is_ok();
+    thread::Builder::new().name("pointsman-load".to_owned()).spawn(run).map_err(LoadError::ThreadRefused)?;
+    loaded.await.map_err(|_| LoadError::Panicked { folder: place })?
+}
+
 /// Loads on the current thread, and blocks it.
-fn load_here(config: &Config) -> Result<MistralrsEngine, LoadError> {
-    let folder = Folder::open(&config.model)?;
-    let version = digest::version(&folder.weights).map_err(|(path, source)| LoadError::Unreadable { path, source })?;
-    let template = Template::read(&config.model)?;
-    let refused = |source| LoadError::Refused { folder: PathBuf::from(&folder.path), source };
-    let model = build(config, &folder.path).map_err(refused)?;
+fn load_here(config: &Config, adapter: Option<&Adapter>) -> Result<MistralrsEngine, LoadError> {
+    let files = Files::open(&config.model)?;
+    files.check(config)?;
+    if files.embeds() {
+        let (path, what) = (config.model.clone(), "generating text");
+        return Err(LoadError::FormatCannot { path, format: "an embedding model", what });
+    }
+    let folder = adapter.map(|adapter| AdapterFolder::open(&adapter.path)).transpose()?;
+    let beside = folder.as_ref().map(AdapterFolder::files);
+    let version = files.version(beside.as_ref().map_or(&[], |files| files.as_slice()), config.quantize)?;
+    let template = files.template()?;
+    let place = adapter.map_or(&config.model, |adapter| &adapter.path);
+    let refused = |source| LoadError::Refused { folder: place.clone(), source };
+    let model = build(config, &files, folder.as_ref()).map_err(refused)?;
     // After mistral.rs, which says what is wrong with the files.
-    let vocabulary = Vocabulary::read(&config.model, template.text())?;
-    let limit = model.inner().config(None).ok().and_then(|config| config.max_seq_len);
-    let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
+    let vocabulary = files.vocabulary(&template)?;
+    let (name, tenants) = match adapter {
+        Some(adapter) if adapter.tenants.is_empty() => (format!("{}:{}", config.name, adapter.name), &config.tenants),
+        Some(adapter) => (format!("{}:{}", config.name, adapter.name), &adapter.tenants),
+        None => (config.name.clone(), &config.tenants),
+    };
     let description = TargetDescription {
-        target: format!("models/{}/versions/{version}", config.name),
-        context_tokens: folder.context_tokens.min(limit),
+        target: format!("models/{name}/versions/{version}"),
         abilities: abilities(&template).into_iter().map(i32::from).collect(),
-        engine_fingerprint: match config.quantize {
-            None => format!("{ENGINE}-{}", config.hardware.fingerprint()),
-            Some(quantize) => format!("{ENGINE}-{}-{}", config.hardware.fingerprint(), quantize.name()),
-        },
+        tenants: tenants.clone(),
+        ..describe(&model, &files, config)
     };
     let max_concurrent = max_concurrent(config);
     let guides = Arc::new(Guides::new(Arc::new(vocabulary)));
@@ -98,15 +148,64 @@ fn load_here(config: &Config) -> Result<MistralrsEngine, LoadError> {
     Ok(MistralrsEngine::new(Loaded { model, description, template, guides, sequences }, max_concurrent))
 }
 
-fn build(config: &Config, folder: &str) -> anyhow::Result<Model> {
-    let builder =
-        TextModelBuilder::new(folder).with_token_source(TokenSource::None).with_max_num_seqs(max_concurrent(config));
+/// Describes what a model of any kind has: its context, and what decides its answers beside its weights.
+pub(crate) fn describe(model: &mistralrs::Model, files: &Files, config: &Config) -> TargetDescription {
+    let limit = model.inner().config(None).ok().and_then(|config| config.max_seq_len);
+    let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
+    let (device, own) = (config.hardware.kind(), config.hardware.model_dtype().to_string());
+    TargetDescription {
+        context_tokens: files.context_tokens().min(limit),
+        engine_fingerprint: format!("{ENGINE}-{device}-{}", files.format(&own, config.quantize)),
+        ..TargetDescription::default()
+    }
+}
+
+/// Runs the loading to its end on this thread.
+pub(crate) fn block_on<T>(loading: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(loading)
+}
+
+fn build(config: &Config, files: &Files, adapter: Option<&AdapterFolder>) -> anyhow::Result<mistralrs::Model> {
+    let folder = match files {
+        Files::Gguf(gguf) => return block_on(gguf_builder(config, gguf)?.build()),
+        Files::Folder(folder) => folder,
+    };
+    let builder = text_builder(config, folder)?;
+    let Some(adapter) = adapter else { return block_on(builder.build()) };
+    let revision = adapter.revision()?;
+    let builder = builder.with_hf_revision(revision.path().display());
+    block_on(LoraModelBuilder::from_text_model_builder(builder, ["adapter"]).build())
+}
+
+fn text_builder(config: &Config, folder: &Folder) -> anyhow::Result<TextModelBuilder> {
+    let builder = match &folder.uqff {
+        Some(first) => {
+            let name = first.file_name().map(PathBuf::from).unwrap_or_default();
+            UqffTextModelBuilder::new(&folder.path, vec![name]).into_inner()
+        }
+        None => TextModelBuilder::new(&folder.path),
+    };
+    let builder = builder.with_token_source(TokenSource::None).with_max_num_seqs(max_concurrent(config));
     let mut builder = config.hardware.apply(builder)?;
     if let Some(quantize) = config.quantize {
         builder = builder.with_isq(quantize.isq());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(builder.build())
+    Ok(builder)
+}
+
+fn gguf_builder(config: &Config, gguf: &Gguf) -> anyhow::Result<GgufModelBuilder> {
+    let (folder, name) = &gguf.place;
+    let mut builder = GgufModelBuilder::new(folder, vec![name])
+        .with_token_source(TokenSource::None)
+        .with_max_num_seqs(max_concurrent(config));
+    if let Some(template) = &gguf.template_beside {
+        builder = builder.with_chat_template(template);
+    }
+    config.hardware.apply(builder)
+}
+
+pub(crate) fn embedding_builder(config: &Config, folder: &Folder) -> anyhow::Result<EmbeddingModelBuilder> {
+    config.hardware.apply(EmbeddingModelBuilder::new(&folder.path).with_token_source(TokenSource::None))
 }
 
 #[cfg(test)]

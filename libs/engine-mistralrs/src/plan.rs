@@ -68,18 +68,18 @@ impl Plan {
         loaded: &Loaded,
         permit: OwnedSemaphorePermit,
     ) -> (TokenChooser, Source) {
-        let guide = self.guide.as_ref().map(Guide::copy);
         let Prompt::Tokens(tokens) = prompt else {
-            let answering = Answering { choice, prompt: &[], guide };
+            let answering = Answering { choice, prompt: &[], guide: self.guide.as_ref().map(Guide::copy) };
             return (TokenChooser::new(&self.request, answering, permit), Source::Chat);
         };
-        let mut chooser = TokenChooser::new(&self.request, Answering { choice, prompt: tokens, guide }, permit);
         let vocabulary = loaded.guides.vocabulary();
+        let thoughts = loaded.template.thinks().then(|| Thoughts::new(self.begins(tokens, vocabulary)));
+        let guide = self.guide.as_ref().map(|guide| guide.copy().after(thoughts.clone()));
+        let mut chooser = TokenChooser::new(&self.request, Answering { choice, prompt: tokens, guide }, permit);
         // A vocabulary has at least one.
         let end = vocabulary.ends().first().copied().unwrap_or_default();
         let written = Written::new(chooser.read(end), Arc::clone(vocabulary), !self.has_form());
-        let thoughts = loaded.template.thinks().then(|| Thoughts::new(self.begins(tokens, vocabulary)));
-        let calls = self.offer.as_ref().map(|_| CallParser::default());
+        let calls = self.offer.as_ref().map(|offer| CallParser::new(offer.names()));
         (chooser, Source::Tokens(Box::new(Tokens { written, contents: Contents { thoughts, calls } })))
     }
 

@@ -8,6 +8,7 @@
 
 mod adjust;
 mod choice;
+mod free;
 pub(crate) mod guide;
 pub(crate) mod logprobs;
 

@@ -15,7 +15,7 @@ pub(crate) mod thoughts;
 pub(crate) mod written;
 
 use crate::request::first_line;
-use contents::Contents;
+use contents::{Contents, Decided};
 use written::Written;
 
 /// Turns what mistral.rs sends for one request into the events of a generation.
@@ -25,7 +25,7 @@ pub(crate) struct Answer {
     source: Source,
     /// Events that are to be delivered before the next chunk is read.
     ready: VecDeque<Result<Event, EngineError>>,
-    /// Stop texts are found here: mistral.rs streams the beginning of one, and misses it inside a token's text.
+    /// Stop texts are found here, and not in thoughts: mistral.rs streams the beginning of one, and misses it inside a token's text.
     stop: StopMatcher,
     part: u32,
     last: Option<Kind>,
@@ -188,15 +188,13 @@ impl Answer {
         if reason.is_some() {
             text.push_str(&source.written.finish());
         }
-        let mut decided = self.stop.push(&text);
-        if reason.is_some() {
-            decided.push_str(&self.stop.finish());
-        }
-        self.scores.extend(source.written.deliver(decided.len()));
-        let mut contents = source.contents.push(&decided);
+        let Decided { mut contents, mut bytes } = source.contents.push(&text, &mut self.stop);
         if reason.is_some() || self.stop.stopped() {
-            contents.extend(source.contents.finish());
+            let rest = source.contents.finish(&mut self.stop);
+            contents.extend(rest.contents);
+            bytes += rest.bytes;
         }
+        self.scores.extend(source.written.deliver(bytes));
         self.deliver(contents, tokens);
         self.end(reason, self.counted(self.read));
     }

@@ -65,6 +65,11 @@ impl Offer {
         Ok((!tools.is_empty()).then_some(Self { tools, calls }))
     }
 
+    /// Returns the names of the tools.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.tools.iter().map(|tool| tool.name.clone()).collect()
+    }
+
     /// Returns the tools as a chat template gets them.
     pub(crate) fn for_template(&self) -> Vec<TemplateTool> {
         self.tools.iter().map(OfferedTool::for_template).collect()

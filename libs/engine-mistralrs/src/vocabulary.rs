@@ -12,7 +12,7 @@ use mistralrs::llguidance::{ParserFactory, panic_utils, token_bytes_from_tokeniz
 use serde_json::Value;
 
 use crate::LoadError;
-use crate::folder::json;
+use crate::folder::{generation_ends, json};
 
 /// Tokens that mistral.rs takes for an end when the chat template writes them.
 const ALTERNATE_ENDS: [&str; 8] = [
@@ -25,6 +25,17 @@ const ALTERNATE_ENDS: [&str; 8] = [
     "<|start|>",
     "<|channel|>",
 ];
+
+/// What a model's files say of its tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct Tokenizer {
+    /// As in a `tokenizer.json`: `decoder`, `added_tokens` and `model.vocab`.
+    pub(crate) json: Value,
+    /// The text of the token that ends an answer.
+    pub(crate) end: Option<String>,
+    /// Further ones, by number.
+    pub(crate) listed_ends: Vec<u32>,
+}
 
 /// The tokens of a model.
 pub(crate) struct Vocabulary {
@@ -46,14 +57,22 @@ impl Vocabulary {
     /// a message ends an answer.
     pub(crate) fn read(folder: &Path, template: &str) -> Result<Self, LoadError> {
         let file = folder.join("tokenizer.json");
-        let unusable = |why: String| LoadError::TokenizerUnusable { file: file.clone(), why };
-        let tokenizer = json(&file)?;
+        let config = json(&folder.join("tokenizer_config.json"))?;
+        let end = config.get("eos_token").and_then(|end| end.as_str().or_else(|| end.get("content")?.as_str()));
+        let tokenizer =
+            Tokenizer { json: json(&file)?, end: end.map(str::to_owned), listed_ends: generation_ends(folder)? };
+        Self::new(&tokenizer, template, &file)
+    }
+
+    /// Makes a vocabulary of a tokenizer that this file says.
+    pub(crate) fn new(tokenizer: &Tokenizer, template: &str, file: &Path) -> Result<Self, LoadError> {
+        let unusable = |why: String| LoadError::TokenizerUnusable { file: file.to_owned(), why };
         // It asserts what it expects of the file.
-        let words = panic_utils::catch_unwind(|| token_bytes_from_tokenizer_json(&tokenizer));
+        let words = panic_utils::catch_unwind(|| token_bytes_from_tokenizer_json(&tokenizer.json));
         let words = words.map_err(|error| unusable(error.to_string()))?;
-        let added = added_tokens(&tokenizer);
+        let added = added_tokens(&tokenizer.json);
         let special = added.iter().filter(|added| added.special).map(|added| added.id).collect();
-        let ends = ends(folder, template, &added, words.len())?;
+        let ends = ends(tokenizer, template, &added, words.len());
         let Some(end) = ends.first() else { return Err(unusable("no token ends an answer".to_owned())) };
         let size = u32::try_from(words.len()).map_err(|_| unusable("too many tokens".to_owned()))?;
         let trie = TokTrie::from(&TokRxInfo::new(size, *end), &words).with_eos_tokens(&ends);
@@ -131,26 +150,15 @@ fn added_tokens(tokenizer: &Value) -> Vec<Added> {
 }
 
 /// Collects what mistral.rs takes for the end of an answer, the model's own first.
-fn ends(folder: &Path, template: &str, added: &[Added], size: usize) -> Result<Vec<u32>, LoadError> {
-    let config = json(&folder.join("tokenizer_config.json"))?;
-    let own = config.get("eos_token").and_then(|end| end.as_str().or_else(|| end.get("content")?.as_str()));
+fn ends(tokenizer: &Tokenizer, template: &str, added: &[Added], size: usize) -> Vec<u32> {
     let alternates = ALTERNATE_ENDS.into_iter().filter(|end| template.contains(end));
-    let named = own.into_iter().chain(alternates);
+    let named = tokenizer.end.as_deref().into_iter().chain(alternates);
     let mut ends: Vec<u32> =
         named.filter_map(|name| added.iter().find(|token| token.content == name).map(|token| token.id)).collect();
-    let generation = folder.join("generation_config.json");
-    if generation.is_file() {
-        let config = json(&generation)?;
-        let listed = match config.get("eos_token_id") {
-            Some(Value::Array(several)) => several.clone(),
-            Some(one) => vec![one.clone()],
-            None => Vec::new(),
-        };
-        ends.extend(listed.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()));
-    }
+    ends.extend(&tokenizer.listed_ends);
     let mut seen = HashSet::new();
     ends.retain(|end| usize::try_from(*end).is_ok_and(|end| end < size) && seen.insert(*end));
-    Ok(ends)
+    ends
 }
 
 #[cfg(test)]
@@ -161,13 +169,26 @@ pub(crate) mod tests {
     use super::Vocabulary;
     use crate::LoadError;
 
+    const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo/model");
+
     /// The demo model's.
     pub(crate) fn vocabulary() -> Arc<Vocabulary> {
-        static VOCABULARY: LazyLock<Arc<Vocabulary>> = LazyLock::new(|| {
-            let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo/model"));
-            Arc::new(Vocabulary::read(folder, "<|im_end|>").unwrap())
-        });
+        static VOCABULARY: LazyLock<Arc<Vocabulary>> =
+            LazyLock::new(|| Arc::new(Vocabulary::read(Path::new(DEMO), "<|im_end|>").unwrap()));
         Arc::clone(&VOCABULARY)
+    }
+
+    /// The demo model's, and one token more, of this text.
+    pub(crate) fn vocabulary_and(text: &str) -> Arc<Vocabulary> {
+        let (demo, folder) = (Path::new(DEMO), tempfile::tempdir().unwrap());
+        for file in ["tokenizer_config.json", "generation_config.json"] {
+            std::fs::copy(demo.join(file), folder.path().join(file)).unwrap();
+        }
+        let mut tokenizer = crate::folder::json(&demo.join("tokenizer.json")).unwrap();
+        let more = serde_json::json!({"id": 1024, "content": text, "special": false});
+        tokenizer["added_tokens"].as_array_mut().unwrap().push(more);
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        Arc::new(Vocabulary::read(folder.path(), "<|im_end|>").unwrap())
     }
 
     #[test]

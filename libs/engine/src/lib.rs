@@ -15,10 +15,10 @@ pub mod stop;
 mod error;
 mod try_out;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{Delta, FinishReason, GenerateRequest, TargetDescription, Usage};
+use pointsman_proto::inference::v1::{Delta, EmbedRequest, FinishReason, GenerateRequest, TargetDescription, Usage};
 
 pub use error::EngineError;
 pub use try_out::try_out;
@@ -46,6 +46,24 @@ pub trait Engine: Send + Sync + 'static {
     /// The engine buffers what the reader does not take, so that a slow reader never holds up another.
     /// Dropping the stream ends the work within one decode step.
     fn generate(&self, job: Job) -> BoxFuture<'_, Result<Generation, EngineError>>;
+
+    /// Embeds texts, all of them or none. Dropping the future ends the work soon.
+    ///
+    /// Only asked of an engine whose description has `ABILITY_EMBEDDINGS`, and for no more numbers than that says; one
+    /// without need not write it.
+    fn embed<'a>(&'a self, request: &'a Valid<EmbedRequest>) -> BoxFuture<'a, Result<Embedded, EngineError>> {
+        let detail = format!("{} was asked for embeddings, which its description does not have", request.model);
+        std::future::ready(Err(EngineError::Failed { detail })).boxed()
+    }
+}
+
+/// The embeddings of texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedded {
+    /// One for each text, in order: as many finite numbers as the request asks for, or as the description says.
+    pub embeddings: Vec<Vec<f32>>,
+    /// Tokens of all texts.
+    pub input_tokens: u32,
 }
 
 /// One generation for an engine to do.

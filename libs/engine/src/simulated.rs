@@ -1,11 +1,13 @@
 //! An engine without a model: deterministic text, continuous batching, a timing model, faults on schedule.
 //!
 //! It answers `You said: …` with the caller's last words, so that a test can tell whose answer it reads, or
-//! what a [`Script`] says.
+//! what a [`Script`] says. Its embeddings are made of a hash of each text: the same text gives the same vector of
+//! length 1, and they say nothing of what texts mean.
 //! All running sequences step together, as in a real engine; with the default timing of zero a sequence
 //! runs as fast as it is read, which is what a benchmark of everything around it wants.
 
 mod batch;
+mod embedding;
 mod plan;
 mod prompt;
 mod script;
@@ -19,17 +21,18 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt};
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{Ability, GenerateRequest, Priority, TargetDescription};
+use pointsman_proto::inference::v1::{Ability, EmbedRequest, GenerateRequest, Priority, TargetDescription};
 use pointsman_types::TargetName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::{Engine, EngineError, Event, Generation, Job};
+use crate::{Embedded, Engine, EngineError, Event, Generation, Job};
 use batch::Arrival;
 use plan::{Interruption, Pace, Plan};
 use sequence::{Sequence, Step};
 use state::Shared;
 
+pub use embedding::Embeddings;
 pub use script::{Mistake, Script};
 
 /// How a simulated engine behaves.
@@ -38,6 +41,8 @@ pub use script::{Mistake, Script};
 pub struct Config {
     /// The target that it serves. Default `models/simulated/versions/1`.
     pub target: String,
+    /// The tenants that may use it. Default: none, which means all.
+    pub tenants: Vec<String>,
     /// Tokens that prompt and answer may have together. Default 8,192.
     pub context_tokens: u32,
     /// Length of every answer in tokens. Default: as long as the answer is.
@@ -46,6 +51,8 @@ pub struct Config {
     pub batch: usize,
     /// How long things take. Default: no time.
     pub timing: Timing,
+    /// The embeddings that it makes.
+    pub embeddings: Embeddings,
     /// What goes wrong, and when. It comes before what a script says. Default: nothing.
     pub faults: Vec<Fault>,
     /// What is answered to whom: a YAML file, from the working directory. Default: every caller's last words.
@@ -56,10 +63,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             target: "models/simulated/versions/1".to_owned(),
+            tenants: Vec::new(),
             context_tokens: 8192,
             answer_tokens: None,
             batch: 64,
             timing: Timing::default(),
+            embeddings: Embeddings::default(),
             faults: Vec::new(),
             script: None,
         }
@@ -91,6 +100,7 @@ impl Config {
         if !(1..=4096).contains(&self.batch) {
             problems.push("engine.simulated.batch: must be 1 to 4096".to_owned());
         }
+        problems.extend(self.embeddings.problems());
         if self.script.is_some() && self.answer_tokens.is_some() {
             problems.push(
                 "engine.simulated.answer_tokens: the script says how long answers are; leave one of the two out"
@@ -164,12 +174,17 @@ impl SimulatedEngine {
         let (arrivals, queue) = mpsc::unbounded_channel();
         let state = Shared::default();
         tokio::spawn(batch::run(config.batch, config.timing, queue, state.clone()));
-        let abilities = [Ability::Sampling, Ability::Seed, Ability::Stop];
+        let generates =
+            [Ability::Sampling, Ability::Seed, Ability::Stop].into_iter().filter(|_| !config.embeddings.only);
         let description = TargetDescription {
             target: config.target.clone(),
             context_tokens: config.context_tokens,
-            abilities: abilities.into_iter().map(i32::from).collect(),
+            abilities: generates.chain(config.embeddings.abilities()).map(i32::from).collect(),
             engine_fingerprint: "simulated-1".to_owned(),
+            embeds_only: config.embeddings.only,
+            embedding_dimensions: config.embeddings.width,
+            tenants: config.tenants.clone(),
+            ..TargetDescription::default()
         };
         Self { config, description, requests: AtomicU64::new(0), arrivals, script: None, state }
     }
@@ -209,6 +224,11 @@ impl Engine for SimulatedEngine {
     fn generate(&self, job: Job) -> BoxFuture<'_, Result<Generation, EngineError>> {
         let generation = self.plan(&job).map(|plan| self.run(plan, &job));
         async { generation }.boxed()
+    }
+
+    fn embed<'a>(&'a self, request: &'a Valid<EmbedRequest>) -> BoxFuture<'a, Result<Embedded, EngineError>> {
+        let fault = self.fault();
+        embedding::embed(request, &self.config, fault, &self.state).boxed()
     }
 }
 

@@ -66,6 +66,8 @@ reasons! {
     ScopeMissing = "SCOPE_MISSING", PermissionDenied, 403, Caller;
     /// A mesh context was sent to a public listener.
     MeshContextRefused = "MESH_CONTEXT_REFUSED", PermissionDenied, 403, Caller;
+    /// A web page sent the request that may not call, or may have.
+    OriginRefused = "ORIGIN_REFUSED", PermissionDenied, 403, Caller;
     /// No model of that name is served here.
     ModelNotFound = "MODEL_NOT_FOUND", NotFound, 404, Caller;
     /// The surface has no such path or method.

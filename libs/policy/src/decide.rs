@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::abilities;
 
 use crate::fleet::Target;
 use crate::rule::Rule;
@@ -65,6 +64,8 @@ pub enum Rejection {
     LacksAbility,
     /// None of its instances is in an allowed zone.
     ZoneNotAllowed,
+    /// It is other tenants'.
+    TenantNotAllowed,
 }
 
 impl Rejection {
@@ -74,6 +75,7 @@ impl Rejection {
             Self::Unknown => "UNKNOWN_TARGET",
             Self::LacksAbility => "LACKS_ABILITY",
             Self::ZoneNotAllowed => "ZONE_NOT_ALLOWED",
+            Self::TenantNotAllowed => "TENANT_NOT_ALLOWED",
         }
     }
 }
@@ -111,7 +113,7 @@ pub fn decide(
     facts: &Facts<'_>,
     given: Circumstances,
 ) -> Result<Decision, Error> {
-    let name = facts.request().model.as_str();
+    let name = facts.model();
     let mut decision = Decision {
         id: given.id(),
         seed: given.seed,
@@ -123,8 +125,8 @@ pub fn decide(
         rejected: Vec::new(),
         caller_zones: given.caller_zones,
     };
-    let needed = abilities::needed(facts.request());
-    match find(policy, fleet, name)? {
+    let needed = facts.needed();
+    match find(policy, fleet, name, facts.tenant())? {
         Found::VirtualModel(rules) => {
             let rule = rules.iter().find(|rule| rule.when.holds(facts)).ok_or_else(|| {
                 let message = format!("no rule of `{name}` applies to this request: ask whoever owns the policy");
@@ -133,7 +135,7 @@ pub fn decide(
             decision.rule = Arc::clone(rule);
             decision.plan(fleet, facts, needed);
         }
-        Found::Target(target) => match decision.admits(target, needed) {
+        Found::Target(target) => match decision.admits(target, facts, needed) {
             Ok(()) => decision.steps.push(Step { target: Arc::clone(target), causes: Causes::default() }),
             Err(why) => decision.rejected.push(Rejected { target: Arc::clone(&target.name), why }),
         },
@@ -156,7 +158,7 @@ impl Decision {
             if self.steps.is_empty() && !fallback.causes.contains(Cause::Unavailable) {
                 continue;
             }
-            if let Some(target) = self.admitted(&fallback.target, fleet, needed)
+            if let Some(target) = self.admitted(&fallback.target, fleet, facts, needed)
                 && !self.steps.iter().any(|step| step.target.name == target.name)
             {
                 self.steps.push(Step { target, causes: fallback.causes });
@@ -165,9 +167,9 @@ impl Decision {
     }
 
     /// Finds a target that the request may and can go to; notes why it is not one.
-    fn admitted(&mut self, name: &Arc<str>, fleet: &Fleet, needed: u64) -> Option<Arc<Target>> {
+    fn admitted(&mut self, name: &Arc<str>, fleet: &Fleet, facts: &Facts<'_>, needed: u64) -> Option<Arc<Target>> {
         let found = fleet.find(name).ok_or(Rejection::Unknown);
-        match found.and_then(|target| self.admits(target, needed).map(|()| target)) {
+        match found.and_then(|target| self.admits(target, facts, needed).map(|()| target)) {
             Ok(target) => Some(Arc::clone(target)),
             Err(why) => {
                 self.rejected.push(Rejected { target: Arc::clone(name), why });
@@ -176,8 +178,10 @@ impl Decision {
         }
     }
 
-    fn admits(&self, target: &Target, needed: u64) -> Result<(), Rejection> {
-        if needed & !target.abilities != 0 {
+    fn admits(&self, target: &Target, facts: &Facts<'_>, needed: u64) -> Result<(), Rejection> {
+        if !target.is_for(facts.tenant()) {
+            Err(Rejection::TenantNotAllowed)
+        } else if needed & !target.abilities != 0 {
             Err(Rejection::LacksAbility)
         } else if !target.zones.iter().any(|zone| self.allows_zone(zone)) {
             Err(Rejection::ZoneNotAllowed)
@@ -194,13 +198,17 @@ impl Decision {
 
     /// Says why there is nothing to try: what the caller can change comes first.
     fn refusal(&self, fleet: &Fleet, facts: &Facts<'_>) -> Error {
-        let name = &facts.request().model;
+        let name = facts.model();
         let rejected = |why| self.rejected.iter().find(move |rejected| rejected.why == why);
         if let Some(target) = rejected(Rejection::LacksAbility).and_then(|rejected| fleet.find(&rejected.target)) {
-            return Error::unsupported(abilities::lacking(facts.request(), &target.description.abilities));
+            return Error::unsupported(facts.lacking(&target.description));
         }
         if rejected(Rejection::ZoneNotAllowed).is_some() {
             return Error::new(Reason::NoTargetAllowed, self.walled(fleet, name));
+        }
+        if rejected(Rejection::TenantNotAllowed).is_some() {
+            let message = format!("`{name}` leads to models of other tenants: ask whoever owns the policy");
+            return Error::new(Reason::NoTargetAllowed, message);
         }
         // What is left is unknown to the fleet, or there would be a step.
         let unknown = listed(self.rejected.iter().map(|rejected| &*rejected.target));
@@ -252,13 +260,13 @@ pub enum Found<'a> {
     Target(&'a Arc<Target>),
 }
 
-/// Finds what a caller's name is, among what callers may name.
-pub fn find<'a>(policy: &'a CompiledPolicy, fleet: &'a Fleet, name: &str) -> Result<Found<'a>, Error> {
+/// Finds what a caller's name is, among what callers of this tenant may name. What is other tenants' is not there.
+pub fn find<'a>(policy: &'a CompiledPolicy, fleet: &'a Fleet, name: &str, tenant: &str) -> Result<Found<'a>, Error> {
     if let Some(rules) = policy.rules(name) {
         return Ok(Found::VirtualModel(rules));
     }
     if !policy.virtual_models_only {
-        if let Some(target) = fleet.find(name) {
+        if let Some(target) = fleet.find(name).filter(|target| target.is_for(tenant)) {
             return Ok(Found::Target(target));
         }
         if fleet.incomplete {

@@ -1,10 +1,16 @@
 //! What a policy can know about a request.
 
+mod asked;
+mod words;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use pointsman_proto::inference::v1::response_format::Format;
-use pointsman_proto::inference::v1::{DataClass, GenerateRequest, Priority, ReasoningEffort, ResponseFormat, part};
+use pointsman_proto::inference::v1::{EmbedRequest, GenerateRequest, TargetDescription, part};
+use tonic_types::FieldViolation;
+
+use asked::Asked;
+use words::{data_class, priority, reasoning_effort, response_format};
 
 /// What a condition can read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,7 +122,7 @@ impl Fact {
 /// messages are found once.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    request: &'a GenerateRequest,
+    asked: Asked<'a>,
     tenant: &'a str,
     key: &'a str,
     images: Cell<Option<u64>>,
@@ -127,7 +133,16 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Makes the facts of a request that this tenant sends with the key of this id.
     pub fn new(request: &'a GenerateRequest, tenant: &'a str, key: &'a str) -> Self {
-        Self { request, tenant, key, images: Cell::new(None), prompt_tokens: Cell::new(None), read: Cell::new(0) }
+        Self::of(Asked::Generate(request), tenant, key)
+    }
+
+    /// The same of a request to embed. It has no messages, tools, images and so on.
+    pub fn embedding(request: &'a EmbedRequest, tenant: &'a str, key: &'a str) -> Self {
+        Self::of(Asked::Embed(request), tenant, key)
+    }
+
+    fn of(asked: Asked<'a>, tenant: &'a str, key: &'a str) -> Self {
+        Self { asked, tenant, key, images: Cell::new(None), prompt_tokens: Cell::new(None), read: Cell::new(0) }
     }
 
     /// Returns a fact of kind text. What the caller left out, a label too, is the empty text, and so is a
@@ -145,12 +160,22 @@ impl<'a> Facts<'a> {
 
     /// Returns whether the caller gave a label of this name, even an empty one.
     pub fn has_label(&self, name: &str) -> bool {
-        self.request.labels.contains_key(name)
+        self.asked.labels().contains_key(name)
     }
 
-    /// Returns the request.
-    pub fn request(&self) -> &'a GenerateRequest {
-        self.request
+    /// Returns the model as the caller named it.
+    pub fn model(&self) -> &'a str {
+        self.asked.model()
+    }
+
+    /// Returns what the request needs of a target, as bits.
+    pub(crate) fn needed(&self) -> u64 {
+        self.asked.needed()
+    }
+
+    /// Returns a violation for each field that needs more than this target can do.
+    pub(crate) fn lacking(&self, target: &TargetDescription) -> Vec<FieldViolation> {
+        self.asked.lacking(target)
     }
 
     /// Returns who is billed and isolated.
@@ -177,24 +202,24 @@ impl<'a> Facts<'a> {
     }
 
     fn find_text(&self, fact: &Fact) -> &'a str {
-        let request = self.request;
+        let (asked, request) = (self.asked, self.asked.generation());
         match fact {
             Fact::Tenant => self.tenant,
             Fact::Key => self.key,
-            Fact::Model => &request.model,
+            Fact::Model => asked.model(),
             Fact::Session => request.session.as_ref().map_or("", |reference| &reference.session),
-            Fact::EndUser => &request.end_user,
-            Fact::DataClass => data_class(request.data_class()),
-            Fact::Priority => priority(request.priority()),
+            Fact::EndUser => asked.end_user(),
+            Fact::DataClass => data_class(asked.data_class()),
+            Fact::Priority => priority(asked.priority()),
             Fact::ResponseFormat => response_format(request.response_format.as_ref()),
             Fact::ReasoningEffort => reasoning_effort(request.reasoning_effort()),
-            Fact::Label(name) => request.labels.get(&**name).map_or("", String::as_str),
+            Fact::Label(name) => asked.labels().get(&**name).map_or("", String::as_str),
             _ => "",
         }
     }
 
     fn find_number(&self, fact: &Fact) -> u64 {
-        let request = self.request;
+        let request = self.asked.generation();
         match fact {
             Fact::Messages => request.messages.len() as u64,
             Fact::Tools => request.tools.len() as u64,
@@ -203,7 +228,7 @@ impl<'a> Facts<'a> {
             Fact::MaxOutputTokens => {
                 u64::from(request.limits.and_then(|limits| limits.max_output_tokens).unwrap_or_default())
             }
-            Fact::EstimatedPromptTokens => once(&self.prompt_tokens, || estimate_prompt_tokens(request)),
+            Fact::EstimatedPromptTokens => once(&self.prompt_tokens, || self.asked.estimate_prompt_tokens()),
             _ => 0,
         }
     }
@@ -223,67 +248,13 @@ fn count_images(request: &GenerateRequest) -> u64 {
     parts(request).filter(|kind| matches!(kind, part::Kind::Image(_))).count() as u64
 }
 
-/// Four bytes a token is what common tokenizers need for English and code; other scripts need fewer bytes
-/// a token. Pictures and opaque parts are left out: only their target knows what they cost.
-fn estimate_prompt_tokens(request: &GenerateRequest) -> u64 {
-    let said = parts(request).map(|kind| match kind {
-        part::Kind::Text(text) => text.len(),
-        part::Kind::ToolCall(call) => call.arguments_json.len(),
-        part::Kind::ToolResult(result) => result.text.len(),
-        part::Kind::Reasoning(reasoning) => reasoning.text.len(),
-        part::Kind::Image(_) | part::Kind::Opaque(_) => 0,
-    });
-    let offered = request.tools.iter().map(|tool| tool.description.len() + tool.parameters_json_schema.len());
-    (said.sum::<usize>() + offered.sum::<usize>()).div_ceil(4) as u64
-}
-
-fn data_class(class: DataClass) -> &'static str {
-    match class {
-        DataClass::Unspecified => "unspecified",
-        DataClass::Public => "public",
-        DataClass::Internal => "internal",
-        DataClass::Confidential => "confidential",
-        DataClass::Restricted => "restricted",
-    }
-}
-
-fn priority(priority: Priority) -> &'static str {
-    match priority {
-        Priority::Bulk => "bulk",
-        Priority::Unspecified | Priority::Default => "default",
-        Priority::Interactive => "interactive",
-        Priority::System => "system",
-    }
-}
-
-fn response_format(format: Option<&ResponseFormat>) -> &'static str {
-    match format.and_then(|format| format.format.as_ref()) {
-        None | Some(Format::Text(_)) => "text",
-        Some(Format::JsonObject(_)) => "json_object",
-        Some(Format::JsonSchema(_)) => "json_schema",
-        Some(Format::Regex(_)) => "regex",
-        Some(Format::LarkGrammar(_)) => "lark_grammar",
-    }
-}
-
-fn reasoning_effort(effort: ReasoningEffort) -> &'static str {
-    match effort {
-        ReasoningEffort::Unspecified => "unspecified",
-        ReasoningEffort::None => "none",
-        ReasoningEffort::Minimal => "minimal",
-        ReasoningEffort::Low => "low",
-        ReasoningEffort::Medium => "medium",
-        ReasoningEffort::High => "high",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
 
     use pointsman_proto::inference::v1::{
-        DataClass, GenerateRequest, Image, JsonObjectFormat, Limits, Message, Part, Priority, ReasoningEffort,
-        ResponseFormat, SessionReference, Tool, ToolCall, ToolResult, part, response_format::Format,
+        DataClass, EmbedRequest, GenerateRequest, Image, JsonObjectFormat, Limits, Message, Part, Priority,
+        ReasoningEffort, ResponseFormat, SessionReference, Tool, ToolCall, ToolResult, part, response_format::Format,
     };
 
     use super::{Fact, Facts, Kind};
@@ -369,6 +340,36 @@ mod tests {
             assert_eq!((facts.text(&Fact::Label(name.into())), facts.has_label(name)), (value, given), "{name}");
         }
         assert_eq!(Fact::Label("a\"b".into()).name(), r#"labels["a\"b"]"#);
+    }
+
+    #[test]
+    fn an_embedding_has_the_facts_that_it_has() {
+        let request = EmbedRequest {
+            model: "e5".into(),
+            inputs: vec!["12345".into(), "678".into()],
+            labels: [("team".into(), "search".into())].into(),
+            data_class: DataClass::Internal.into(),
+            priority: Priority::Bulk.into(),
+            end_user: "ada".into(),
+            ..EmbedRequest::default()
+        };
+        let facts = Facts::embedding(&request, "acme", "k1");
+        let texts = [
+            (Fact::Model, "e5"),
+            (Fact::DataClass, "internal"),
+            (Fact::Priority, "bulk"),
+            (Fact::EndUser, "ada"),
+            (Fact::Label("team".into()), "search"),
+            (Fact::ResponseFormat, "text"),
+            (Fact::Session, ""),
+        ];
+        for (fact, expected) in texts {
+            assert_eq!(facts.text(&fact), expected, "{}", fact.name());
+        }
+        for (fact, expected) in [(Fact::EstimatedPromptTokens, 2), (Fact::Messages, 0), (Fact::Choices, 1)] {
+            assert_eq!(facts.number(&fact), expected, "{}", fact.name());
+        }
+        assert!(facts.has_label("team") && !facts.has_label("other"));
     }
 
     #[test]

@@ -32,6 +32,24 @@ pub struct Target {
     pub(crate) abilities: u64,
     /// The zones of the instances that serve it, each once, ready or not.
     pub zones: Vec<Box<str>>,
+    /// What the instances that serve it say of whose it is, each list once. Empty: everybody's.
+    owners: Vec<Box<[String]>>,
+}
+
+impl Target {
+    /// Returns the tenants that may use it; none: all.
+    pub fn owners(&self) -> Vec<String> {
+        let all = self.owners.iter().flat_map(|owners| owners.iter());
+        let mut owners: Vec<String> = all.filter(|owner| self.is_for(owner)).cloned().collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// Whether a tenant may use it. Where instances differ, all of them must say so: the request may go to any.
+    pub fn is_for(&self, tenant: &str) -> bool {
+        self.owners.iter().all(|owners| owners.iter().any(|owner| owner == tenant))
+    }
 }
 
 impl Fleet {
@@ -44,11 +62,21 @@ impl Fleet {
     pub fn add(&mut self, description: &TargetDescription, zone: &str) {
         let name: Arc<str> = description.target.as_str().into();
         let target = self.targets.entry(Arc::clone(&name)).or_insert_with(|| {
-            let abilities = abilities::bits(&description.abilities);
-            Arc::new(Target { name, description: description.clone(), abilities, zones: Vec::new() })
+            let abilities = abilities::of(description);
+            Arc::new(Target {
+                name,
+                description: description.clone(),
+                abilities,
+                zones: Vec::new(),
+                owners: Vec::new(),
+            })
         });
         if !target.zones.iter().any(|known| **known == *zone) {
             Arc::make_mut(target).zones.push(zone.into());
+        }
+        let owners = &description.tenants;
+        if !owners.is_empty() && !target.owners.iter().any(|known| **known == **owners) {
+            Arc::make_mut(target).owners.push(owners.as_slice().into());
         }
         let target = Arc::clone(target);
         if let Ok(parsed) = target.name.parse::<TargetName>() {

@@ -4,16 +4,19 @@ use tonic_types::FieldViolation;
 
 use crate::inference::v1::response_format::Format;
 use crate::inference::v1::tool_choice::{Choice, Mode};
-use crate::inference::v1::{Ability, GenerateRequest, part};
+use crate::inference::v1::{Ability, EmbedRequest, GenerateRequest, TargetDescription, part};
 
 /// A field, the ability that it needs, and whether a request sets it to more than its default.
-struct Need {
+struct Need<R> {
     field: &'static str,
     ability: Ability,
-    applies: fn(&GenerateRequest) -> bool,
+    applies: fn(&R) -> bool,
 }
 
-const NEEDS: &[Need] = &[
+/// The bit of what a target can do unless it says otherwise: generate. No ability has this number.
+const GENERATES: u64 = 1 << 63;
+
+const NEEDS: &[Need<GenerateRequest>] = &[
     need("sampling.temperature", Ability::Sampling, |r| sampling(r, |s| s.temperature.is_some_and(|t| t > 0.0))),
     need("sampling.top_p", Ability::Sampling, |r| sampling(r, |s| s.top_p.is_some_and(|p| p < 1.0))),
     need("sampling.top_k", Ability::Sampling, |r| sampling(r, |s| s.top_k.is_some())),
@@ -41,31 +44,71 @@ const NEEDS: &[Need] = &[
     need("session", Ability::Sessions, |r| r.session.is_some()),
 ];
 
-const fn need(field: &'static str, ability: Ability, applies: fn(&GenerateRequest) -> bool) -> Need {
+const EMBED_NEEDS: &[Need<EmbedRequest>] = &[
+    need("model", Ability::Embeddings, |_| true),
+    need("dimensions", Ability::EmbeddingDimensions, |r| r.dimensions.is_some()),
+];
+
+const fn need<R>(field: &'static str, ability: Ability, applies: fn(&R) -> bool) -> Need<R> {
     Need { field, ability, applies }
 }
 
-/// Returns the abilities that the request needs, as bits by their number.
+/// Returns what the request needs of a target, as bits: compare with [`of`].
 pub fn needed(request: &GenerateRequest) -> u64 {
-    NEEDS.iter().filter(|need| (need.applies)(request)).fold(0, |bits, need| bits | bit(need.ability as i32))
+    GENERATES | bits_of(NEEDS, request)
 }
 
-/// Returns abilities as bits by their number. Those that this version does not know are left out.
-pub fn bits(abilities: &[i32]) -> u64 {
-    abilities.iter().fold(0, |bits, ability| bits | bit(*ability))
+/// Returns what the request needs of a target, as bits: compare with [`of`].
+pub fn needed_to_embed(request: &EmbedRequest) -> u64 {
+    bits_of(EMBED_NEEDS, request)
+}
+
+/// Returns what a target can do, as bits. Abilities that this version does not know are left out.
+pub fn of(description: &TargetDescription) -> u64 {
+    let generates = if description.embeds_only { 0 } else { GENERATES };
+    description.abilities.iter().fold(generates, |bits, ability| bits | bit(*ability))
+}
+
+fn bits_of<R>(needs: &[Need<R>], request: &R) -> u64 {
+    needs.iter().filter(|need| (need.applies)(request)).fold(0, |bits, need| bits | bit(need.ability as i32))
 }
 
 fn bit(ability: i32) -> u64 {
-    u32::try_from(ability).ok().and_then(|number| 1_u64.checked_shl(number)).unwrap_or(0)
+    let number = u32::try_from(ability).ok().filter(|number| *number < GENERATES.trailing_zeros());
+    number.map_or(0, |number| 1 << number)
 }
 
-/// Returns a violation for each field of the request that needs an ability beyond these.
-pub fn lacking(request: &GenerateRequest, abilities: &[i32]) -> Vec<FieldViolation> {
-    NEEDS
-        .iter()
-        .filter(|need| !abilities.contains(&need.ability.into()) && (need.applies)(request))
-        .map(|need| FieldViolation::new(need.field, "is not supported by this model; leave it out or choose another"))
+/// Returns a violation for each field of the request that needs more than this target can do.
+pub fn lacking(request: &GenerateRequest, target: &TargetDescription) -> Vec<FieldViolation> {
+    if target.embeds_only {
+        return vec![FieldViolation::new("model", "only embeds and cannot answer; choose another")];
+    }
+    let lacking = lacking_of(NEEDS, request, target);
+    lacking
+        .map(|field| FieldViolation::new(field, "is not supported by this model; leave it out or choose another"))
         .collect()
+}
+
+/// The same of a request to embed.
+pub fn lacking_to_embed(request: &EmbedRequest, target: &TargetDescription) -> Vec<FieldViolation> {
+    let told = |field| match field {
+        "model" => "has no embeddings; choose another",
+        _ => "is not supported by this model; leave it out or choose another",
+    };
+    // What else it lacks does not matter then.
+    let lacking = lacking_of(EMBED_NEEDS, request, target);
+    let violations: Vec<_> = lacking.map(|field| FieldViolation::new(field, told(field))).collect();
+    let is_no_embedder = violations.first().is_some_and(|first| first.field == "model");
+    violations.into_iter().take(if is_no_embedder { 1 } else { usize::MAX }).collect()
+}
+
+fn lacking_of<'a, R>(
+    needs: &'a [Need<R>],
+    request: &'a R,
+    target: &'a TargetDescription,
+) -> impl Iterator<Item = &'static str> + 'a {
+    let lacks = |need: &&Need<R>| !target.abilities.contains(&need.ability.into()) && (need.applies)(request);
+    needs.iter().filter(lacks).map(|need| need.field)
 }
 
 fn sampling(request: &GenerateRequest, test: impl FnOnce(&crate::inference::v1::Sampling) -> bool) -> bool {
@@ -95,9 +138,14 @@ fn requires_tools(request: &GenerateRequest) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{NEEDS, lacking};
+    use super::{EMBED_NEEDS, NEEDS, lacking, lacking_to_embed, needed, needed_to_embed, of};
     use crate::inference::v1::tool_choice::{Choice, Mode};
-    use crate::inference::v1::{Ability, GenerateRequest, Sampling, ToolChoice};
+    use crate::inference::v1::{Ability, EmbedRequest, GenerateRequest, Sampling, TargetDescription, ToolChoice};
+
+    fn able(abilities: &[Ability]) -> TargetDescription {
+        let abilities = abilities.iter().map(|ability| i32::from(*ability)).collect();
+        TargetDescription { abilities, ..TargetDescription::default() }
+    }
 
     #[test]
     fn defaults_need_nothing() {
@@ -115,7 +163,9 @@ mod tests {
             tool_choice: Some(ToolChoice { choice: Some(Choice::Mode(Mode::None.into())), parallel: Some(true) }),
             ..GenerateRequest::default()
         };
-        assert!(lacking(&request, &[]).is_empty(), "{:?}", lacking(&request, &[]));
+        let plain = TargetDescription::default();
+        assert!(lacking(&request, &plain).is_empty(), "{:?}", lacking(&request, &plain));
+        assert_eq!(needed(&request) & !of(&plain), 0);
     }
 
     #[test]
@@ -126,8 +176,7 @@ mod tests {
             ..GenerateRequest::default()
         };
         let fields = |abilities: &[Ability]| -> Vec<String> {
-            let abilities: Vec<i32> = abilities.iter().map(|ability| i32::from(*ability)).collect();
-            lacking(&request, &abilities).into_iter().map(|violation| violation.field).collect()
+            lacking(&request, &able(abilities)).into_iter().map(|violation| violation.field).collect()
         };
         assert_eq!(fields(&[]), ["sampling.temperature", "sampling.presence_penalty", "seed"]);
         assert_eq!(fields(&[Ability::Sampling, Ability::Seed]), ["sampling.presence_penalty"]);
@@ -137,7 +186,36 @@ mod tests {
     fn every_ability_is_needed_by_some_field() {
         for number in 1.. {
             let Ok(ability) = Ability::try_from(number) else { break };
-            assert!(NEEDS.iter().any(|need| need.ability == ability), "{ability:?}");
+            let needs = NEEDS.iter().map(|need| need.ability).chain(EMBED_NEEDS.iter().map(|need| need.ability));
+            assert!(needs.into_iter().any(|needed| needed == ability), "{ability:?}");
         }
+    }
+
+    #[test]
+    fn who_only_embeds_cannot_answer_and_who_says_nothing_can() {
+        let fields = |violations: Vec<tonic_types::FieldViolation>| -> Vec<String> {
+            violations.into_iter().map(|violation| violation.field).collect()
+        };
+        let generate = GenerateRequest { seed: Some(1), ..GenerateRequest::default() };
+        let embed = EmbedRequest { dimensions: Some(3), ..EmbedRequest::default() };
+        let only = TargetDescription { embeds_only: true, ..able(&[Ability::Embeddings]) };
+        assert_eq!(fields(lacking(&generate, &only)), ["model"]);
+        assert_eq!(fields(lacking_to_embed(&embed, &only)), ["dimensions"]);
+        assert_eq!(fields(lacking_to_embed(&embed, &TargetDescription::default())), ["model"]);
+        let able = able(&[Ability::Embeddings, Ability::EmbeddingDimensions]);
+        assert_eq!(fields(lacking_to_embed(&embed, &able)), Vec::<String>::new());
+        for (needs, can, fits) in [
+            (needed(&GenerateRequest::default()), &only, false),
+            (needed(&GenerateRequest::default()), &TargetDescription::default(), true),
+            (needed_to_embed(&embed), &only, false),
+            (needed_to_embed(&EmbedRequest::default()), &only, true),
+            (needed_to_embed(&embed), &able, true),
+        ] {
+            assert_eq!(needs & !of(can) == 0, fits, "{can:?}");
+        }
+        // A number of a newer version is none of ours.
+        let newer =
+            TargetDescription { embeds_only: true, abilities: vec![63, 64, -1], ..TargetDescription::default() };
+        assert_eq!(of(&newer), 0);
     }
 }

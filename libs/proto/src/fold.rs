@@ -18,7 +18,7 @@ impl Fold {
     /// Adds the next frame.
     pub fn push(&mut self, frame: Frame) {
         match frame.body {
-            Some(Body::Started(started)) => self.response.started = Some(started),
+            Some(Body::Started(started)) => self.response.started = Some(*started),
             Some(Body::Delta(delta)) => self.push_delta(delta),
             Some(Body::ChoiceFinished(ChoiceFinished { choice, reason })) => {
                 let at = self.position(choice);

@@ -21,6 +21,11 @@ impl<T: Validate> Valid<T> {
         violations.done(Self(message))
     }
 
+    /// Takes a message that was checked as a part of another.
+    pub(crate) fn checked(message: T) -> Self {
+        Self(message)
+    }
+
     /// Changes the message in a way that keeps its rules.
     pub(crate) fn change(mut self, change: impl FnOnce(&mut T)) -> Self {
         change(&mut self.0);

@@ -1,6 +1,8 @@
-//! The rules that the comments in `generate.proto` and `message.proto` state.
+//! The rules that the comments in `generate.proto`, `message.proto`, `embed.proto` and `count_tokens.proto` state.
 
-use std::collections::HashSet;
+mod other;
+
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Arguments;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use crate::{Valid, Validate, Violations};
 
 impl Validate for GenerateRequest {
     fn validate(&self, v: &mut Violations) {
-        v.require((1..=256).contains(&self.model.len()), "model", "name a model in 1 to 256 bytes");
+        check_model(&self.model, v);
         v.require((1..=4096).contains(&self.messages.len()), "messages", "give 1 to 4,096 messages");
         for (index, message) in self.messages.iter().enumerate() {
             check_message(message, format_args!("messages[{index}]"), v);
@@ -45,18 +47,11 @@ impl Validate for GenerateRequest {
             v.add("choice_count", "must be 1 to 128");
         }
         v.require(ReasoningEffort::try_from(self.reasoning_effort).is_ok(), "reasoning_effort", UNKNOWN);
-        v.require(DataClass::try_from(self.data_class).is_ok(), "data_class", UNKNOWN);
-        v.require(Priority::try_from(self.priority).is_ok(), "priority", UNKNOWN);
         if let Some(SessionReference { session, .. }) = &self.session {
             v.require((1..=256).contains(&session.len()), "session.session", "name a session in 1 to 256 bytes");
         }
-        v.require(self.labels.len() <= 32, "labels", "give at most 32 labels");
-        for (key, value) in &self.labels {
-            v.require((1..=63).contains(&key.len()), "labels", "keys must have 1 to 63 bytes");
-            v.require(value.len() <= 256, "labels", "values must have at most 256 bytes");
-        }
-        v.require(self.end_user.len() <= 256, "end_user", "must have at most 256 bytes");
-        check_request_id(&self.request_id, v);
+        let (labels, end_user, request_id) = (&self.labels, &self.end_user, &self.request_id);
+        check_asker(Asker { labels, data_class: self.data_class, priority: self.priority, end_user, request_id }, v);
         if let Some(window) = &self.resume_window {
             let fits = (0..300).contains(&window.seconds) || (window.seconds, window.nanos) == (300, 0);
             v.require(fits && window.nanos >= 0, "resume_window", "must be 0 to 300 s");
@@ -77,6 +72,31 @@ impl Valid<GenerateRequest> {
         check_request_id(&request_id, &mut violations);
         violations.done(self.change(|request| request.request_id = request_id))
     }
+}
+
+fn check_model(model: &str, v: &mut Violations) {
+    v.require((1..=256).contains(&model.len()), "model", "name a model in 1 to 256 bytes");
+}
+
+/// What every request says of who asks.
+struct Asker<'a> {
+    labels: &'a BTreeMap<String, String>,
+    data_class: i32,
+    priority: i32,
+    end_user: &'a str,
+    request_id: &'a str,
+}
+
+fn check_asker(asker: Asker<'_>, v: &mut Violations) {
+    v.require(DataClass::try_from(asker.data_class).is_ok(), "data_class", UNKNOWN);
+    v.require(Priority::try_from(asker.priority).is_ok(), "priority", UNKNOWN);
+    v.require(asker.labels.len() <= 32, "labels", "give at most 32 labels");
+    for (key, value) in asker.labels {
+        v.require((1..=63).contains(&key.len()), "labels", "keys must have 1 to 63 bytes");
+        v.require(value.len() <= 256, "labels", "values must have at most 256 bytes");
+    }
+    v.require(asker.end_user.len() <= 256, "end_user", "must have at most 256 bytes");
+    check_request_id(asker.request_id, v);
 }
 
 fn check_request_id(id: &str, v: &mut Violations) {

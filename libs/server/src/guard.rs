@@ -55,7 +55,7 @@ impl<S> Layer<S> for GuardLayer {
     }
 }
 
-/// Refuses a mesh context from the public side, and ends gRPC calls at their deadline or when the drain
+/// Refuses a mesh context from the public side and what the listener has refused, and ends gRPC calls at their deadline or when the drain
 /// is over. Other surfaces end their own, in the form of their dialect.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard<S> {
@@ -80,11 +80,14 @@ where
         let origin = request.extensions().get::<Origin>().copied().unwrap_or_default();
         if request.headers().contains_key(MESH_CONTEXT) && !origin.is_trusted() {
             let error = Error::new(Reason::MeshContextRefused, "leave the mesh context out: this listener is public");
+            request.extensions_mut().insert(Refused(error));
+        }
+        if let Some(Refused(error)) = request.extensions().get().cloned() {
             if is_grpc(request.headers()) {
                 return async { Ok(Status::from(error).into_http()) }.boxed();
             }
-            request.extensions_mut().insert(Refused(error.clone()));
-            let response = self.inner.call(request);
+            // Without its body: whoever overlooks the refusal is to have nothing that it could do.
+            let response = self.inner.call(request.map(|_| Body::empty()));
             return async move { Ok(refused(response.await?, &error)) }.boxed();
         }
         if !is_grpc(request.headers()) {

@@ -16,6 +16,8 @@ pub struct Readiness(Arc<watch::Sender<State>>);
 struct State {
     ready: bool,
     draining: bool,
+    /// Grows when watchers are to be told again, though they know whether the service is ready.
+    news: u64,
 }
 
 impl Default for Readiness {
@@ -28,6 +30,11 @@ impl Readiness {
     /// Says whether the service can do its work now.
     pub fn set(&self, ready: bool) {
         self.0.send_if_modified(|state| std::mem::replace(&mut state.ready, ready) != ready);
+    }
+
+    /// Says that what the service has to offer has changed: watchers are told again how it is, and ask.
+    pub fn tell_again(&self) {
+        self.0.send_modify(|state| state.news += 1);
     }
 
     /// Says that the service goes down: it is not ready from now on, whatever is said later.
@@ -65,7 +72,8 @@ impl Readiness {
                 let status =
                     if state.ready && !state.draining { ServingStatus::Serving } else { ServingStatus::NotServing };
                 // A watch tells whatever is said, also what it has told before.
-                if said.replace(status) != Some(status) {
+                let now = (status, state.news);
+                if said.replace(now) != Some(now) {
                     for name in &names {
                         reporter.set_service_status(*name, status).await;
                     }

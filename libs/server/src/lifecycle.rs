@@ -22,7 +22,7 @@ use self::shutdown::Shutdown;
 use self::signals::Signals;
 use crate::config::ProcessConfig;
 use crate::listener::{Listener, Security};
-use crate::web::Cors;
+use crate::web::{Browsers, Cors};
 use crate::{Drain, Metrics, Readiness, Requests, Usage, operator};
 
 /// Exit status after a second signal, as a shell reports an interrupt.
@@ -41,6 +41,8 @@ pub struct Process {
     pub operator_listen: SocketAddr,
     /// Whom the service's listener faces.
     pub origin: Origin,
+    /// Whether that listener is reached by callers without keys. In plain text it then answers to loopback's own names only.
+    pub keyless: bool,
     /// Where a second listener of the same service faces the mesh, if there is one.
     pub mesh_listen: Option<SocketAddr>,
 }
@@ -241,7 +243,7 @@ where
         router: operator,
         origin: Origin::Public,
         tls: None,
-        cors: None,
+        browsers: Browsers { cors: None, loopback_names_only: context.operator_address.ip().is_loopback() },
         config,
         drain: operator_drain,
         connections: TaskTracker::new(),
@@ -255,11 +257,16 @@ where
     for task in parts.tasks {
         spawn(&mut tasks, task);
     }
+    // Over TLS the browser has asked for a certificate of the name that it calls.
+    let loopback_names_only = process.keyless && tls.is_none();
     let listener = |socket, origin, tls| {
-        // Browsers have no business in the mesh.
-        let cors = (origin == Origin::Public).then(|| Arc::new(Cors::new(&server.cors)));
+        let browsers = match origin {
+            Origin::Public => Browsers { cors: Some(Arc::new(Cors::new(&server.cors))), loopback_names_only },
+            // Browsers have no business in the mesh: no page may call, by whatever name.
+            Origin::Mesh | Origin::InProcess => Browsers::default(),
+        };
         let (router, drain, connections) = (parts.router.clone(), drain.clone(), connections.clone());
-        Listener { socket, router, origin, tls, cors, config, drain, connections }
+        Listener { socket, router, origin, tls, browsers, config, drain, connections }
     };
     spawn(&mut tasks, Task::new("listener", listener(socket, process.origin, tls).serve()));
     if let Some(socket) = mesh_socket {

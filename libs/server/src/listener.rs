@@ -28,11 +28,11 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use self::body::Timely;
-use self::stream::Impatient;
+use self::stream::{Greeted, Outgoing};
 use crate::Drain;
 use crate::config::ConnectionConfig;
 use crate::guard::is_grpc;
-use crate::web::{Cors, Web, is_grpc_web};
+use crate::web::{Browsers, Web, names_grpc_web};
 
 pub use self::body::BodyTimeout;
 
@@ -44,8 +44,8 @@ pub(crate) struct Listener {
     pub(crate) origin: Origin,
     /// Its certificate; `None`: plain text.
     pub(crate) tls: Option<Security>,
-    /// Which pages may call it; `None`: it is not for browsers.
-    pub(crate) cors: Option<Arc<Cors>>,
+    /// What it takes of what browsers send.
+    pub(crate) browsers: Browsers,
     pub(crate) config: ConnectionConfig,
     pub(crate) drain: Drain,
     /// Where its connections run. They may outlast [`Listener::serve`], to finish what they were doing.
@@ -67,7 +67,7 @@ impl Listener {
         let _accepting = self.connections.token();
         let mut places = Places::new(self.config.max_connections);
         let builder = builder(&self.config);
-        let web = Web::new(self.router.clone(), self.cors.clone());
+        let web = Web::new(self.router.clone(), self.browsers.clone());
         loop {
             let accepted = async {
                 let place = places.take().await;
@@ -80,6 +80,8 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, _)) => {
+                    at_once(&stream);
+                    let stream = Outgoing::new(stream, &self.config);
                     let connection = Connection {
                         web: web.clone(),
                         origin: self.origin,
@@ -90,9 +92,9 @@ impl Listener {
                     // A place is held from here: a handshake needs one too.
                     self.connections.spawn(async move {
                         match tls {
-                            None => connection.serve(stream, &builder).await,
+                            None => connection.speak(stream, &builder).await,
                             // On the heap: a handshake is large, and connections in plain text are not to be.
-                            Some(tls) => Box::pin(connection.serve_secured(stream, tls, &builder)).await,
+                            Some(tls) => Box::pin(connection.secured(stream, tls, &builder)).await,
                         }
                         drop(place);
                     });
@@ -160,15 +162,11 @@ struct Connection {
 }
 
 impl Connection {
-    /// Serves in plain text.
-    async fn serve(self, stream: TcpStream, builder: &Builder<TokioExecutor>) {
-        at_once(&stream);
-        self.speak(stream, builder).await;
-    }
-
-    /// Makes a handshake, and serves what follows. A drain does not wait for it: nothing was asked yet.
-    async fn serve_secured(self, stream: TcpStream, tls: Security, builder: &Builder<TokioExecutor>) {
-        at_once(&stream);
+    /// Makes a handshake, and speaks over it. A drain does not wait for it: nothing was asked yet.
+    async fn secured<S>(self, stream: Outgoing<S>, tls: Security, builder: &Builder<TokioExecutor>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let handshake = tokio::time::timeout(self.config.handshake_timeout, tls.acceptor.accept(stream));
         let shaken = tokio::select! {
             biased;
@@ -192,14 +190,14 @@ impl Connection {
         let Self { web, origin, config, drain } = self;
         let service = web.map_request(move |request: http::Request<Incoming>| {
             // A gRPC call has its deadline for that; a browser's seldom has one, and sends one message.
-            let has_deadline = is_grpc(request.headers()) && !is_grpc_web(request.headers());
+            let has_deadline = is_grpc(request.headers()) && !names_grpc_web(request.headers());
             let timely = !has_deadline && !request.body().is_end_stream();
             let mut request = request
                 .map(|body| if timely { Body::new(Timely::new(body, config.body_timeout)) } else { Body::new(body) });
             request.extensions_mut().insert(origin);
             request
         });
-        let stream = TokioIo::new(Impatient::new(stream, &config));
+        let stream = TokioIo::new(Greeted::new(stream, &config));
         let mut connection = pin!(builder.serve_connection(stream, TowerToHyperService::new(service)));
         let old = async {
             tokio::select! {

@@ -87,7 +87,9 @@ impl Default for LogConfig {
     fn default() -> Self {
         // The engine writes a page of info at each load; its warnings are worth reading.
         Self {
-            filter: "info,mistralrs=warn,mistralrs_core=warn,mistralrs_quant=warn".to_owned(),
+            // A GGUF file on the CPU is warned of where nothing is wrong.
+            filter: "info,mistralrs=warn,mistralrs_core=warn,mistralrs_core::pipeline::gguf=error,mistralrs_quant=warn"
+                .to_owned(),
             format: LogFormat::default(),
         }
     }

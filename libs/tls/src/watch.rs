@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// How often files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Notices when any of some files changes. It looks, and waits for no event: of a file that is reached through links,
 /// as those of a Kubernetes secret are, nothing tells.

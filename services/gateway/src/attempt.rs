@@ -9,6 +9,7 @@ mod call;
 mod delivered;
 mod machine;
 mod static_answer;
+pub(crate) mod unary;
 mod usage;
 mod verdict;
 
@@ -25,7 +26,7 @@ use pointsman_policy::Decision;
 use pointsman_policy::compile::Budget;
 use pointsman_policy::pick::Prefix;
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Frame, GenerateRequest, MeshContext, Started};
+use pointsman_proto::inference::v1::{AttemptKind, Frame, GenerateRequest, MeshContext, Started};
 use pointsman_server::{Answering, Deadline};
 use prost::Message;
 use tokio::time::{Instant, Sleep};
@@ -34,7 +35,7 @@ use tracing::Span;
 use crate::fleet::{Fleet, View};
 use crate::span;
 use crate::spool::Spool;
-use crate::trail::Trail;
+use crate::trail::{Record, Trail};
 use call::{Call, Progress};
 use delivered::Delivered;
 use machine::{Action, Event, Limits, Machine, Number, Outcome};
@@ -235,7 +236,10 @@ impl Attempts {
         let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped(_));
         span::attempt_ended(&call.span, outcome.name(), failed);
         verdict::give(&call.instance, outcome, self.means.fleet.now());
-        let record = usage::record(&record, number, &self.order, &call);
+        let Order { request, context, decision, accept, .. } = &self.order;
+        let (request_id, model, accept) = (&request.request_id, &request.model, *accept);
+        let billed = usage::Billed { request_id, model, context, decision, accept };
+        let record = usage::record(&record, number, &billed, call.usage, call.pieces);
         // Says itself what is wrong, once: an answer that was admitted is not lost for it.
         let _ = self.means.spool.append(&record.encode_to_vec());
     }
@@ -258,6 +262,11 @@ impl Attempts {
         else {
             return;
         };
+        // Where no target could be tried, that is what there is to tell.
+        for (number, rejected) in self.order.decision.rejected.iter().enumerate().filter(|_| self.calls.is_empty()) {
+            self.trail.add(number, Record::new(&rejected.target, &Arc::from(""), AttemptKind::First));
+            self.trail.end(number, Reason::NoInstanceReady.name());
+        }
         let mut started = Started { static_answer: true, ..Started::default() };
         started.request_id.clone_from(&self.order.request.request_id);
         self.complete(&mut started);

@@ -1,33 +1,51 @@
 //! The names that callers may use, and what they can ask of each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pointsman_errors::Error;
-use pointsman_policy::{CompiledPolicy, Fleet, decide};
+use pointsman_policy::decide::{self, Found};
+use pointsman_policy::fleet::Target;
+use pointsman_policy::{CompiledPolicy, Fleet};
 use pointsman_proto::inference::v1::TargetDescription;
 
 use crate::exchange::Gateway;
 
 impl Gateway {
-    /// Returns the models that callers may name, sorted.
-    pub(crate) fn models(&self) -> BTreeSet<String> {
+    /// Returns the models that callers of this tenant may name, sorted, and what each can do.
+    pub(crate) fn models(&self, tenant: &str) -> BTreeMap<String, TargetDescription> {
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        let of_fleet = view.fleet.models().map(|(name, _)| name).filter(|_| !policy.virtual_models_only);
-        policy.virtual_models().chain(of_fleet).map(str::to_owned).collect()
+        let of_fleet = view.fleet.models().filter(|(_, target)| !policy.virtual_models_only && target.is_for(tenant));
+        let of_fleet = of_fleet.map(|(name, target)| (name.to_owned(), target.description.clone()));
+        let of_policy = policy.virtual_models();
+        let of_policy = of_policy.map(|name| (name.to_owned(), describe_virtual(name, &policy, &view.fleet)));
+        // A virtual model's name hides that of a model.
+        of_fleet.chain(of_policy).collect()
     }
 
-    /// Fails unless callers may use this name.
-    pub(crate) fn resolve(&self, name: &str) -> Result<(), Error> {
+    /// Describes what callers of this tenant mean by this name. Fails unless they may use it.
+    pub(crate) fn resolve(&self, name: &str, tenant: &str) -> Result<TargetDescription, Error> {
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        decide::find(&policy, &view.fleet, name).map(|_| ())
+        Ok(match decide::find(&policy, &view.fleet, name, tenant)? {
+            Found::VirtualModel(_) => describe_virtual(name, &policy, &view.fleet),
+            Found::Target(target) => target.description.clone(),
+        })
     }
 
-    /// Describes what callers may use: virtual models by their names, and the targets of the fleet.
-    pub(crate) fn describe(&self) -> Vec<TargetDescription> {
+    /// Describes what callers of this tenant may use: virtual models by their names, and the targets of the fleet.
+    /// No tenant: a gateway asks, which is told all of them, and whose they are.
+    pub(crate) fn describe(&self, tenant: Option<&str>) -> Vec<TargetDescription> {
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        let of_fleet = view.fleet.targets().filter(|_| !policy.virtual_models_only);
+        let may_use = |target: &Target| tenant.is_none_or(|tenant| target.is_for(tenant));
+        let of_fleet = view.fleet.targets().filter(|target| !policy.virtual_models_only && may_use(target));
+        let describe = |target: &Target| {
+            let mut description = view.describe(target);
+            if tenant.is_some() {
+                description.tenants.clear();
+            }
+            description
+        };
         let of_policy = policy.virtual_models().map(|name| describe_virtual(name, &policy, &view.fleet));
-        of_policy.chain(of_fleet.map(|target| target.description.clone())).collect()
+        of_policy.chain(of_fleet.map(|target| describe(target))).collect()
     }
 }
 
@@ -35,10 +53,18 @@ impl Gateway {
 fn describe_virtual(name: &str, policy: &CompiledPolicy, fleet: &Fleet) -> TargetDescription {
     let names = policy.rules(name).into_iter().flatten().flat_map(|rule| rule.target_names());
     let mut description = TargetDescription { target: name.to_owned(), ..TargetDescription::default() };
-    let mut abilities = BTreeSet::new();
-    for target in names.filter_map(|name| fleet.find(name)) {
+    let (mut abilities, mut widths) = (BTreeSet::new(), BTreeSet::new());
+    let targets: Vec<_> = names.filter_map(|name| fleet.find(name)).collect();
+    for target in &targets {
         abilities.extend(target.description.abilities.iter().copied());
+        widths.insert(target.description.embedding_dimensions);
         description.context_tokens = description.context_tokens.max(target.description.context_tokens);
+    }
+    description.embeds_only = !targets.is_empty() && targets.iter().all(|target| target.description.embeds_only);
+    // Where they differ, what comes is not known.
+    widths.remove(&0);
+    if let (1, Some(width)) = (widths.len(), widths.first()) {
+        description.embedding_dimensions = *width;
     }
     description.abilities = abilities.into_iter().collect();
     description

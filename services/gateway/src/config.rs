@@ -184,7 +184,9 @@ fn address_problems(section: &str, named: &[InstanceConfig]) -> Vec<String> {
         if let Err(error) = check_address(&one.endpoint, one.tls.as_ref()) {
             problems.push(format!("{section}[{index}].endpoint: {error}"));
         }
-        problems.extend(one.tls.iter().flat_map(|tls| tls.problems(&format!("{section}[{index}].tls"))));
+        // With `https` and nothing else the system's authorities are needed, which a small image may lack.
+        let tls = one.tls.clone().or_else(|| one.endpoint.starts_with("https:").then(ClientTls::default));
+        problems.extend(tls.iter().flat_map(|tls| tls.problems(&format!("{section}[{index}].tls"))));
     }
     problems
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod elsewhere;
 mod operation;
+pub(crate) mod unary;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,9 +14,10 @@ use pointsman_policy::compile::CompiledPolicy;
 use pointsman_policy::decide::Circumstances;
 use pointsman_policy::{Decision, Fact, Facts, decide};
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{GenerateRequest, MeshContext};
+use pointsman_proto::inference::v1::{GenerateRequest, MeshContext, Priority};
 use pointsman_server::{About, Answering, Deadline, Drain, Requests, Work};
 use pointsman_types::new_request_id;
+use tonic_types::FieldViolation;
 use tracing::Span;
 
 use crate::attempt::{Attempts, Means, Order};
@@ -80,6 +82,8 @@ pub(crate) struct Resume {
     /// The last frame that arrived.
     pub(crate) after: u64,
     pub(crate) span: Span,
+    /// Its trace.
+    pub(crate) trace: Option<Arc<str>>,
     /// How the request came to its answer.
     pub(crate) trail: Arc<Trail>,
 }
@@ -111,6 +115,18 @@ struct Decided {
     running: Option<Running>,
 }
 
+impl Resume {
+    /// What operators see of it: the token names the request, and no model.
+    fn about(&self) -> About {
+        About {
+            request_id: token::read(&self.token).map(|(_, id)| id).unwrap_or_default().into(),
+            trace_id: self.trace.clone(),
+            tenant: Arc::clone(&self.caller.tenant),
+            model: "".into(),
+        }
+    }
+}
+
 impl Exchange {
     /// What operators see of the request.
     fn about(&self) -> About {
@@ -134,6 +150,7 @@ impl Gateway {
     /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
     pub(crate) async fn answer(self: &Arc<Self>, exchange: Exchange) -> Result<Answer, Error> {
         let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
+        self.fleet.first_look().await;
         match self.route(&exchange).map_err(|error| operation.failed(error))? {
             Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
             Route::Writing(decided, writer, reader) => {
@@ -156,6 +173,7 @@ impl Gateway {
 
     fn route(&self, exchange: &Exchange) -> Result<Route, Error> {
         exchange.caller.require(Scope::Generate)?;
+        own_priority(&exchange.caller, exchange.request.priority())?;
         if !exchange.keep {
             return Ok(Route::Decided(self.decide(exchange)?));
         }
@@ -186,27 +204,21 @@ impl Gateway {
 
     fn decide(&self, exchange: &Exchange) -> Result<Decided, Error> {
         let running = exchange.caller.limiter.as_ref().map(Limiter::enter).transpose()?;
+        self.has_room()?;
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        let (decision, tokens) = self.decision(exchange, &policy, &view)?;
-        span::decided(&exchange.span, &decision);
+        let facts = Facts::new(&exchange.request, &exchange.caller.tenant, &exchange.caller.key);
+        let decision = decision(&facts, &exchange.caller, &exchange.trail, &exchange.span, &policy, &view)?;
+        let tokens = tokens(&exchange.request, &facts);
         Ok(Decided { decision, tokens, policy, view, running })
     }
 
-    fn decision(&self, exchange: &Exchange, policy: &CompiledPolicy, view: &View) -> Result<(Decision, u64), Error> {
-        if !self.spool.has_room() {
-            let message = "this gateway cannot record usage at the moment; try another";
-            return Err(Error::new(Reason::UsageSpoolFull, message).retry_after(Duration::from_secs(5)));
+    /// Fails where no usage can be recorded.
+    fn has_room(&self) -> Result<(), Error> {
+        if self.spool.has_room() {
+            return Ok(());
         }
-        let facts = Facts::new(&exchange.request, &exchange.caller.tenant, &exchange.caller.key);
-        let given = Circumstances {
-            caller_zones: Arc::clone(&exchange.caller.allowed_zones),
-            time: SystemTime::now(),
-            seed: rand::random(),
-        };
-        // A refusal is a decision, too.
-        exchange.trail.deciding(given.id(), &policy.revision);
-        let decision = decide(policy, &view.fleet, &facts, given)?;
-        Ok((decision, tokens(&exchange.request, &facts)))
+        let message = "this gateway cannot record usage at the moment; try another";
+        Err(Error::new(Reason::UsageSpoolFull, message).retry_after(Duration::from_secs(5)))
     }
 
     /// Makes a name that this gateway owns: what has none is owned where it arrives.
@@ -239,8 +251,7 @@ impl Gateway {
         let name = Name { tenant: Arc::clone(&resume.caller.tenant), request_id: request_id.into() };
         let asked = Asked { digest: resume.caller.request_digest, zones: Arc::clone(&resume.caller.allowed_zones) };
         let reader = self.frame_logs.resume(&name, &asked, resume.after)?;
-        resume.trail.follow(reader.trail());
-        Ok(Keeper::Own(reader))
+        Ok(Keeper::Own(resume.trail.repeating(reader)))
     }
 
     /// Makes the attempts at a request.
@@ -255,7 +266,7 @@ impl Gateway {
         let answering = self.requests.enter(exchange.about());
         let Exchange { caller, request, is_streamed, deadline, span, trail, .. } = exchange;
         let (accept, accept_time, request) = (operation.accept, decision.time, request.into_inner());
-        let context = context(&caller, &request, &decision);
+        let context = context(&caller, request.data_class, request.priority, &decision);
         let order = Order {
             ends: self.ends(&answering),
             resume_token,
@@ -270,13 +281,7 @@ impl Gateway {
             is_streamed,
             span,
         };
-        let means = Means {
-            fleet: self.fleet.clone(),
-            zone: Arc::clone(&self.zone),
-            retry_budget: policy.retry_budget,
-            hedge_budget: policy.hedge_budget,
-            spool: self.spool.clone(),
-        };
+        let means = self.means(&policy);
         operation.running = running;
         match Attempts::open(order, means, view, trail).await {
             Ok(attempts) => {
@@ -284,6 +289,16 @@ impl Gateway {
                 Ok(Answer::own(attempts, operation))
             }
             Err(error) => Err(operation.failed(error)),
+        }
+    }
+
+    fn means(&self, policy: &CompiledPolicy) -> Means {
+        Means {
+            fleet: self.fleet.clone(),
+            zone: Arc::clone(&self.zone),
+            retry_budget: policy.retry_budget,
+            hedge_budget: policy.hedge_budget,
+            spool: self.spool.clone(),
         }
     }
 
@@ -303,15 +318,47 @@ impl Gateway {
     }
 }
 
-/// Tokens that a request will need, about: its prompt, and an answer of usual length.
+fn decision(
+    facts: &Facts<'_>,
+    caller: &Caller,
+    trail: &Trail,
+    span: &Span,
+    policy: &CompiledPolicy,
+    view: &View,
+) -> Result<Decision, Error> {
+    let given = Circumstances {
+        caller_zones: Arc::clone(&caller.allowed_zones),
+        time: SystemTime::now(),
+        seed: rand::random(),
+    };
+    // A refusal is a decision, too.
+    trail.deciding(given.id(), &policy.revision);
+    span::deciding(span, &given.id(), &policy.revision);
+    let decision = decide(policy, &view.fleet, facts, given)?;
+    span::decided(span, &decision);
+    Ok(decision)
+}
+
+/// Refuses a priority that would overtake everybody, unless it comes from the mesh itself.
+fn own_priority(caller: &Caller, priority: Priority) -> Result<(), Error> {
+    if caller.hops > 0 || priority != Priority::System {
+        return Ok(());
+    }
+    let message =
+        "must not be PRIORITY_SYSTEM, which is for the mesh's own work; PRIORITY_INTERACTIVE is the highest of callers";
+    Err(Error::invalid(vec![FieldViolation::new("priority", message)]))
+}
+
+/// Tokens that a request will need, about: its prompt, and answers of usual length.
 fn tokens(request: &GenerateRequest, facts: &Facts<'_>) -> u64 {
     const USUAL_ANSWER: u64 = 256;
     let limit = request.limits.and_then(|limits| limits.max_output_tokens).map_or(USUAL_ANSWER, u64::from);
-    facts.number(&Fact::EstimatedPromptTokens).saturating_add(limit.min(USUAL_ANSWER))
+    let answers = limit.min(USUAL_ANSWER) * u64::from(request.choice_count.unwrap_or(1));
+    facts.number(&Fact::EstimatedPromptTokens).saturating_add(answers)
 }
 
 /// What instances are told about a request.
-fn context(caller: &Caller, request: &GenerateRequest, decision: &Decision) -> MeshContext {
+fn context(caller: &Caller, data_class: i32, priority: i32, decision: &Decision) -> MeshContext {
     let zones: &[Box<str>] =
         if decision.rule.allowed_zones.is_empty() { &caller.allowed_zones } else { &decision.rule.allowed_zones };
     MeshContext {
@@ -320,9 +367,28 @@ fn context(caller: &Caller, request: &GenerateRequest, decision: &Decision) -> M
         decision_id: decision.id.to_string(),
         // Both sets where both bind: whoever is next may use what is in one and was allowed by the other.
         allowed_zones: zones.iter().filter(|zone| decision.allows_zone(zone)).map(|zone| zone.to_string()).collect(),
-        data_class: request.data_class,
-        priority: request.priority,
+        data_class,
+        priority,
         hops: caller.hops,
         ..MeshContext::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_policy::Facts;
+    use pointsman_proto::inference::v1::{GenerateRequest, Limits};
+
+    use super::tokens;
+
+    #[test]
+    fn each_of_several_answers_counts() {
+        for (limit, choice_count, want) in
+            [(None, None, 256), (Some(100), Some(1), 100), (Some(1_000), Some(128), 128 * 256)]
+        {
+            let limits = limit.map(|limit| Limits { max_output_tokens: Some(limit), ..Limits::default() });
+            let request = GenerateRequest { limits, choice_count, ..GenerateRequest::default() };
+            assert_eq!(tokens(&request, &Facts::new(&request, "", "")), want);
+        }
     }
 }

@@ -10,6 +10,7 @@ use pointsman_proto::inference::v1::{AttemptKind, FinishReason, GenerateRequest,
 use pointsman_telemetry::{SPAN_EVENT, bounded, propagation};
 use tracing::{Span, field, record_all};
 
+use crate::attempt::unary::About;
 use crate::caller::Caller;
 use crate::metrics::SurfaceName;
 
@@ -45,6 +46,31 @@ pub(crate) fn operation(request: &GenerateRequest, caller: &Caller, surface: Sur
     span
 }
 
+/// Begins the logical span of a call with one answer, in the caller's trace.
+pub(crate) fn unary(about: &About<'_>, caller: &Caller, surface: SurfaceName, headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        "unary",
+        otel.name = format!("{} {}", about.operation, bounded(about.model)),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        error.type = field::Empty,
+        gen_ai.operation.name = about.operation,
+        gen_ai.provider.name = "pointsman",
+        gen_ai.request.model = bounded(about.model),
+        gen_ai.usage.input_tokens = field::Empty,
+        pointsman.decision_id = field::Empty,
+        pointsman.instance = field::Empty,
+        pointsman.policy_revision = field::Empty,
+        pointsman.request_id = bounded(about.request_id),
+        pointsman.rule = field::Empty,
+        pointsman.surface = surface.name(),
+        pointsman.target = field::Empty,
+        pointsman.tenant = bounded(&caller.tenant),
+    );
+    propagation::set_parent(&span, headers);
+    span
+}
+
 /// Begins the span of taking up a stream that was lost.
 pub(crate) fn resume(caller: &Caller, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(
@@ -58,15 +84,17 @@ pub(crate) fn resume(caller: &Caller, headers: &HeaderMap) -> Span {
     span
 }
 
-/// Notes where a request may go, and by which policy.
+/// Notes that a decision is made, by which policy: a refusal is one, too.
+pub(crate) fn deciding(span: &Span, id: &str, policy_revision: &str) {
+    let policy = (!policy_revision.is_empty()).then_some(policy_revision);
+    record_all!(span, pointsman.decision_id = id, pointsman.policy_revision = policy);
+}
+
+/// Notes the rule that decided.
 pub(crate) fn decided(span: &Span, decision: &Decision) {
-    let policy = (!decision.policy_revision.is_empty()).then_some(&*decision.policy_revision);
-    record_all!(
-        span,
-        pointsman.decision_id = &*decision.id,
-        pointsman.policy_revision = policy,
-        pointsman.rule = policy.map(|_| &*decision.rule.name),
-    );
+    if !decision.policy_revision.is_empty() {
+        span.record("pointsman.rule", &*decision.rule.name);
+    }
 }
 
 /// Notes when the answer began, and the target and instance that it is from.
@@ -74,6 +102,15 @@ pub(crate) fn first_chunk(span: &Span, after: Duration, from: Option<(&str, &str
     record_all!(
         span,
         gen_ai.response.time_to_first_chunk = after.as_secs_f64(),
+        pointsman.target = from.map(|(target, _)| target),
+        pointsman.instance = from.map(|(_, instance)| instance),
+    );
+}
+
+/// Notes the target and instance that a call was answered by.
+pub(crate) fn answered(span: &Span, from: Option<(&str, &str)>) {
+    record_all!(
+        span,
         pointsman.target = from.map(|(target, _)| target),
         pointsman.instance = from.map(|(_, instance)| instance),
     );

@@ -120,6 +120,14 @@ impl Trail {
         Some((Arc::clone(&running.target), Arc::clone(&running.instance)))
     }
 
+    /// Target and instance of the attempt that was answered last.
+    pub(crate) fn answered_by(&self) -> Option<(Arc<str>, Arc<str>)> {
+        let known = self.lock();
+        let is_answer = |record: &&Record| record.end.is_some_and(|(outcome, _)| outcome == "FINISHED");
+        let answered = known.attempts.iter().rev().find(is_answer)?;
+        Some((Arc::clone(&answered.target), Arc::clone(&answered.instance)))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,7 +12,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::fleet::{Fleet, Instance};
+use crate::fleet::{Change, Fleet, Instance};
 
 /// How long an instance may take to describe itself.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ async fn watch(fleet: &Fleet, index: usize, readiness: &Readiness, drain: &Drain
     let mut reached = true;
     loop {
         let ended = follow(fleet, index, readiness, &mut reached, &mut pause).await;
-        readiness.set(fleet.unready(index));
+        tell(readiness, fleet.unready(index));
         if std::mem::take(&mut reached) && !drain.has_begun() {
             let name = &fleet.instances()[index].name;
             let error = ended.err().map_or_else(
@@ -44,6 +44,14 @@ async fn watch(fleet: &Fleet, index: usize, readiness: &Readiness, drain: &Drain
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(BACKOFF.1);
     }
+}
+
+/// Says how this gateway is. A gateway before it has asked what it serves, and must ask again when that changes.
+fn tell(readiness: &Readiness, change: Change) {
+    if change.offers && readiness.is_ready() {
+        readiness.tell_again();
+    }
+    readiness.set(change.ready);
 }
 
 /// Follows an instance's health until the connection ends.
@@ -66,7 +74,7 @@ async fn follow(
         let Some(change) = change else { return Ok(()) };
         if change.status() != ServingStatus::Serving {
             // At once: an instance that hangs would not describe itself either.
-            readiness.set(fleet.unready(index));
+            tell(readiness, fleet.unready(index));
             (*reached, *pause) = (true, BACKOFF.0);
             tracing::info!(instance = &*instance.name, ready = false, "an instance says how it is");
             continue;
@@ -75,7 +83,7 @@ async fn follow(
         let described = tokio::time::timeout(DESCRIBE_LIMIT, instance.client().describe(DescribeRequest {}))
             .await
             .map_err(|_| Status::deadline_exceeded("describe took too long"))??;
-        readiness.set(fleet.describe(index, described.into_inner()));
+        tell(readiness, fleet.describe(index, described.into_inner()));
         (*reached, *pause) = (true, BACKOFF.0);
         tracing::info!(instance = &*instance.name, ready = true, "an instance says how it is");
     }

@@ -74,7 +74,7 @@ pub(crate) struct ServeOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct EngineOptions {
-    /// A model to serve: a folder in Hugging Face layout with safetensors [default: models/demo/model].
+    /// A model to serve: a folder in Hugging Face layout, or a GGUF file [default: models/demo/model].
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     /// What generates.

@@ -25,6 +25,8 @@ struct Service<'a> {
     name: &'static str,
     /// Whom its listener faces.
     origin: Origin,
+    /// Whether that needs no keys of callers.
+    keyless: bool,
     config: &'a ProcessConfig,
     listen: SocketAddr,
     operator_listen: SocketAddr,
@@ -32,11 +34,11 @@ struct Service<'a> {
 
 /// Runs a service to its end.
 async fn serve(service: Service<'_>, build: impl AsyncFnOnce(Context) -> Result<Parts>) -> Result<()> {
-    let Service { name, origin, config, listen, operator_listen } = service;
+    let Service { name, origin, keyless, config, listen, operator_listen } = service;
     let instance = config.server.instance.clone().unwrap_or_else(|| format!("{name}-{:08x}", rand::random::<u32>()));
     let identity = Identity { service: format!("pointsman-{name}"), instance, version: env!("CARGO_PKG_VERSION") };
     let mesh_listen = config.server.mesh_listen;
-    let process = Process { identity, config: config.clone(), listen, operator_listen, origin, mesh_listen };
+    let process = Process { identity, config: config.clone(), listen, operator_listen, origin, keyless, mesh_listen };
     pointsman_server::run(process, async |context| Ok(build(context).await?)).await?;
     Ok(())
 }

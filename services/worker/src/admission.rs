@@ -69,8 +69,8 @@ pub(crate) struct Place {
 
 impl Place {
     /// Says how large the request is, once that is known.
-    pub(crate) fn count(&mut self, prompt_tokens: u32, max_output_tokens: u32) {
-        self.share.count(prompt_tokens, max_output_tokens);
+    pub(crate) fn count(&mut self, prompt_tokens: u32, max_output_tokens: u32, choices: u32) {
+        self.share.count(prompt_tokens, max_output_tokens, choices);
     }
 
     /// Waits for a slot. Dropping the future leaves the queue.

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The zone that this worker runs in, such as `eu-west`. Default: none.
     pub zone: String,
-    /// Requests that generate at the same time. More make each slower and all together faster, as far as
+    /// Requests that generate at the same time, for each model. More make each slower and all together faster, as far as
     /// the device goes. Never more than the engine runs at once. Default 16.
     pub slots: usize,
-    /// Requests that wait for a slot, a higher priority first; one slot in five goes to whoever has waited longest.
+    /// Requests that wait for a slot of their model, a higher priority first; one slot in five goes to whoever has waited longest.
     /// One more is refused with `QUEUE_FULL`. Default 64.
     pub queue: usize,
     /// When the engine is given up.

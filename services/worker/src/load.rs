@@ -64,10 +64,10 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// The prompt was counted and the answer bounded.
-    pub(crate) fn count(&mut self, prompt_tokens: u32, max_output_tokens: u32) {
+    /// The prompt was counted and each of so many answers bounded.
+    pub(crate) fn count(&mut self, prompt_tokens: u32, max_output_tokens: u32, choices: u32) {
         self.prompt_tokens = prompt_tokens.into();
-        self.answer_tokens = max_output_tokens.min(ANSWER_TOKENS).into();
+        self.answer_tokens = u64::from(max_output_tokens.min(ANSWER_TOKENS)) * u64::from(choices);
         self.loads.0.send_modify(|load| load.queued_tokens += self.tokens());
     }
 
@@ -133,8 +133,8 @@ mod tests {
         let loads = Loads::new(4, 0);
         let (mut one, mut two) = (loads.enter(), loads.enter());
         assert_eq!(loads.now(), load((0, 0), (2, 0)));
-        one.count(100, 20);
-        two.count(7, 100_000);
+        one.count(100, 20, 1);
+        two.count(7, 100_000, 1);
         assert_eq!(loads.now(), load((0, 0), (2, 120 + 7 + 512)));
         one.run();
         assert_eq!(loads.now(), load((1, 120), (1, 7 + 512)));
@@ -144,6 +144,17 @@ mod tests {
         assert_eq!(loads.now(), load((1, 20), (0, 0)));
         drop(one);
         assert_eq!(loads.now(), load((0, 0), (0, 0)));
+    }
+
+    #[test]
+    fn each_of_several_answers_counts() {
+        let loads = Loads::new(4, 0);
+        let mut share = loads.enter();
+        share.count(7, 100, 128);
+        assert_eq!(loads.now(), load((0, 0), (1, 7 + 12_800)));
+        share.run();
+        share.prompt_read();
+        assert_eq!(loads.now(), load((1, 12_800), (0, 0)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! What a worker counts.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pointsman_errors::Reason;
@@ -34,6 +34,8 @@ struct Engine {
     ready: Gauge,
     given_up: Gauge,
     silence: Gauge<f64, AtomicU64>,
+    /// Each engine's own.
+    silences: Mutex<Vec<Duration>>,
     failures: Family<FailureLabels, Counter>,
     probes: Family<ProbeLabels, Counter>,
     restarts: Counter,
@@ -176,19 +178,21 @@ impl Metrics {
         self.0.output_tokens.inc_by(count.into());
     }
 
-    /// Says whether a generation has succeeded since the engine's last loss.
+    /// Counts an engine that works from now on, or does not any more.
     pub(crate) fn engine_ready(&self, ready: bool) {
-        self.0.engine.ready.set(ready.into());
+        self.0.engine.ready.inc_by(if ready { 1 } else { -1 });
     }
 
-    /// Says that the engine was given up.
+    /// Counts an engine that was given up.
     pub(crate) fn engine_given_up(&self) {
-        self.0.engine.given_up.set(1);
+        self.0.engine.given_up.inc();
     }
 
-    /// Says how long the engine has given nothing to those that wait.
-    pub(crate) fn engine_silence(&self, silence: Duration) {
-        self.0.engine.silence.set(silence.as_secs_f64());
+    /// Returns where one more engine says how long it has given nothing to those that wait.
+    pub(crate) fn silence(&self) -> Silence {
+        let mut all = self.0.engine.silences.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Duration::ZERO);
+        Silence { metrics: self.clone(), index: all.len() - 1 }
     }
 
     pub(crate) fn engine_failed(&self, failure: Failure) {
@@ -219,22 +223,23 @@ impl Engine {
         Self {
             ready: registry.register(
                 "worker_engine_ready",
-                "1 while the engine generates, as far as is known, else 0",
+                "Engines that generate, as far as is known",
                 None,
                 Gauge::default(),
             ),
             given_up: registry.register(
                 "worker_engine_given_up",
-                "1 once nothing but a new process can help",
+                "Engines that nothing but a new process can help",
                 None,
                 Gauge::default(),
             ),
             silence: registry.register(
                 "worker_engine_silence",
-                "How long the engine has given nothing to those that wait for it",
+                "How long the engine has given nothing to those that wait for it; of several, the longest",
                 Some(Unit::Seconds),
                 Gauge::default(),
             ),
+            silences: Mutex::default(),
             failures: registry.register("worker_engine_failures", "What the engine did wrong", None, Family::default()),
             probes: registry.register(
                 "worker_engine_probes",
@@ -249,6 +254,24 @@ impl Engine {
                 Counter::default(),
             ),
         }
+    }
+}
+
+/// How long one engine has given nothing to those that wait; the longest of all is told.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    metrics: Metrics,
+    index: usize,
+}
+
+impl Silence {
+    pub(crate) fn set(&self, silence: Duration) {
+        let engine = &self.metrics.0.engine;
+        let mut all = engine.silences.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = all.get_mut(self.index) {
+            *own = silence;
+        }
+        engine.silence.set(all.iter().max().copied().unwrap_or_default().as_secs_f64());
     }
 }
 

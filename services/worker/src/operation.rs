@@ -44,6 +44,13 @@ impl Operation {
         self.span.record("gen_ai.usage.output_tokens", usage.output_tokens);
     }
 
+    /// Says that the one answer to a call is there, for which so many tokens were read.
+    pub(crate) fn answered(&mut self, input_tokens: u32) {
+        self.ended = true;
+        self.metrics.ended(Outcome::Finished);
+        self.span.record("gen_ai.usage.input_tokens", input_tokens);
+    }
+
     /// Says that there will be no complete answer.
     pub(crate) fn failed(&mut self, reason: Reason) {
         self.ended = true;

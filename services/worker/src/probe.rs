@@ -1,16 +1,16 @@
-//! Keeps a worker's health true: ready once a real generation has succeeded, and again after each loss of the
-//! engine, until it is given up.
+//! Keeps the health of an engine true: it works once a real generation has succeeded, and again after each loss
+//! of it, until it is given up.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pointsman_engine::{Engine, EngineError, try_out};
-use pointsman_server::Readiness;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::WatchdogConfig;
 use crate::metrics::Metrics;
+use crate::served::Member;
 use crate::watchdog::Watchdog;
 
 /// Pauses between probes: doubling, from the first to the last.
@@ -30,9 +30,9 @@ pub(crate) struct Round(u64);
 
 #[derive(Debug)]
 struct Shared {
-    readiness: Readiness,
+    member: Member,
     metrics: Metrics,
-    /// Held while the readiness is changed, so that a loss and a success are told in their order.
+    /// Held while it is said whether the engine works, so that a loss and a success are told in their order.
     state: Mutex<State>,
     news: Notify,
     hang: Notify,
@@ -69,8 +69,13 @@ enum News {
 }
 
 impl EngineHealth {
-    pub(crate) fn new(readiness: Readiness, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared { readiness, metrics, state: Mutex::default(), news: Notify::new(), hang: Notify::new() }))
+    pub(crate) fn new(member: Member, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared { member, metrics, state: Mutex::default(), news: Notify::new(), hang: Notify::new() }))
+    }
+
+    /// Whether the engine has shown that it works, and was not lost since.
+    pub(crate) fn works(&self) -> bool {
+        self.0.member.works()
     }
 
     /// Returns the round in which the engine is asked now.
@@ -78,8 +83,8 @@ impl EngineHealth {
         self.state().round
     }
 
-    /// Says that the engine was lost while it did what it was asked for in this round: the worker is not
-    /// ready until a probe succeeds, unless one has since.
+    /// Says that the engine was lost while it did what it was asked for in this round: its target is
+    /// unavailable until a probe succeeds, unless one has since.
     pub(crate) fn lost(&self, round: Round) {
         let mut state = self.state();
         state.lost = state.lost.max(Some(round));
@@ -89,7 +94,7 @@ impl EngineHealth {
         }
     }
 
-    /// Says that the engine hangs: the worker is never ready again.
+    /// Says that the engine hangs, or is given up for another reason: its target is never available again.
     pub(crate) fn stuck(&self) {
         let mut state = self.state();
         state.stuck = true;
@@ -101,6 +106,14 @@ impl EngineHealth {
     pub(crate) fn suspect(&self) {
         self.state().suspected = true;
         self.0.news.notify_one();
+    }
+
+    /// Says that a probe has failed. The engine is not lost by that alone, if it has worked before.
+    fn unproven(&self) {
+        let state = self.state();
+        if state.proven == Round::default() {
+            self.set_ready(false);
+        }
     }
 
     /// Says that an answer failed. Several in a row may have one cause.
@@ -128,8 +141,8 @@ impl EngineHealth {
         state.round
     }
 
-    /// Says that this probe has succeeded. Returns whether that makes the worker ready: it does not, if the
-    /// engine was lost by then to somebody who came after the probe had begun.
+    /// Says that this probe has succeeded. Returns whether the engine works, then: it does not, if it was lost
+    /// by then to somebody who came after the probe had begun.
     fn proven(&self, round: Round) -> bool {
         let mut state = self.state();
         state.proven = round;
@@ -160,9 +173,12 @@ impl EngineHealth {
         }
     }
 
+    /// The state is held meanwhile.
     fn set_ready(&self, ready: bool) {
-        self.0.readiness.set(ready);
-        self.0.metrics.engine_ready(ready);
+        if self.works() != ready {
+            self.0.metrics.engine_ready(ready);
+        }
+        self.0.member.set(ready);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -188,8 +204,11 @@ impl Keeper {
             () = self.health.until_stuck() => "the engine hangs: nothing came from it within `worker.watchdog`'s limits".to_owned(),
             why = self.keep() => why,
         };
+        // The worker's other targets do not wait for it.
+        self.health.stuck();
         self.metrics.engine_given_up();
-        format!("{why}; it was given up, and only a new process can help")
+        let target = &self.engine.description().target;
+        format!("{target}: {why}; it was given up, and only a new process can help")
     }
 
     async fn keep(&self) -> String {
@@ -203,7 +222,7 @@ impl Keeper {
                 self.metrics.engine_restarted();
             }
             let target_name = &self.engine.description().target;
-            tracing::info!(target_name, "a probe generation succeeded; this worker is ready");
+            tracing::info!(target_name, "a probe generation succeeded; this target is ready");
             self.until_lost().await;
             losses.retain(|loss| loss.elapsed() < HOUR);
             losses.push(Instant::now());
@@ -214,7 +233,7 @@ impl Keeper {
         }
     }
 
-    /// Probes until the worker is ready.
+    /// Probes until the engine works.
     async fn recover(&self) {
         let mut pause = BACKOFF.0;
         while !self.probe().await {
@@ -223,7 +242,7 @@ impl Keeper {
         }
     }
 
-    /// Waits until the engine is lost. A doubt is settled meanwhile, and the worker ready.
+    /// Waits until the engine is lost. A doubt is settled meanwhile, and the target available.
     async fn until_lost(&self) {
         loop {
             match self.health.news().await {
@@ -237,7 +256,7 @@ impl Keeper {
         }
     }
 
-    /// Has the engine generate one token. Returns whether the worker is ready.
+    /// Has the engine generate one token. Returns whether it works.
     async fn probe(&self) -> bool {
         let round = self.health.begin();
         let mut watch = self.watchdog.begin(0, 1);
@@ -253,7 +272,9 @@ impl Keeper {
                 self.health.proven(round)
             }
             Err(error) => {
-                tracing::warn!(?error, "a probe generation failed; this worker is not ready");
+                let target_name = &self.engine.description().target;
+                tracing::warn!(?error, target_name, "a probe generation failed; this target is not ready");
+                self.health.unproven();
                 false
             }
         }

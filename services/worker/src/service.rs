@@ -1,4 +1,6 @@
-//! `InferenceService` on one engine.
+//! `InferenceService` on engines, one for each target.
+
+mod unary;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,8 +12,8 @@ use pointsman_errors::{Error, Reason};
 use pointsman_proto::fold::Fold;
 use pointsman_proto::inference::v1::inference_service_server::InferenceService;
 use pointsman_proto::inference::v1::{
-    DescribeRequest, DescribeResponse, GenerateRequest, GenerateResponse, Load, MeshContext, ResumeRequest,
-    WatchLoadRequest,
+    CountTokensRequest, CountTokensResponse, DescribeRequest, DescribeResponse, EmbedRequest, EmbedResponse,
+    GenerateRequest, GenerateResponse, Load, MeshContext, ResumeRequest, WatchLoadRequest,
 };
 use pointsman_proto::mesh_context;
 use pointsman_server::{Deadline, Drain};
@@ -28,13 +30,16 @@ use crate::load::Loads;
 use crate::metrics::Metrics;
 use crate::operation::Operation;
 use crate::probe::EngineHealth;
+use crate::targets::Targets;
 use crate::watchdog::Watchdog;
 
-/// What every request works with.
+/// What every request for one target works with.
 pub(crate) struct Worker {
     pub(crate) instance: String,
     pub(crate) zone: String,
     pub(crate) engine: Arc<dyn Engine>,
+    /// The targets of all engines that are for every tenant.
+    pub(crate) served: Arc<[String]>,
     pub(crate) admission: Admission,
     pub(crate) drain: Drain,
     pub(crate) health: EngineHealth,
@@ -44,7 +49,7 @@ pub(crate) struct Worker {
 }
 
 /// A worker, as its callers see it.
-pub(crate) struct Service(pub(crate) Arc<Worker>);
+pub(crate) struct Service(pub(crate) Targets);
 
 impl Service {
     /// Takes a request, and begins to work for it. Returns when it has a place; the slot, the engine and the
@@ -52,13 +57,15 @@ impl Service {
     async fn start(&self, request: Request<GenerateRequest>) -> Result<Frames, Error> {
         let accept_time = SystemTime::now();
         let (metadata, extensions, message) = request.into_parts();
-        let worker = &self.0;
+        let worker = self.0.named(&message.model);
         let span = worker.span(&message);
         propagation::set_parent(&span, metadata.as_ref());
         let deadline = extensions.get::<Deadline>().copied();
         let mut operation = Operation::begin(span.clone(), worker.metrics.clone(), worker.drain.clone(), deadline);
         let taken = async {
-            span.record("pointsman.tenant", bounded(&caller(&metadata)?.tenant));
+            let tenant = caller(&metadata)?.tenant;
+            span.record("pointsman.tenant", bounded(&tenant));
+            worker.admit(&message.model, &tenant)?;
             worker.take(message, accept_time).await
         };
         match taken.instrument(span.clone()).await {
@@ -124,19 +131,33 @@ impl InferenceService for Service {
             .into())
     }
 
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        let worker = self.0.named(&request.get_ref().model);
+        Ok(Response::new(worker.embed(request).await?))
+    }
+
+    async fn count_tokens(
+        &self,
+        request: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        let model = request.get_ref().request.as_ref().map_or("", |request| &request.model);
+        let worker = self.0.named(model);
+        Ok(Response::new(worker.count_tokens(request).await?))
+    }
+
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         Ok(Response::new(DescribeResponse {
-            instance: self.0.instance.clone(),
-            zone: self.0.zone.clone(),
+            instance: self.0.first().instance.clone(),
+            zone: self.0.first().zone.clone(),
             pointsman_version: env!("CARGO_PKG_VERSION").to_owned(),
-            targets: vec![self.0.engine.description().clone()],
+            targets: self.0.describe(),
         }))
     }
 
     async fn watch_load(&self, _: Request<WatchLoadRequest>) -> Result<Response<Self::WatchLoadStream>, Status> {
-        let drain = self.0.drain.clone();
+        let drain = self.0.first().drain.clone();
         // Whoever drains gets nothing new to do, and a watch would hold up the end.
-        let loads = self.0.loads.watch().take_until(async move { drain.begun().await });
+        let loads = self.0.first().loads.watch().take_until(async move { drain.begun().await });
         Ok(Response::new(loads.map(Ok).boxed()))
     }
 }

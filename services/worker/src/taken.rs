@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, Either, FutureExt, Ready, ready};
 use pointsman_engine::{EngineError, Job};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{GenerateRequest, Started, TargetDescription};
+use pointsman_proto::inference::v1::{GenerateRequest, Started};
 use pointsman_proto::{Valid, abilities};
 use pointsman_types::{TargetName, new_request_id};
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use crate::generation::{Begun, Generating};
 use crate::operation::Operation;
 use crate::probe::Round;
 use crate::service::Worker;
+use crate::targets::serves;
 use crate::watchdog::Verdict;
 
 /// How long a caller waits to hear that its request was taken. Counting its prompt is quick, unless the engine
@@ -73,8 +74,8 @@ impl Worker {
     async fn begin(&self, taken: Taken, reader: &Reader) -> Result<Begun, Error> {
         let Taken { job, mut place, accept_time } = taken;
         let job = job.await?;
-        place.count(job.prompt_tokens, job.max_output_tokens);
-        let mut started = self.started(&job, accept_time);
+        place.count(job.prompt_tokens, job.max_output_tokens, job.request.choice_count.unwrap_or(1));
+        let mut started = self.started(&job.request.request_id, &job.request.model, accept_time);
         let slot = place.slot(job.request.priority()).instrument(tracing::info_span!("queue")).await;
         started.load = Some(self.loads.now());
         let prompt_tokens = job.prompt_tokens;
@@ -95,32 +96,53 @@ impl Worker {
         })?;
         self.metrics.input_tokens(prompt_tokens);
         // The reader is dropped only after this.
-        let _ = reader.send(Ok(Body::Started(started)));
+        let _ = reader.send(Ok(Body::Started(Box::new(started))));
         Ok(Begun { events, prefill, slot, watch, round })
     }
 
     /// Refuses what the engine does not serve, or lacks.
-    fn check(&self, request: &GenerateRequest) -> Result<(), Error> {
-        let description = self.engine.description();
-        if !serves(description, &request.model) {
-            let message = format!("this worker serves {} only", description.target);
-            return Err(Error::new(Reason::ModelNotFound, message));
-        }
-        let lacking = abilities::lacking(request, &description.abilities);
+    pub(crate) fn check(&self, request: &GenerateRequest) -> Result<(), Error> {
+        self.check_model(&request.model)?;
+        let lacking = abilities::lacking(request, self.engine.description());
         if lacking.is_empty() { Ok(()) } else { Err(Error::unsupported(lacking)) }
+    }
+
+    /// Refuses another model than the engine's.
+    pub(crate) fn check_model(&self, model: &str) -> Result<(), Error> {
+        if serves(self.engine.description(), model) { Ok(()) } else { Err(self.unknown(model)) }
+    }
+
+    /// Refuses tenants whose target this is not, as if it was not there.
+    pub(crate) fn admit(&self, model: &str, tenant: &str) -> Result<(), Error> {
+        let tenants = &self.engine.description().tenants;
+        let is_theirs = tenants.is_empty() || tenants.iter().any(|allowed| allowed == tenant);
+        if is_theirs { Ok(()) } else { Err(self.unknown(model)) }
+    }
+
+    fn unknown(&self, model: &str) -> Error {
+        let served = if self.served.is_empty() { "no such model".to_owned() } else { self.served.join(", ") + " only" };
+        Error::new(Reason::ModelNotFound, format!("`{model}` is not served here: this worker serves {served}"))
+    }
+
+    /// Has the engine do something with one result, which may have so many tokens to read, and fails if that takes
+    /// the engine too long.
+    pub(crate) async fn watched<T>(&self, tokens: u32, work: impl Future<Output = T>) -> Result<T, Error> {
+        let mut watch = self.watchdog.begin(tokens, 1);
+        let done = tokio::select! {
+            // Who hangs is asked nothing more.
+            biased;
+            verdict = watch.verdict() => return Err(self.condemned(verdict)),
+            done = work => done,
+        };
+        // An error is an event, too.
+        watch.event();
+        Ok(done)
     }
 
     /// Counts the prompt, and bounds the answer.
     async fn job(&self, request: Valid<GenerateRequest>) -> Fitted {
         let round = self.health.round();
-        let mut watch = self.watchdog.begin(0, 1);
-        let counted = tokio::select! {
-            biased;
-            verdict = watch.verdict() => return Err(self.condemned(verdict)),
-            counted = self.engine.count_prompt_tokens(&request) => counted,
-        };
-        watch.event();
-        drop(watch);
+        let counted = self.watched(0, self.engine.count_prompt_tokens(&request)).await?;
         let prompt_tokens = counted.map_err(|error| self.reported(&error, round))?;
         let wanted = request.limits.and_then(|limits| limits.max_output_tokens).unwrap_or(u32::MAX);
         let room = match self.engine.description().context_tokens {
@@ -133,9 +155,9 @@ impl Worker {
         Ok(Job { request, prompt_tokens, max_output_tokens: wanted.min(room) })
     }
 
-    fn started(&self, job: &Job, accept_time: SystemTime) -> Started {
+    pub(crate) fn started(&self, request_id: &str, model: &str, accept_time: SystemTime) -> Started {
         let description = self.engine.description();
-        let request_id = match job.request.request_id.as_str() {
+        let request_id = match request_id {
             "" => new_request_id(),
             id => id.to_owned(),
         };
@@ -143,7 +165,7 @@ impl Worker {
         Started {
             request_id,
             accept_time: Some(accept_time.into()),
-            model: job.request.model.clone(),
+            model: model.to_owned(),
             target: description.target.clone(),
             version: version.unwrap_or_default(),
             instance: self.instance.clone(),
@@ -153,19 +175,14 @@ impl Worker {
     }
 
     /// Handles an engine's error: the log gets the whole of it, the caller its own part.
-    fn reported(&self, error: &EngineError, round: Round) -> Error {
+    pub(crate) fn reported(&self, error: &EngineError, round: Round) -> Error {
         report(error, &self.health, round, &self.metrics);
         for_caller(error)
     }
 
-    fn condemned(&self, verdict: Verdict) -> Error {
+    /// Says what the engine's silence is to a caller.
+    pub(crate) fn condemned(&self, verdict: Verdict) -> Error {
         report_silence(verdict, &self.metrics);
         of_silence(verdict)
     }
-}
-
-/// Whether a name means this target: its resource name, or its model's.
-fn serves(description: &TargetDescription, name: &str) -> bool {
-    let target = &description.target;
-    target == name || target.parse::<TargetName>().is_ok_and(|target| target.model() == name)
 }

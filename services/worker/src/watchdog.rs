@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use self::ledger::Ledger;
 pub(crate) use self::ledger::Verdict;
 use crate::config::WatchdogConfig;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Silence};
 use crate::probe::EngineHealth;
 
 /// How often it looks while somebody waits.
@@ -35,7 +35,7 @@ struct Shared {
     state: Mutex<State>,
     changed: Notify,
     health: EngineHealth,
-    metrics: Metrics,
+    silence: Silence,
 }
 
 #[derive(Debug)]
@@ -50,10 +50,11 @@ struct State {
 }
 
 impl Watchdog {
-    pub(crate) fn new(limits: WatchdogConfig, health: EngineHealth, metrics: Metrics) -> Self {
+    pub(crate) fn new(limits: WatchdogConfig, health: EngineHealth, metrics: &Metrics) -> Self {
         let state =
             State { ledger: Ledger::new(limits, Instant::now()), told: HashMap::new(), doubted: None, stuck: false };
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), health, metrics }))
+        let silence = metrics.silence();
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), health, silence }))
     }
 
     /// Says that the engine is asked now for so many answers to a prompt.
@@ -95,7 +96,7 @@ impl Watchdog {
     fn look(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut state = self.state();
-        self.0.metrics.engine_silence(state.ledger.silence(now));
+        self.0.silence.set(state.ledger.silence(now));
         if state.stuck {
             return None;
         }

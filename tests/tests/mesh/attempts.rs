@@ -203,6 +203,8 @@ async fn where_all_workers_are_gone_a_policy_may_answer_itself() -> Result<()> {
         let read = read(client.generate_stream(say("calm", "Hello")).await?.into_inner()).await?;
         assert!(read.started[0].static_answer && read.started[0].instance.is_empty(), "{read:?}");
         assert_eq!(read.whole()?, "Back soon.");
+        let whole = client.generate(say("calm", "Hello")).await?;
+        assert_eq!(whole.metadata().get(STATIC).context("it is not marked")?, "true");
         for stream in [false, true] {
             let answer = post_chat(&fleet.gateway.address, &chat_body("calm", "Hello", stream)).await?;
             assert_eq!((answer.status().as_u16(), &answer.headers()[STATIC]), (200, &"true".parse()?));

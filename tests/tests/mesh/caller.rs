@@ -113,7 +113,7 @@ impl Read {
                     self.text.push_str(&text);
                 }
             }
-            Some(Body::Started(started)) => self.started.push(started),
+            Some(Body::Started(started)) => self.started.push(*started),
             Some(Body::Finished(_)) => self.finished = true,
             _ => {}
         }

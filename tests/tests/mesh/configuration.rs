@@ -131,7 +131,7 @@ async fn a_taken_port_is_told() -> Result<()> {
 #[tokio::test]
 async fn a_missing_model_is_told() -> Result<()> {
     let ended = pointsman(&["up", "--listen", "127.0.0.1:0", "--model", "/no/such/folder"]).await?;
-    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.code, Some(64), "{ended:?}");
     assert!(ended.stderr.contains("/no/such/folder"), "{ended:?}");
     Ok(())
 }
@@ -158,8 +158,8 @@ async fn a_tenant_that_no_gateway_takes_gets_no_key() -> Result<()> {
 #[tokio::test]
 async fn the_configuration_that_we_ship_is_good() -> Result<()> {
     let root = tools::workspace()?;
-    for command in ["gateway", "worker"] {
-        let file = root.join(format!("deploy/config/{command}.yaml"));
+    for (command, name) in [("gateway", "gateway"), ("worker", "worker"), ("worker", "worker-models")] {
+        let file = root.join(format!("deploy/config/{name}.yaml"));
         let file = file.to_str().context("the workspace's path is no text")?;
         pointsman(&[command, "--config", file, "--check-config"]).await?.success()?;
     }

@@ -35,7 +35,8 @@ async fn a_reader_of_events_that_stalls_is_let_go() -> Result<()> {
     let mesh = limited("answer_tokens: 200000, context_tokens: 1000000", "stall_timeout: 500ms").await?;
     let mut stream = open(&mesh).await?;
     let body = chat_body("simulated", "Hello", true).to_string();
-    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head =
+        format!("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
     let ended = "pointsman_gateway_requests_total{surface=\"openai\",outcome=\"CANCELLED\"}";
     mesh.metric_is(ended, 1).await?;
@@ -46,7 +47,7 @@ async fn a_reader_of_events_that_stalls_is_let_go() -> Result<()> {
 async fn a_body_that_does_not_come_is_given_up() -> Result<()> {
     let mesh = limited("", "body_timeout: 300ms").await?;
     let mut stream = open(&mesh).await?;
-    stream.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{").await?;
+    stream.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{").await?;
     let mut answer = String::new();
     timeout(LIMIT, stream.read_to_string(&mut answer)).await.context("it is still waited for")??;
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");

@@ -6,8 +6,9 @@ use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::inference_service_server::{InferenceService, InferenceServiceServer};
 use pointsman_proto::inference::v1::{
-    Delta, DescribeRequest, DescribeResponse, Finished, Frame, GenerateRequest, GenerateResponse, Load, ResumeRequest,
-    Started, TargetDescription, WatchLoadRequest, delta,
+    Ability, CountTokensRequest, CountTokensResponse, Delta, DescribeRequest, DescribeResponse, EmbedRequest,
+    EmbedResponse, Finished, Frame, GenerateRequest, GenerateResponse, Load, ResumeRequest, TargetDescription,
+    WatchLoadRequest, delta,
 };
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -93,7 +94,7 @@ impl InferenceService for Lie {
         _: Request<GenerateRequest>,
     ) -> Result<Response<Self::GenerateStreamStream>, Status> {
         let text = Delta { content: Some(delta::Content::Text("half".to_owned())), ..Delta::default() };
-        let (started, text) = (Body::Started(Started::default()), Body::Delta(text));
+        let (started, text) = (Body::Started(Box::default()), Body::Delta(text));
         let frames = match self {
             Self::Away => return Err(Status::unavailable("10.0.0.7:9090 refused the connection")),
             Self::NoEnd => vec![(1, started), (2, text)],
@@ -109,8 +110,19 @@ impl InferenceService for Lie {
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
-        let target = TargetDescription { target: "models/liar/versions/1".to_owned(), ..Default::default() };
+        let abilities = vec![Ability::Embeddings.into()];
+        let target = TargetDescription { target: "models/liar/versions/1".to_owned(), abilities, ..Default::default() };
         Ok(Response::new(DescribeResponse { targets: vec![target], ..Default::default() }))
+    }
+
+    async fn embed(&self, _: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        // Of none of the texts.
+        Ok(Response::new(EmbedResponse::default()))
+    }
+
+    async fn count_tokens(&self, _: Request<CountTokensRequest>) -> Result<Response<CountTokensResponse>, Status> {
+        // As one of an older version does.
+        Err(Status::unimplemented(""))
     }
 
     type ResumeStream = BoxStream<'static, Result<Frame, Status>>;

@@ -21,7 +21,7 @@ pub struct Member<'a> {
     pub engine: &'a str,
     /// What it answers; empty: the caller's words.
     pub replies: &'a str,
-    /// Slots and queue. So many slots that a few requests do not make it look busy.
+    /// Slots and queue.
     pub worker: &'a str,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Member<'a> {
 
     /// A worker with an engine of this configuration.
     pub fn engine(engine: &'a str) -> Self {
-        Self { engine, replies: "", worker: "slots: 64" }
+        Self { engine, replies: "", worker: "slots: 1024" }
     }
 }
 
@@ -132,7 +132,10 @@ async fn start_workers(members: &[Member<'_>]) -> Result<(TempDir, Vec<Service>)
         };
         let zone = if index == 0 { "home" } else { "away" };
         let (engine, worker) = (member.engine, member.worker);
-        let config = format!("engine: {{simulated: {{{followed}{engine}}}}}\nworker: {{zone: {zone}, {worker}}}\n");
+        // Room for all slots, so that a few requests do not make it look busy.
+        let batch = if engine.contains("batch:") { "" } else { "batch: 1024, " };
+        let config =
+            format!("engine: {{simulated: {{{batch}{followed}{engine}}}}}\nworker: {{zone: {zone}, {worker}}}\n");
         workers.push(Start::new("worker", &config).ready().await?);
     }
     Ok((folder, workers))

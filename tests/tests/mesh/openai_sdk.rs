@@ -49,6 +49,13 @@ async fn the_python_library_gets_scores_several_answers_and_changed_logits() -> 
 }
 
 #[tokio::test]
+async fn what_is_promised_holds_in_every_mixture_of_options() -> Result<()> {
+    let mesh = Service::demo().await?;
+    python(STRUCTURED, &["mixture", &mesh.address], None).await?;
+    mesh.stop().await
+}
+
+#[tokio::test]
 async fn seeds_repeat_everything_under_load_and_after_a_restart() -> Result<()> {
     let mut told = Vec::new();
     for _ in 0..2 {

@@ -7,7 +7,7 @@ use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::{Frame, MeshContext};
 use pointsman_proto::mesh_context;
 use pointsman_testkit::{eventually, ports};
-use tonic::{Code, Request};
+use tonic::{Code, Request, Streaming};
 
 use crate::caller::{chat_body, connect, reason, say};
 use crate::named::{
@@ -124,6 +124,7 @@ async fn whichever_is_asked_it_is_generated_once() -> Result<()> {
         let headers = [(key.0, "never"), ("last-event-id", "3")];
         let lost = post(&peers.b.address, &body, &headers).await?;
         assert_eq!((lost.status().as_u16(), &lost.headers()["x-pointsman-reason"]), (409, &"FRAME_LOG_LOST".parse()?));
+        assert!(!lost.headers().contains_key("x-pointsman-repeated"), "{:?}", lost.headers());
     }
     assert_eq!(generations(&peers.worker).await?, 2 * IDS as u64);
     peers.stop().await
@@ -283,17 +284,13 @@ async fn who_leaves_a_gateway_that_asks_another_stops_the_work() -> Result<()> {
     peers.stop().await
 }
 
-#[tokio::test]
-async fn what_another_gateway_answers_is_listed_and_ended_where_it_came_in() -> Result<()> {
-    let peers = Peers::start(ENDLESS).await?;
-    let id = owned_by("b", &peers, "order").await?;
-    let mut client = connect(&peers.a.address).await?;
-    let mut stream = client.generate_stream(named(&id)).await?.into_inner();
-    frames(&mut stream, 3).await?;
+/// Checks that operators see this stream at the gateway that it came in at, and ends it there.
+async fn is_listed_and_ended(peers: &Peers, id: &str, mut stream: Streaming<Frame>) -> Result<()> {
+    frames(&mut stream, 1).await?;
     let requests = pointsman(&["requests", "--operator-address", &peers.a.operator]).await?.success()?;
-    let line = requests.lines().find(|line| line.ends_with(&id)).context("it is not listed")?;
+    let line = requests.lines().find(|line| line.ends_with(id)).context("it is not listed")?;
     assert!(line.contains(" answering ") && line.contains(" b "), "{line}");
-    pointsman(&["cancel", &id, "--operator-address", &peers.a.operator]).await?.success()?;
+    pointsman(&["cancel", id, "--operator-address", &peers.a.operator]).await?.success()?;
     let end = loop {
         match stream.message().await {
             Ok(Some(_)) => {}
@@ -302,6 +299,22 @@ async fn what_another_gateway_answers_is_listed_and_ended_where_it_came_in() -> 
         }
     };
     assert_eq!(reason(&end)?, Reason::CancelledByOperator);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_another_gateway_answers_is_listed_and_ended_where_it_came_in() -> Result<()> {
+    let peers = Peers::start(ENDLESS).await?;
+    let id = owned_by("b", &peers, "order").await?;
+    let mut client = connect(&peers.a.address).await?;
+    let mut stream = client.generate_stream(lasting(&id, 60)).await?.into_inner();
+    let begun = frames(&mut stream, 3).await?;
+    is_listed_and_ended(&peers, &id, stream).await?;
+    // So is a stream that is taken up.
+    let rest = resume(&mut client, &token(&begun)?, 3).await?;
+    is_listed_and_ended(&peers, &id, rest).await?;
+    assert_eq!(peers.worker.metric(RUNNING).await?, 1);
+    pointsman(&["cancel", &id, "--operator-address", &peers.b.operator]).await?.success()?;
     peers.worker.metric_is(RUNNING, 0).await?;
     peers.stop().await
 }

@@ -90,6 +90,24 @@ async fn what_can_wait_is_refused_before_what_cannot() -> Result<()> {
     mesh.stop().await
 }
 
+#[tokio::test]
+async fn the_meshs_own_priority_is_no_callers() -> Result<()> {
+    let mesh = Pair::start(&simulated_config(""), &[]).await?;
+    let mut client = connect(&mesh.gateway.address).await?;
+    // With a name and without.
+    for request_id in ["", "mine"] {
+        let asked = GenerateRequest { request_id: request_id.to_owned(), ..of(Priority::System) };
+        let refused = client.generate(asked).await.err().context("it is taken")?;
+        assert_eq!(reason(&refused)?, Reason::InvalidRequest);
+        assert!(refused.message().starts_with("priority: must not be PRIORITY_SYSTEM"), "{refused:?}");
+    }
+    // Between the mesh's own parts it is what it says.
+    let mut worker = connect(&mesh.worker.address).await?;
+    let own = GenerateRequest { request_id: "own".to_owned(), ..of(Priority::System) };
+    assert_eq!(read(worker.generate_stream(own).await?.into_inner()).await?.whole()?, "You said: Hello");
+    mesh.stop().await
+}
+
 /// Each reply once, in the order in which the requests got a slot.
 const IN_ORDER: &str = "\
 replies:

@@ -11,8 +11,8 @@ use pointsman_errors::Error;
 use pointsman_testkit::eventually;
 use tokio::task::JoinSet;
 
-use crate::caller::{Client, chat_body, read, say};
-use crate::fleet::{FINISHED, Fleet, Member, chat};
+use crate::caller::{Client, chat_body, connect, read, say};
+use crate::fleet::{FINISHED, Fleet, Member, chat, freeze, thaw};
 use crate::service::{LIMIT, Service, Start};
 
 /// Long enough that some run at any time, short enough for many.
@@ -105,6 +105,23 @@ async fn replace(fleet: &Fleet, mut gateway: Service, load: &Load) -> Result<Ser
     let next = fleet.another_gateway(Start { listen, ..Start::new("gateway", "") }).await?;
     load.goes_on(50).await?;
     Ok(next)
+}
+
+/// A caller that comes as soon as a new gateway listens is answered, though the gateway knows no instance yet.
+#[tokio::test]
+async fn a_gateway_that_has_just_started_looks_at_its_instances_first() -> Result<()> {
+    let fleet = Fleet::start(&[Member::engine("")], &chat("")).await?;
+    freeze(&fleet.workers[0]).await?;
+    let config = format!("gateway: {{instances: [{{name: w1, endpoint: \"{}\"}}]}}\n", fleet.workers[0].address);
+    let new = Start::new("gateway", &config).listening().await?;
+    let mut client = connect(&new.address).await?;
+    let answer = tokio::spawn(async move { client.generate(say("simulated", "Hello")).await });
+    new.metric_is("pointsman_gateway_running_requests", 1).await?;
+    assert_eq!(new.probe("readyz").await?, 503);
+    thaw(&fleet.workers[0]).await?;
+    answer.await??;
+    new.stop().await?;
+    fleet.stop_after(&[]).await
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ fn worker() -> Routes {
     let deps = pointsman_worker::Deps {
         given_up: pointsman_worker::GivenUp::IsReported,
         engine: Arc::new(SimulatedEngine::new(engine)),
+        others: Vec::new(),
         instance: "worker-1".to_owned(),
         max_request_bytes: 1 << 20,
     };

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tonic::Request;
 
 use crate::caller::{connect, read_deltas, reason, say};
-use crate::program::{pointsman, python, python_stubs};
+use crate::program::{pointsman, python, python_stubs, run};
 use crate::service::{LIMIT, Service, Start, simulated_config};
 
 const HOSTS: [&str; 2] = ["localhost", "127.0.0.1"];
@@ -261,7 +261,7 @@ async fn handshakes_that_fail_harm_nobody() -> Result<()> {
     let mesh = up(&papers, "", false).await?;
     let host = mesh.address.trim_start_matches("http://").to_owned();
     let mut open = Vec::new();
-    for bytes in [&b""[..], b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", &[0xff; 300]] {
+    for bytes in [&b""[..], b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", &[0xff; 300]] {
         let mut stream = TcpStream::connect(&host).await?;
         stream.write_all(bytes).await?;
         open.push(stream);
@@ -302,6 +302,26 @@ async fn files_that_cannot_be_used_are_told_before_anything_listens() -> Result<
     ] {
         let (code, told) = checked(command, &config, "127.0.0.1:0").await?;
         assert!(code == Some(64) && told.contains(want), "{want}: {told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_system_without_authorities_is_told_before_anything_listens() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (file, nobody) = (folder.path().join("config.yaml"), folder.path().join("authorities.pem"));
+    std::fs::write(&nobody, "")?;
+    let section = "{name: a, endpoint: \"https://127.0.0.1:9\"}";
+    for (config, field) in [
+        (format!("instances: [{section}]"), "gateway.instances[0].tls"),
+        (format!("instances: [{}], peers: [{section}]", section.replace("https", "http")), "gateway.peers[0].tls"),
+    ] {
+        std::fs::write(&file, format!("gateway: {{{config}}}\n"))?;
+        let arguments = ["gateway", "--config", text(&file)?, "--check-config"];
+        let environment: [(&str, &Path); 2] = [("SSL_CERT_FILE", &nobody), ("SSL_CERT_DIR", folder.path())];
+        let ended = run(&tools::binary()?, &arguments, &environment, "").await?;
+        let want = format!("{field}: this system has no certificates of authorities; name a file with `ca`");
+        assert!(ended.code == Some(64) && ended.stderr.contains(&want), "{ended:?}");
     }
     Ok(())
 }

@@ -3,13 +3,16 @@
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Frame, Started};
+use pointsman_proto::inference::v1::{Frame, ResumeRequest, Started};
+use pointsman_testkit::eventually;
 use tonic::metadata::MetadataMap;
 
 use crate::caller::{chat_body, connect, reason, say};
 use crate::fleet::{Fleet, LOST, Member};
-use crate::named::{frames, named, post, resume, token};
+use crate::named::{frames, named, post, token};
 use crate::peers::{IDS, Peers};
+use crate::program::pointsman;
+use crate::service::LIMIT;
 
 const DECISION: &str = "x-pointsman-decision-id";
 const POLICY: &str = "x-pointsman-policy-revision";
@@ -49,7 +52,12 @@ async fn a_repeat_tells_how_the_answer_was_made_at_whichever_gateway() -> Result
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
         // Taken up, too.
         for client in [&mut a, &mut b] {
-            let mut rest = resume(client, &answers[0].2, 2).await?;
+            let response =
+                client.resume(ResumeRequest { resume_token: answers[0].2.clone(), after_sequence: 2 }).await?;
+            let head = response.metadata();
+            assert_eq!(text(head, "x-request-id").as_ref(), Some(&request.request_id), "{head:?}");
+            assert_eq!(text(head, "x-pointsman-repeated").as_deref(), Some("true"), "{head:?}");
+            let mut rest = response.into_inner();
             frames(&mut rest, usize::MAX).await?;
             let trailers = rest.trailers().await?.context("no trailers")?;
             assert_eq!(text(&trailers, ATTEMPTS).as_ref(), Some(&answers[0].1));
@@ -83,9 +91,43 @@ async fn a_refusal_is_a_decision_with_an_id() -> Result<()> {
         assert_eq!(reason(&refused)?, want);
         assert_eq!(text(refused.metadata(), DECISION).map(|id| id.len()), Some(16), "{refused:?}");
         assert_eq!(text(refused.metadata(), POLICY).map(|id| id.len()), Some(12), "{refused:?}");
+        let trace = text(refused.metadata(), "x-pointsman-trace-id").context("no trace")?;
+        let decision = text(refused.metadata(), DECISION).unwrap_or_default();
+        let show = ["trace", &trace, "--operator-address", &fleet.gateway.operator];
+        let drawn = eventually!(LIMIT, pointsman(&show).await.ok().and_then(|ended| ended.success().ok()))?;
+        assert!(drawn.contains(&decision), "{drawn}");
         let refused = post(&fleet.gateway.address, &chat_body(model, "Hello", true), &[]).await?;
         assert_eq!((refused.headers()[DECISION].len(), refused.headers()[POLICY].len()), (16, 12));
         assert_eq!(refused.headers()["x-pointsman-reason"], want.name());
+    }
+    fleet.stop_after(&[]).await
+}
+
+/// A static answer tells which target could not be tried.
+#[tokio::test]
+async fn a_static_answer_for_want_of_a_target_names_it() -> Result<()> {
+    let policy = "{virtual_models: [{name: chat, rules: [{name: all, targets: [{target: nothere}], \
+                  static_answer: {text: Back soon.}}]}]}\n";
+    let fleet = Fleet::start(&[Member::engine("")], policy).await?;
+    let answer = post(&fleet.gateway.address, &chat_body("chat", "Hello", false), &[]).await?;
+    assert_eq!(answer.headers()["x-pointsman-static-answer"], "true");
+    assert_eq!(answer.headers()[ATTEMPTS], "nothere@ NO_INSTANCE_READY 0ms");
+    fleet.stop_after(&["no instance serves"]).await
+}
+
+#[tokio::test]
+async fn a_name_is_given_once_and_is_not_empty() -> Result<()> {
+    let fleet = Fleet::start(&[Member::engine("")], "{}\n").await?;
+    let key = "idempotency-key";
+    let embed = serde_json::json!({"model": "simulated", "input": "Hello"});
+    for (path, body) in [("chat/completions", &chat_body("simulated", "Hello", false)), ("embeddings", &embed)] {
+        for names in [&[(key, "")][..], &[(key, "a"), (key, "b")][..]] {
+            let post = reqwest::Client::new().post(format!("{}/v1/{path}", fleet.gateway.address)).json(body);
+            let refused = names.iter().fold(post, |post, (name, value)| post.header(*name, *value)).send().await?;
+            assert_eq!((refused.status().as_u16(), refused.headers()["x-request-id"].is_empty()), (400, false));
+            let body = refused.text().await?;
+            assert!(body.contains("Idempotency-Key: must "), "{body}");
+        }
     }
     fleet.stop_after(&[]).await
 }

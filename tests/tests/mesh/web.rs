@@ -29,8 +29,18 @@ async fn start(engine: &str) -> Result<Service> {
     Start::new("up", &config).ready().await
 }
 
-/// Calls a method as a page does.
+/// Calls a method as a page of [`PAGE`] does.
 async fn call(
+    mesh: &Service,
+    method: &str,
+    kind: &str,
+    message: &GenerateRequest,
+    more: &[(&str, &str)],
+) -> Result<Response> {
+    send(mesh, method, kind, message, &[&[("origin", PAGE)], more].concat()).await
+}
+
+async fn send(
     mesh: &Service,
     method: &str,
     kind: &str,
@@ -44,7 +54,7 @@ async fn call(
     }
     let path = format!("{}/pointsman.inference.v1.InferenceService/{method}", mesh.address);
     let client = reqwest::Client::builder().timeout(LIMIT).http1_only().build()?;
-    let mut request = client.post(path).header("origin", PAGE).header("content-type", kind).header("accept", kind);
+    let mut request = client.post(path).header("content-type", kind).header("accept", kind);
     request = request.header("x-grpc-web", "1").body(body);
     for (name, value) in more {
         request = request.header(*name, *value);
@@ -244,11 +254,69 @@ async fn a_page_reads_events_and_what_goes_wrong() -> Result<()> {
 #[tokio::test]
 async fn without_configuration_no_page_may_call() -> Result<()> {
     let mesh = Service::simulated("").await?;
-    let response = call(&mesh, STREAM, BINARY, &say("simulated", "Hello"), &[]).await?;
+    let hello = say("simulated", "Hello");
+    let response = call(&mesh, STREAM, BINARY, &hello, &[]).await?;
     assert!(!response.headers().contains_key("access-control-allow-origin"), "{response:?}");
+    assert_eq!(response.headers()["grpc-status"], "7");
     // Who is no browser may speak gRPC-Web all the same.
+    let response = send(&mesh, STREAM, BINARY, &hello, &[]).await?;
     assert_eq!(Pieces::of(response, BINARY)?.read().await?.0, "You said: Hello");
     mesh.stop().await
+}
+
+/// Sends what a page may send without asking first, as text.
+async fn simple(address: &str, path: &str, headers: &[(&str, &str)]) -> Result<(u16, Option<String>)> {
+    let request = reqwest::Client::new().post(format!("{address}/{path}")).header("content-type", "text/plain");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let answer = request.body(chat_body("simulated", "Hello", false).to_string()).send().await?;
+    let reason = answer.headers().get("x-pointsman-reason").map(|reason| reason.to_str().map(str::to_owned));
+    Ok((answer.status().as_u16(), reason.transpose()?))
+}
+
+#[tokio::test]
+async fn no_page_uses_a_mesh_that_only_this_machine_reaches() -> Result<()> {
+    let mesh = Service::simulated("").await?;
+    let port = mesh.address.rsplit(':').next().context("no port")?;
+    let refused = (403, Some("ORIGIN_REFUSED".to_owned()));
+    let chat = "v1/chat/completions";
+    let rebound = format!("evil.example.com:{port}");
+    let own = format!("http://{rebound}");
+    for page in
+        [&[("origin", PAGE)][..], &[("origin", "null")], &[("host", &rebound)], &[("host", &rebound), ("origin", &own)]]
+    {
+        assert_eq!(simple(&mesh.address, chat, page).await?, refused, "{page:?}");
+        let cancel = "pointsman.operations.v1.OperationsService/CancelRequest";
+        assert_eq!(simple(&mesh.operator, cancel, page).await?, refused, "{page:?}");
+    }
+    for host in ["localhost", "127.0.0.1", "[::1]"].map(|name| format!("{name}:{port}")) {
+        assert_eq!(simple(&mesh.address, chat, &[("host", &host)]).await?.0, 200, "{host}");
+        let own = format!("http://{host}");
+        assert_eq!(simple(&mesh.address, chat, &[("host", &host), ("origin", &own)]).await?.0, 200, "{host}");
+    }
+    // Of the others nothing came to the worker.
+    mesh.metric_is("pointsman_worker_requests_total{outcome=\"FINISHED\"}", 6).await?;
+    let metrics =
+        reqwest::Client::new().get(format!("{}/metrics", mesh.operator)).header("host", &rebound).send().await?;
+    assert_eq!(metrics.status(), 403);
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn with_keys_a_gateway_answers_to_any_name_and_a_worker_to_no_page() -> Result<()> {
+    let keys = format!("gateway: {{keys: [{{id: a, sha256: \"{}\", tenant: t}}]}}\n", "00".repeat(32));
+    let mesh = Start::new("up", &format!("{}{keys}", simulated_config(""))).ready().await?;
+    let (status, reason) = simple(&mesh.address, "v1/chat/completions", &[("host", "mesh.example.com")]).await?;
+    assert_eq!((status, reason.as_deref()), (401, Some("KEY_INVALID")));
+    mesh.stop().await?;
+
+    let worker = Start::new("worker", &simulated_config("")).ready().await?;
+    let method = format!("pointsman.inference.v1.InferenceService/{STREAM}");
+    let own = [("host", "evil.example.com"), ("origin", "http://evil.example.com")];
+    for page in [&own[..], &[("origin", PAGE)]] {
+        let refused = (403, Some("ORIGIN_REFUSED".to_owned()));
+        assert_eq!(simple(&worker.address, &method, page).await?, refused, "{page:?}");
+    }
+    worker.stop().await
 }
 
 #[tokio::test]

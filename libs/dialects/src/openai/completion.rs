@@ -18,7 +18,7 @@ pub fn render_chat(response: &GenerateResponse) -> Vec<u8> {
     append(
         &mut out,
         &Completion {
-            head: Head::of(started, "chat.completion"),
+            head: Head::of(started, "chatcmpl", "chat.completion"),
             choices: choices.into_iter().map(ChoiceBody::of).collect(),
             usage: response.usage.as_ref().and_then(UsageBody::of),
         },
@@ -37,9 +37,9 @@ pub(super) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn of(started: &'a Started, object: &'static str) -> Self {
+    pub(super) fn of(started: &'a Started, prefix: &str, object: &'static str) -> Self {
         Self {
-            id: format!("chatcmpl-{}", started.request_id),
+            id: format!("{prefix}-{}", started.request_id),
             object,
             created: started.accept_time.as_ref().map_or(0, |time| time.seconds),
             model: &started.model,

@@ -1,15 +1,15 @@
 use pointsman_errors::{Error, Reason};
 use serde::Serialize;
 
-use super::{append, parameter};
+use super::{Endpoint, append};
 
 /// Renders an error as the HTTP status and body of an answer.
 ///
 /// Fields are named in OpenAI's words, whether this module or a worker found them at fault. How long to wait
 /// (`Error::retry_delay`) belongs in the `retry-after` header.
-pub fn render_error(error: &Error) -> (u16, Vec<u8>) {
+pub fn render_error(endpoint: Endpoint, error: &Error) -> (u16, Vec<u8>) {
     let mut out = Vec::new();
-    append(&mut out, &Body::of(error, None));
+    append(&mut out, &Body::of(endpoint, error, None));
     (error.reason().http_status().as_u16(), out)
 }
 
@@ -18,9 +18,9 @@ pub fn render_error(error: &Error) -> (u16, Vec<u8>) {
 /// It is an event without a name, as OpenAI sends it: its Python and Node libraries raise on the `error` in the
 /// data and do not look at the name, and the clients that read line by line (go-openai) miss an error that
 /// stands below an `event:` line, or does not begin with `data: {"error":`.
-pub fn render_error_event(error: &Error, trace_id: &str) -> Vec<u8> {
+pub fn render_error_event(endpoint: Endpoint, error: &Error, trace_id: &str) -> Vec<u8> {
     let mut out = b"data: ".to_vec();
-    append(&mut out, &Body::of(error, Some(trace_id).filter(|id| !id.is_empty())));
+    append(&mut out, &Body::of(endpoint, error, Some(trace_id).filter(|id| !id.is_empty())));
     out.extend_from_slice(b"\n\n");
     out
 }
@@ -42,12 +42,12 @@ struct ErrorBody<'a> {
 }
 
 impl<'a> Body<'a> {
-    fn of(error: &Error, trace_id: Option<&'a str>) -> Self {
+    fn of(endpoint: Endpoint, error: &Error, trace_id: Option<&'a str>) -> Self {
         let reason = error.reason();
         let named: Vec<(String, &str)> = error
             .violations()
             .iter()
-            .map(|violation| (parameter(&violation.field), violation.description.as_str()))
+            .map(|violation| (endpoint.parameter(&violation.field), violation.description.as_str()))
             .collect();
         // The message of an error with violations lists them, by the names that they had where they were found.
         let message = if named.is_empty() {
@@ -55,16 +55,16 @@ impl<'a> Body<'a> {
         } else {
             named.iter().map(|(field, description)| format!("{field}: {description}")).collect::<Vec<_>>().join("; ")
         };
-        let param = named.into_iter().next().map(|(field, _)| field).or_else(|| at_fault(reason).map(str::to_owned));
+        let param = named.into_iter().next().map(|(field, _)| field).or_else(|| at_fault(endpoint, reason));
         Self { error: ErrorBody { message, kind: kind(reason), param, code: code(reason), trace_id } }
     }
 }
 
 /// The parameter that a reason is always about.
-fn at_fault(reason: Reason) -> Option<&'static str> {
+fn at_fault(endpoint: Endpoint, reason: Reason) -> Option<String> {
     match reason {
-        Reason::ModelNotFound => Some("model"),
-        Reason::ContextTooLong => Some("messages"),
+        Reason::ModelNotFound => Some("model".to_owned()),
+        Reason::ContextTooLong => Some(endpoint.content().to_owned()),
         _ => None,
     }
 }

@@ -16,6 +16,11 @@ impl<'a> Logprobs<'a> {
     }
 }
 
+/// JSON has no infinity; OpenAI writes -9999.0 for a token that is very unlikely.
+pub(super) fn finite(token: &TokenLogprob) -> f64 {
+    if token.logprob.is_finite() { token.logprob.max(-9999.0) } else { -9999.0 }
+}
+
 #[derive(Serialize)]
 struct Token<'a> {
     token: &'a str,
@@ -27,9 +32,7 @@ struct Token<'a> {
 
 impl<'a> Token<'a> {
     fn new(token: &'a TokenLogprob, top_logprobs: Option<&'a [TokenLogprob]>) -> Self {
-        // JSON has no infinity; OpenAI writes -9999.0 for a token that is very unlikely.
-        let logprob = if token.logprob.is_finite() { token.logprob.max(-9999.0) } else { -9999.0 };
-        Self { token: &token.token, logprob, bytes: &token.token_bytes, top_logprobs }
+        Self { token: &token.token, logprob: finite(token), bytes: &token.token_bytes, top_logprobs }
     }
 }
 

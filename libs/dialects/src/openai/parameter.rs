@@ -33,6 +33,56 @@ const NAMES: &[(&str, &str)] = &[
     ("sampling.logit_bias", "logit_bias"),
 ];
 
+/// Where a request was sent, which decides what its fields are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Completions,
+    /// `/v1/embeddings`.
+    Embeddings,
+    /// `/v1/tokenize`.
+    Tokenize,
+}
+
+impl Endpoint {
+    /// Returns what this endpoint calls a field of the contract. One that it has no name for stays as it is.
+    pub fn parameter(self, field: &str) -> String {
+        match self {
+            Self::Chat | Self::Tokenize => parameter(field),
+            Self::Completions => completions_parameter(field),
+            Self::Embeddings => embeddings_parameter(field),
+        }
+    }
+
+    /// Returns the field that holds what the model reads.
+    pub(super) fn content(self) -> &'static str {
+        match self {
+            Self::Chat | Self::Tokenize => "messages",
+            Self::Completions => "prompt",
+            Self::Embeddings => "input",
+        }
+    }
+}
+
+/// The same where the prompt is one text: it is the only message.
+pub(super) fn completions_parameter(field: &str) -> String {
+    match field {
+        "limits.max_output_tokens" => "max_tokens".to_owned(),
+        "logprobs.top_count" => "logprobs".to_owned(),
+        _ if field.split(['.', '[']).next() == Some("messages") => "prompt".to_owned(),
+        _ => parameter(field),
+    }
+}
+
+pub(super) fn embeddings_parameter(field: &str) -> String {
+    match field.strip_prefix("inputs") {
+        Some(index) if index.is_empty() || index.starts_with('[') => format!("input{index}"),
+        _ => parameter(field),
+    }
+}
+
 /// Returns what OpenAI calls a field of the contract: `n` for `choice_count`, `messages[2].content` for
 /// `messages[2].parts[0].text`. A field that it has no name for, or that is already its own, stays as it is.
 ///
@@ -68,7 +118,7 @@ fn without_indices(field: &str) -> (String, Option<&str>) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{NAMES, parameter};
+    use super::{Endpoint, NAMES, parameter};
 
     #[test]
     fn fields_have_openai_names() {
@@ -85,6 +135,26 @@ mod tests {
             ("session", "session"),
         ] {
             assert_eq!(parameter(ours), theirs);
+        }
+    }
+
+    #[test]
+    fn each_endpoint_has_its_own_names() {
+        for (endpoint, ours, theirs) in [
+            (Endpoint::Completions, "messages[0].parts[0].text", "prompt"),
+            (Endpoint::Completions, "messages", "prompt"),
+            (Endpoint::Completions, "limits.max_output_tokens", "max_tokens"),
+            (Endpoint::Completions, "logprobs.top_count", "logprobs"),
+            (Endpoint::Completions, "sampling.top_p", "top_p"),
+            (Endpoint::Embeddings, "inputs[7]", "input[7]"),
+            (Endpoint::Embeddings, "inputs", "input"),
+            (Endpoint::Embeddings, "labels", "metadata"),
+            (Endpoint::Tokenize, "messages[1].parts[0].image", "messages[1].content.image_url"),
+            (Endpoint::Tokenize, "messages[1].role", "messages[1].role"),
+            (Endpoint::Chat, "messages[1].parts[0].text", "messages[1].content"),
+        ] {
+            assert_eq!(endpoint.parameter(ours), theirs);
+            assert_eq!(endpoint.parameter(theirs), theirs, "{endpoint:?}");
         }
     }
 

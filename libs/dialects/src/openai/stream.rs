@@ -137,7 +137,7 @@ impl ChatStream {
 
 fn head(started: &Started) -> Vec<u8> {
     let mut head = b"data: ".to_vec();
-    append(&mut head, &Head::of(started, "chat.completion.chunk"));
+    append(&mut head, &Head::of(started, "chatcmpl", "chat.completion.chunk"));
     head.pop();
     head.extend_from_slice(b",\"choices\":[");
     head

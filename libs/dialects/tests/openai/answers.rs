@@ -8,41 +8,41 @@ use pointsman_proto::inference::v1::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn started() -> Body {
-    Body::Started(Started {
+pub(crate) fn started() -> Body {
+    Body::Started(Box::new(Started {
         request_id: "r-1".to_owned(),
         accept_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 }),
         model: "pip".to_owned(),
         engine_fingerprint: "sim-1".to_owned(),
         ..Started::default()
-    })
+    }))
 }
 
-fn piece(choice: u32, part: u32, content: Content) -> Body {
+pub(crate) fn piece(choice: u32, part: u32, content: Content) -> Body {
     Body::Delta(Delta { choice, part, content: Some(content), logprobs: vec![] })
 }
 
-fn text(text: &str) -> Content {
+pub(crate) fn text(text: &str) -> Content {
     Content::Text(text.to_owned())
 }
 
-fn call(id: &str, name: &str, arguments: &str) -> Content {
+pub(crate) fn call(id: &str, name: &str, arguments: &str) -> Content {
     Content::ToolCall(ToolCallDelta { id: id.to_owned(), name: name.to_owned(), arguments_json: arguments.to_owned() })
 }
 
-fn ends(choice: u32, reason: FinishReason) -> Body {
+pub(crate) fn ends(choice: u32, reason: FinishReason) -> Body {
     Body::ChoiceFinished(ChoiceFinished { choice, reason: reason.into() })
 }
 
-fn usage() -> Body {
+pub(crate) fn usage() -> Body {
     Body::Usage(Usage { input_tokens: Some(5), output_tokens: Some(2), ..Usage::default() })
 }
 
-fn finished() -> Body {
+pub(crate) fn finished() -> Body {
     Body::Finished(Finished {})
 }
 
-fn frames(bodies: Vec<Body>) -> Vec<Frame> {
+pub(crate) fn frames(bodies: Vec<Body>) -> Vec<Frame> {
     let numbered = bodies.into_iter().zip(1..);
     numbered.map(|(body, sequence)| Frame { sequence, body: Some(body) }).collect()
 }

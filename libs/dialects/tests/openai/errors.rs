@@ -1,15 +1,15 @@
 //! Errors in OpenAI's shape.
 
-use pointsman_dialects::openai::{parse_chat, render_error, render_error_event};
+use pointsman_dialects::openai::{Endpoint, parse_chat, render_error, render_error_event};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::abilities;
-use pointsman_proto::inference::v1::Ability;
+use pointsman_proto::inference::v1::{Ability, TargetDescription};
 use serde_json::{Value, json};
 
 use super::requests::body;
 
 fn rendered(error: &Error) -> (u16, Value) {
-    let (status, body) = render_error(error);
+    let (status, body) = render_error(Endpoint::Chat, error);
     (status, serde_json::from_slice(&body).unwrap())
 }
 
@@ -28,6 +28,7 @@ fn reasons_have_openai_names() {
     check(Reason::KeyInvalid, 401, "authentication_error", None, "invalid_api_key");
     check(Reason::ScopeMissing, 403, "permission_error", None, "scope_missing");
     check(Reason::MeshContextRefused, 403, "permission_error", None, "mesh_context_refused");
+    check(Reason::OriginRefused, 403, "permission_error", None, "origin_refused");
     check(Reason::ModelNotFound, 404, "invalid_request_error", Some("model"), "model_not_found");
     check(Reason::RouteNotFound, 404, "invalid_request_error", None, "unknown_url");
     check(Reason::TraceNotFound, 404, "invalid_request_error", None, "trace_not_found");
@@ -69,11 +70,12 @@ fn what_a_worker_refuses_is_said_in_openai_words() {
     ];
     for (fields, parameter) in asks {
         let chat = parse_chat(&body(&fields)).unwrap();
-        let error = Error::unsupported(abilities::lacking(&chat.request, &[]));
+        let error = Error::unsupported(abilities::lacking(&chat.request, &TargetDescription::default()));
         let (status, rendered) = rendered(&Error::from_status(&error.into()));
         assert_eq!((status, rendered["error"]["param"].as_str()), (400, Some(parameter)));
         assert!(rendered["error"]["message"].as_str().unwrap().starts_with(&format!("{parameter}: is not supported")));
-        let able: Vec<i32> = (1..=16).map(|ability| Ability::try_from(ability).unwrap().into()).collect();
+        let abilities = (1..=16).map(|ability| Ability::try_from(ability).unwrap().into()).collect();
+        let able = TargetDescription { abilities, ..TargetDescription::default() };
         assert!(abilities::lacking(&chat.request, &able).is_empty());
     }
 }
@@ -81,7 +83,7 @@ fn what_a_worker_refuses_is_said_in_openai_words() {
 #[test]
 fn an_error_in_a_stream_is_one_event() {
     let error = Error::new(Reason::EngineLost, "The engine died.\nTry again.");
-    let event = String::from_utf8(render_error_event(&error, "4bf9")).unwrap();
+    let event = String::from_utf8(render_error_event(Endpoint::Chat, &error, "4bf9")).unwrap();
     // Some clients look for these very bytes.
     let data = event.strip_prefix("data: {\"error\":").unwrap().strip_suffix("}\n\n").unwrap();
     assert!(!data.contains('\n'));
@@ -90,5 +92,5 @@ fn an_error_in_a_stream_is_one_event() {
         "trace_id": "4bf9"
     });
     assert_eq!(serde_json::from_str::<Value>(data).unwrap(), want);
-    assert!(!String::from_utf8(render_error_event(&error, "")).unwrap().contains("trace_id"));
+    assert!(!String::from_utf8(render_error_event(Endpoint::Chat, &error, "")).unwrap().contains("trace_id"));
 }

@@ -83,8 +83,11 @@ fn what_a_device_cannot_do_is_refused_all_at_once() {
 #[test]
 fn the_fingerprint_says_what_the_texts_depend_on() {
     if BUILD == Build::Cpu {
-        assert_eq!(Hardware::default().fingerprint(), "cpu-f32");
+        assert_eq!(
+            (Hardware::default().kind(), Hardware::default().model_dtype().to_string()),
+            ("cpu", "f32".to_owned())
+        );
     }
     let cpu = Hardware { device: Device::Cpu, dtype: Dtype::F32, ..Hardware::default() };
-    assert_eq!(cpu.fingerprint(), "cpu-f32");
+    assert_eq!((cpu.kind(), cpu.model_dtype().to_string()), ("cpu", "f32".to_owned()));
 }

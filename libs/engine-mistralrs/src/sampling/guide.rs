@@ -5,7 +5,8 @@ use std::sync::Arc;
 use mistralrs::llguidance::Matcher;
 use mistralrs::llguidance::toktrie::SimpleVob;
 
-use crate::template::CALL_BEGINS;
+use super::free::{Ending, Free, endings};
+use crate::stream::thoughts::Thoughts;
 use crate::vocabulary::Vocabulary;
 
 /// Keeps an answer to a form.
@@ -26,13 +27,16 @@ struct Calls {
     /// Matches what follows `<tool_call>`, to the call's end.
     fresh: Matcher,
     several: bool,
+    /// Tokens that may begin a call that does not fit.
+    endings: Arc<[Ending]>,
+    free: Free,
     state: State,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one for each answer")]
 enum State {
-    /// The last bytes of the text, in which the beginning of a call is looked for.
-    Free(Vec<u8>),
+    /// In text.
+    Free,
     Calling(Matcher),
     /// There was a call, and there may be no other.
     Over,
@@ -49,7 +53,8 @@ impl Guide {
 
     /// Keeps calls to what the matcher matches, after `<tool_call>`; one, or several.
     pub(crate) fn calls(matcher: Matcher, several: bool, vocabulary: Arc<Vocabulary>) -> Self {
-        let calls = Calls { fresh: matcher, several, state: State::Free(Vec::new()) };
+        let (endings, free) = (endings(&vocabulary).into(), Free::new(None));
+        let calls = Calls { fresh: matcher, several, endings, free, state: State::Free };
         Self { vocabulary, form: Form::Calls(calls) }
     }
 
@@ -60,10 +65,20 @@ impl Guide {
             Form::Calls(calls) => Form::Calls(Calls {
                 fresh: calls.fresh.deep_clone(),
                 several: calls.several,
-                state: State::Free(Vec::new()),
+                endings: Arc::clone(&calls.endings),
+                free: Free::new(None),
+                state: State::Free,
             }),
         };
         Self { vocabulary: Arc::clone(&self.vocabulary), form }
+    }
+
+    /// Looks for calls after the thought only, if there is one.
+    pub(crate) fn after(mut self, thoughts: Option<Thoughts>) -> Self {
+        if let Form::Calls(calls) = &mut self.form {
+            calls.free = Free::new(thoughts);
+        }
+        self
     }
 
     /// Whether the answer is kept to a form from its first token on.
@@ -76,7 +91,10 @@ impl Guide {
         let matcher = match &mut self.form {
             Form::Whole(matcher) => matcher,
             Form::Calls(Calls { state: State::Calling(matcher), .. }) => matcher,
-            Form::Calls(Calls { state: State::Free(_), .. }) => return Ok(()),
+            Form::Calls(calls @ Calls { state: State::Free, .. }) => {
+                calls.refuse_misfits(logits, &self.vocabulary);
+                return Ok(());
+            }
             Form::Calls(Calls { state: State::Over, .. }) => {
                 keep(logits, |token| self.vocabulary.ends().contains(&token));
                 return Ok(());
@@ -100,38 +118,43 @@ impl Calls {
     fn take(&mut self, token: u32, vocabulary: &Vocabulary) -> Result<(), Lost> {
         match &mut self.state {
             State::Over => {}
-            State::Free(text) => {
-                text.extend_from_slice(vocabulary.bytes(token));
-                if let Some(matcher) = begun(text, &self.fresh, vocabulary) {
-                    self.state = State::Calling(matcher);
+            State::Free => {
+                if let Some(rest) = self.free.take(token, vocabulary) {
+                    self.begin(&rest, vocabulary);
                 }
             }
             State::Calling(matcher) => {
                 advance(matcher, token)?;
                 if matcher.is_stopped() {
-                    self.state = if self.several { State::Free(Vec::new()) } else { State::Over };
+                    self.state = if self.several { State::Free } else { State::Over };
                 }
             }
         }
         Ok(())
     }
-}
 
-/// Returns the matcher of a call that the text has begun. A token may hold more than the end of the tag; where
-/// that rest cannot begin a call, it begins none.
-fn begun(text: &mut Vec<u8>, fresh: &Matcher, vocabulary: &Vocabulary) -> Option<Matcher> {
-    let tag = CALL_BEGINS.as_bytes();
-    let Some(at) = text.windows(tag.len()).position(|window| window == tag) else {
-        let kept = text.len().min(tag.len() - 1);
-        text.drain(..text.len() - kept);
-        return None;
-    };
-    let rest = text.split_off(at + tag.len());
-    text.clear();
-    let mut matcher = fresh.deep_clone();
-    let rest = vocabulary.tokens(&rest);
-    let fits = matcher.try_consume_tokens(&rest).is_ok_and(|taken| taken == rest.len());
-    fits.then_some(matcher)
+    /// Begins a call. A token may hold more than the end of the tag.
+    fn begin(&mut self, rest: &[u8], vocabulary: &Vocabulary) {
+        let mut matcher = self.fresh.deep_clone();
+        let rest = vocabulary.tokens(rest);
+        if matcher.try_consume_tokens(&rest).is_ok_and(|taken| taken == rest.len()) {
+            self.state = State::Calling(matcher);
+        }
+    }
+
+    /// Makes those tokens impossible that would begin a call with what cannot begin one: whoever reads the text
+    /// takes it for one, and nothing would keep it to a tool.
+    fn refuse_misfits(&mut self, logits: &mut [f32], vocabulary: &Vocabulary) {
+        for ending in self.endings.iter() {
+            let Some(rest) = self.free.after_tag(ending, vocabulary) else { continue };
+            let rest = vocabulary.tokens(&rest);
+            let fits = self.fresh.validate_tokens(&rest).is_ok_and(|fitting| fitting == rest.len());
+            let logit = usize::try_from(ending.token).ok().and_then(|token| logits.get_mut(token));
+            if let Some(logit) = logit.filter(|_| !fits) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
 }
 
 fn advance(matcher: &mut Matcher, token: u32) -> Result<(), Lost> {
@@ -156,6 +179,7 @@ mod tests {
 
     use super::Guide;
     use crate::grammar::Grammar;
+    use crate::stream::thoughts::{Thoughts, Where};
     use crate::tools::Offer;
     use crate::tools::tests::tool;
     use crate::vocabulary::tests::vocabulary;
@@ -215,11 +239,35 @@ mod tests {
     }
 
     #[test]
-    fn a_token_may_hold_more_than_the_tag() {
-        let matcher = calls(true);
-        let super::Form::Calls(calls) = matcher.form else { panic!("no calls") };
-        let begun = |text: &str| super::begun(&mut text.as_bytes().to_vec(), &calls.fresh, &vocabulary()).is_some();
-        assert!(begun("<tool_call>") && begun("<tool_call>\n{\"name") && begun("so <tool_call>{"));
-        assert!(!begun("<tool_call") && !begun("<tool_call>\n\n") && !begun("<tool_call>x"));
+    fn a_token_may_hold_more_than_the_tag_but_nothing_that_does_not_fit() {
+        let token = |text: &[u8]| (0..1024).find(|token| vocabulary().bytes(*token) == text).unwrap();
+        let (fits, misfits) = (token(b">\n"), token(b"><|"));
+        let mut guide = calls(true);
+        write(&mut guide, "Well, <tool");
+        assert!(possible(&mut guide).contains(&misfits));
+        write(&mut guide, "_call");
+        let now = possible(&mut guide);
+        assert!(now.contains(&fits) && !now.contains(&misfits) && now.len() == 1_099);
+        guide.take(fits).unwrap();
+        assert!(possible(&mut guide).len() < 1_000, "a call");
+        write(&mut guide, "{\"name\": \"now\", \"arguments\": {}}</tool_call>");
+        write(&mut guide, "<tool_call");
+        assert!(!possible(&mut guide).contains(&misfits), "nor may another");
+    }
+
+    #[test]
+    fn a_call_that_is_mentioned_in_a_thought_is_none() {
+        for (begins, before, after) in [
+            (Where::Beginning, "<think>I could <tool_call>", "</think>\n"),
+            (Where::Thought, "<tool_call>", "</think>"),
+            (Where::Beginning, "\n", ""),
+        ] {
+            let mut guide = calls(true).copy().after(Some(Thoughts::new(begins)));
+            write(&mut guide, before);
+            assert_eq!(possible(&mut guide).len(), 1_100, "{before}");
+            write(&mut guide, after);
+            write(&mut guide, "<tool_call>");
+            assert!(possible(&mut guide).len() < 1_000, "a call after {before}{after}");
+        }
     }
 }

@@ -198,7 +198,7 @@ fn by_tokens(texts: &[&str], stop: &[&str], end: &str) -> Vec<Result<Event, Engi
     // The channel has room for no more; all tokens are there with the first.
     responses.truncate(9);
     responses.push(completion(Some(end)));
-    let contents = Contents { thoughts: None, calls: Some(CallParser::default()) };
+    let contents = Contents { thoughts: None, calls: Some(CallParser::new(vec!["a".to_owned(), "b".to_owned()])) };
     let written = Written::new(taken, vocabulary(), true);
     of(Source::Tokens(Box::new(Tokens { written, contents })), responses, stop, 10).0
 }

@@ -13,7 +13,7 @@ pub(crate) enum Where {
     Answer,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Thoughts {
     held: String,
     at: Where,
@@ -58,6 +58,11 @@ impl Thoughts {
     pub(crate) fn finish(&mut self) -> Split {
         let rest = std::mem::take(&mut self.held);
         if self.at == Where::Thought { (rest, String::new()) } else { (String::new(), rest) }
+    }
+
+    /// Returns how many bytes are held back.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
     }
 
     fn thought(&mut self) -> String {

@@ -15,7 +15,7 @@ pub(crate) struct Written {
     vocabulary: Arc<Vocabulary>,
     /// Bytes at the end that are no whole character yet.
     partial: Vec<u8>,
-    /// Whether whitespace is left out, as at the beginning of an answer that has no form: mistral.rs does so.
+    /// Whether whitespace is left out before the first piece, of an answer that has no form: mistral.rs does so.
     trims: bool,
     /// Length of the text so far, in bytes.
     length: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    /// Reads tokens. With `trims`, whitespace before the answer is left out.
+    /// Reads tokens. With `trims`, whitespace before the first piece is left out.
     pub(crate) fn new(tokens: TakenTokens, vocabulary: Arc<Vocabulary>, trims: bool) -> Self {
         let scored = VecDeque::new();
         Self { tokens, vocabulary, partial: Vec::new(), trims, length: 0, delivered: 0, scored }
@@ -57,8 +57,8 @@ impl Written {
     }
 
     fn take(&mut self, taken: Taken) -> String {
-        // Tokens that are no text are neither delivered nor scored: the end of an answer is none of its tokens.
-        if self.vocabulary.is_special(taken.token) && !is_tag(self.vocabulary.bytes(taken.token)) {
+        // Neither delivered nor scored: the end of an answer is none of its tokens.
+        if !is_text(taken.token, &self.vocabulary) {
             return String::new();
         }
         if let Some(scored) = taken.scored {
@@ -85,6 +85,11 @@ impl Written {
     }
 }
 
+/// Whether a token is a part of the text.
+pub(crate) fn is_text(token: u32, vocabulary: &Vocabulary) -> bool {
+    !vocabulary.is_special(token) || is_tag(vocabulary.bytes(token))
+}
+
 /// Whether these are tags that are read here, though the tokenizer says that they are no text.
 fn is_tag(bytes: &[u8]) -> bool {
     use crate::template::{CALL_BEGINS, CALL_ENDS, THOUGHT_BEGINS, THOUGHT_ENDS};
@@ -92,7 +97,7 @@ fn is_tag(bytes: &[u8]) -> bool {
 }
 
 /// Takes the whole characters from the beginning of bytes. What is no character becomes the one that says so.
-fn whole_characters(bytes: &mut Vec<u8>) -> String {
+pub(crate) fn whole_characters(bytes: &mut Vec<u8>) -> String {
     let mut text = String::new();
     let mut used = 0;
     for chunk in bytes.utf8_chunks() {
@@ -144,10 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn whitespace_before_an_answer_is_left_out() {
-        let tokens = vocabulary().tokens(b"\n Hello ");
-        assert_eq!(written(&tokens, true).read().unwrap().0.trim_start(), "Hello ");
-        assert_eq!(written(&tokens, false).read().unwrap().0, "\n Hello ");
+    fn whitespace_is_left_out_before_the_first_piece_only() {
+        let pieces = |texts: &[&str]| -> Vec<u32> {
+            texts.iter().flat_map(|text| vocabulary().tokens(text.as_bytes())).collect()
+        };
+        for (texts, trimmed) in [(&[" Hello", "\n", " there "][..], "Hello\n there "), (&["\n", " Hello"], " Hello")] {
+            assert_eq!(written(&pieces(texts), true).read().unwrap().0, trimmed);
+            assert_eq!(written(&pieces(texts), false).read().unwrap().0, texts.concat());
+        }
     }
 
     #[test]

@@ -11,8 +11,10 @@ use super::scan::{Scan, Scanner};
 use crate::template::{CALL_BEGINS, CALL_ENDS};
 
 /// Tells calls from text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CallParser {
+    /// Of the tools that were offered. What calls another is no call.
+    names: Vec<String>,
     /// Text of which it is not known yet what it is.
     held: String,
     call: Option<Call>,
@@ -38,6 +40,10 @@ struct Call {
 }
 
 impl CallParser {
+    pub(crate) fn new(names: Vec<String>) -> Self {
+        Self { names, held: String::new(), call: None, in_text: false, calls: 0 }
+    }
+
     /// Takes the next piece, and returns what is decided.
     pub(crate) fn push(&mut self, piece: &str) -> Vec<Content> {
         self.held.push_str(piece);
@@ -128,7 +134,7 @@ impl CallParser {
                 }
             }
             self.held.drain(..letter.len_utf8());
-            if !call.take(letter) {
+            if !call.take(letter, &self.names) {
                 // No call: its beginning is text, what follows may hold another.
                 contents.push(Content::Text(std::mem::take(&mut call.raw)));
                 self.in_text = true;
@@ -161,14 +167,14 @@ impl CallParser {
 
 impl Call {
     /// Takes the next letter of the call. False: it is none.
-    fn take(&mut self, letter: char) -> bool {
+    fn take(&mut self, letter: char, names: &[String]) -> bool {
         if !self.told {
             self.raw.push(letter);
         }
         match self.scanner.push(letter) {
             Scan::More => true,
             Scan::Broken => self.told,
-            Scan::Value { key, text } => self.member(&key, &text),
+            Scan::Value { key, text } => self.member(&key, &text, names),
             Scan::Piece { key } => {
                 if is_arguments(&key) {
                     self.argued = true;
@@ -176,7 +182,7 @@ impl Call {
                 }
                 true
             }
-            Scan::LastValue { key, text } => self.member(&key, &text) && self.close(),
+            Scan::LastValue { key, text } => self.member(&key, &text, names) && self.close(),
             Scan::Closed => self.close(),
         }
     }
@@ -188,10 +194,10 @@ impl Call {
     }
 
     /// Takes a member whose value is complete and was not told in pieces. False: this is no call.
-    fn member(&mut self, key: &str, text: &str) -> bool {
+    fn member(&mut self, key: &str, text: &str, names: &[String]) -> bool {
         let value = serde_json::from_str::<Value>(text);
         match (key, value) {
-            ("name", Ok(Value::String(name))) if is_name(&name) && self.name.is_none() => {
+            ("name", Ok(Value::String(name))) if names.contains(&name) && self.name.is_none() => {
                 self.name = Some(name);
                 true
             }
@@ -236,11 +242,6 @@ impl Call {
 
 fn is_arguments(key: &str) -> bool {
     key == "arguments" || key == "parameters"
-}
-
-/// The rule of the contract for the names of tools.
-fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
 /// Names a call.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use pointsman_engine::Event;
+use pointsman_engine::{Engine, Event};
 use pointsman_proto::inference::v1::delta::Content;
 use pointsman_proto::inference::v1::{FinishReason, GenerateRequest, Usage};
 
-use crate::{PATIENCE, answer, ask, run, sampled, start};
+use crate::{PATIENCE, answer, ask, engine, job, run, sampled, start};
 
 /// The texts by choice, why each ended, and what was consumed.
 async fn read(request: GenerateRequest, most: u32) -> (Vec<String>, Vec<FinishReason>, Usage) {
@@ -79,6 +79,31 @@ fn requests_for_many_answers_at_once_hold_nobody_up_and_change_nothing() {
         for (seed, (texts, ..)) in (0..).zip(many) {
             assert_eq!(texts, read(several(sampled(ask("Hello"), Some(seed * 100)), 6), 10).await.0);
         }
+    });
+}
+
+#[test]
+fn who_comes_while_many_answers_run_begins_within_one_answer() {
+    run(async {
+        let mut many = start(several(ask("Hello"), 128), 20).await;
+        many.next().await.unwrap().unwrap();
+        let other = job(ask("Count to 12."), 40).await;
+        let mut other = engine().await.generate(other);
+        let mut finished = 0;
+        let begun = loop {
+            tokio::select! {
+                biased;
+                begun = &mut other => break begun,
+                event = many.next() => {
+                    finished += u32::from(matches!(event, Some(Ok(Event::ChoiceFinished { .. }))));
+                    assert!(finished <= 1, "another answer of the same request came first");
+                }
+            }
+        };
+        let begun = crate::read(begun.unwrap()).await.unwrap();
+        // Its next answer is given its turn, which it would keep from the others here while nobody reads it.
+        drop(many);
+        assert_eq!(begun, answer(ask("Count to 12."), 40).await);
     });
 }
 

@@ -16,6 +16,8 @@ use tokio::sync::OnceCell;
 
 mod adjusted;
 mod choices;
+mod embeddings;
+mod formats;
 mod forms;
 mod scores;
 mod thoughts;
@@ -126,7 +128,15 @@ fn description_names_the_target_by_its_weights() {
         let version = description.target.strip_prefix("models/pip/versions/").unwrap();
         assert!(version.len() == 12 && version.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
         assert_eq!(description.context_tokens, 1024);
-        let lacks = [Ability::Images, Ability::Reasoning, Ability::Opaque, Ability::Sessions].map(i32::from);
+        let lacks = [
+            Ability::Images,
+            Ability::Reasoning,
+            Ability::Opaque,
+            Ability::Sessions,
+            Ability::Embeddings,
+            Ability::EmbeddingDimensions,
+        ]
+        .map(i32::from);
         let all = (1..).take_while(|number| Ability::try_from(*number).is_ok());
         for ability in all {
             assert_eq!(description.abilities.contains(&ability), !lacks.contains(&ability), "{ability}");

@@ -16,7 +16,7 @@ impl Decision {
         let key = self.key(rule, facts);
         let mut best: Option<(f64, Arc<Target>)> = None;
         for weighted in &rule.targets {
-            let Some(target) = self.admitted(&weighted.target, fleet, needed) else { continue };
+            let Some(target) = self.admitted(&weighted.target, fleet, facts, needed) else { continue };
             let rank = weighted_rank(key, weighted.hash, weighted.weight);
             if best.as_ref().is_none_or(|(highest, _)| rank > *highest) {
                 best = Some((rank, target));
@@ -29,7 +29,7 @@ impl Decision {
         match rule.sticky_by.as_ref().map(|fact| facts.text(fact)) {
             // With the name, so that two virtual models draw independently.
             Some(value) if !value.is_empty() => {
-                let tenant = hash_after(hash(facts.tenant().as_bytes()), facts.request().model.as_bytes());
+                let tenant = hash_after(hash(facts.tenant().as_bytes()), facts.model().as_bytes());
                 hash_after(tenant, value.as_bytes())
             }
             _ => self.seed,

@@ -77,3 +77,30 @@ fn a_wall_says_where_it_stands() {
     let message = format!("{where_}: it may run in `south`; there are instances in no named zone");
     check(rule, &fleet, &[], wall, &message);
 }
+
+#[test]
+fn what_is_other_tenants_is_not_there() {
+    let mut fleet = fleet(&[("free", "")], false);
+    let (target, tenants) = ("models/owned/versions/1".to_owned(), vec!["acme".to_owned()]);
+    fleet.add(&TargetDescription { target, tenants, ..TargetDescription::default() }, "");
+    let policy = "virtual_models: [{name: one, rules: [{name: all, targets: [{target: owned}]}]}, \
+                  {name: both, rules: [{name: all, targets: [{target: owned}], fallbacks: [{target: free}]}]}]";
+    let policy = load(policy).unwrap();
+    let ask = |model: &str, tenant: &str| {
+        let request = GenerateRequest { model: model.into(), ..GenerateRequest::default() };
+        let given = Circumstances { caller_zones: [].into(), time: SystemTime::UNIX_EPOCH, seed: 7 };
+        let decision = decide(&policy, &fleet, &Facts::new(&request, tenant, ""), given);
+        let steps = decision.map(|decision| decision.steps.iter().map(|step| step.target.name.to_string()).collect());
+        steps.map_err(|error| (error.reason(), error.message().to_owned()))
+    };
+    let (owned, free) = ("models/owned/versions/1".to_owned(), "models/free/versions/1".to_owned());
+    for name in ["owned", &owned, "one"] {
+        assert_eq!(ask(name, "acme"), Ok(vec![owned.clone()]), "{name}");
+    }
+    let nobodys = ask("nobodys", "globex").unwrap_err();
+    let refused = ask("owned", "globex").unwrap_err();
+    assert_eq!(refused, (Reason::ModelNotFound, nobodys.1.replace("nobodys", "owned")), "as if it was not there");
+    assert_eq!(ask("one", "globex").unwrap_err().0, Reason::NoTargetAllowed);
+    assert_eq!(ask("both", "acme"), Ok(vec![owned, free.clone()]));
+    assert_eq!(ask("both", "globex"), Ok(vec![free]));
+}

@@ -36,8 +36,8 @@ impl Case<'_> {
     fn admitted(&self, name: &str) -> Option<&str> {
         let target = self.target(name)?;
         let mut instances = self.served.iter().filter(|(description, _)| description.target == target);
-        let described = &instances.clone().next()?.0.abilities;
-        let can = abilities::needed(self.request) & !abilities::bits(described) == 0;
+        let described = &instances.clone().next()?.0;
+        let can = abilities::needed(self.request) & !abilities::of(described) == 0;
         (can && instances.any(|(_, zone)| self.allows(zone))).then_some(target)
     }
 

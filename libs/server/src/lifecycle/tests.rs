@@ -28,6 +28,7 @@ async fn a_process_whose_task_panics_finishes_its_streams_and_fails() {
         listen: port,
         operator_listen: port,
         origin: Origin::Public,
+        keyless: false,
         mesh_listen: None,
     };
     let build = {

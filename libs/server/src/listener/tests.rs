@@ -24,6 +24,7 @@ use crate::Drain;
 use crate::config::ConnectionConfig;
 use crate::endless::{Dropped, endless};
 use crate::guard::GuardLayer;
+use crate::web::Browsers;
 
 /// Catches what hangs; nothing comes near it.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -48,7 +49,7 @@ async fn serve_with(router: Router, config: ConnectionConfig, tls: Option<Securi
         router: router.layer(GuardLayer { drain: drain.clone() }),
         origin: Origin::Public,
         tls,
-        cors: None,
+        browsers: Browsers::default(),
         config,
         drain: drain.clone(),
         connections: connections.clone(),

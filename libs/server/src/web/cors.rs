@@ -101,9 +101,14 @@ impl Cors {
         }
     }
 
+    /// Whether any page may call: then answers depend on which one does.
+    pub(crate) fn allows_some(&self) -> bool {
+        self.any || !self.origins.is_empty()
+    }
+
     /// Returns what the answer says of who is allowed; `None` if this is no page, or one that is not.
     pub(crate) fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        if !self.any && self.origins.is_empty() {
+        if !self.allows_some() {
             return None;
         }
         let origin = headers.get(ORIGIN)?;
@@ -117,7 +122,7 @@ impl Cors {
         let mut response = StatusCode::NO_CONTENT.into_response();
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        // Whatever it asks for: without cookies a page can send nothing that another caller could not.
+        // Whatever it asks for: it is a page that may call, and a header is as good in its hands as in another caller's.
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method.clone());
         if let Some(names) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
@@ -130,11 +135,13 @@ impl Cors {
         Some(response)
     }
 
-    /// Lets the page read an answer.
-    pub(crate) fn marked(&self, mut response: Response, origin: HeaderValue) -> Response {
+    /// Lets the page that is allowed, if it is one, read an answer; and keeps caches from giving it to another.
+    pub(crate) fn marked(&self, mut response: Response, allowed: Option<HeaderValue>) -> Response {
         let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, self.exposed.clone());
+        if let Some(origin) = allowed {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, self.exposed.clone());
+        }
         headers.append(VARY, HeaderValue::from_static("origin"));
         response
     }

@@ -8,10 +8,14 @@ use axum::routing::post;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version};
 use http_body::Frame;
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::metadata::REASON;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-use super::{Cors, CorsConfig, Web};
+use super::{Browsers, Cors, CorsConfig, KINDS, Web};
+use crate::Drain;
+use crate::guard::GuardLayer;
 
 const PAGE: &str = "https://app.example";
 
@@ -43,7 +47,8 @@ impl http_body::Body for Frames {
 
 fn web(router: Router, origins: &[&str]) -> Web {
     let allowed_origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
-    Web::new(router, Some(Arc::new(Cors::new(&CorsConfig { allowed_origins, ..CorsConfig::default() }))))
+    let cors = Cors::new(&CorsConfig { allowed_origins, ..CorsConfig::default() });
+    Web::new(router, Browsers { cors: Some(Arc::new(cors)), loopback_names_only: false })
 }
 
 fn request(method: Method, path: &str, headers: &[(&str, &str)]) -> Request {
@@ -146,7 +151,80 @@ async fn a_listener_of_the_mesh_translates_nothing() {
         post(async |request: Request| request.headers()["content-type"].clone().to_str().unwrap().to_owned()),
     );
     let kind = "application/grpc-web";
-    let called = request(Method::POST, "/grpc", &[("content-type", kind), ("origin", PAGE)]);
-    let response = Web::new(router, None).oneshot(called).await.unwrap();
+    let called = request(Method::POST, "/grpc", &[("content-type", kind)]);
+    let response = Web::new(router, Browsers::default()).oneshot(called).await.unwrap();
     assert_eq!(next(&mut response.into_body()).await.unwrap(), kind);
+}
+
+/// What comes to a service, with the guard before it.
+fn guarded() -> (Router, mpsc::UnboundedReceiver<Bytes>) {
+    let (sender, came) = mpsc::unbounded_channel();
+    let take = async move |request: Request| {
+        let body = axum::body::to_bytes(request.into_body(), 1000).await.unwrap();
+        sender.send(body).unwrap();
+        "done"
+    };
+    (Router::new().fallback(take).layer(GuardLayer { drain: Drain::default() }), came)
+}
+
+fn reason(headers: &HeaderMap) -> Option<Reason> {
+    let status = tonic::Status::from_header_map(headers)?;
+    Error::ours(&status).map(|error| error.reason())
+}
+
+#[tokio::test]
+async fn nothing_is_done_for_other_pages() {
+    let (router, mut came) = guarded();
+    let web = web(router, &["https://other.example"]);
+    // What a page may send without asking first: as text, or without a type; tonic would take that as it is.
+    for kind in [None, Some("text/plain"), Some("application/grpc"), Some("application/grpc-web+proto")] {
+        let mut asked = request(Method::POST, "/grpc", &[("origin", PAGE)]);
+        *asked.body_mut() = Body::from("generate");
+        if let Some(kind) = kind {
+            asked.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        let response = web.clone().oneshot(asked).await.unwrap();
+        let is_grpc = kind.is_some_and(|kind| kind.starts_with("application/grpc"));
+        if is_grpc {
+            assert_eq!(reason(response.headers()), Some(Reason::OriginRefused), "{kind:?}");
+            assert_eq!(response.headers()[CONTENT_TYPE], kind.unwrap());
+        } else {
+            assert_eq!(response.status(), StatusCode::FORBIDDEN);
+            assert_eq!(response.headers()[REASON], "ORIGIN_REFUSED");
+            assert_eq!(came.recv().await.unwrap(), "", "the service was told what to do");
+        }
+        assert!(came.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn grpc_web_in_another_way_is_told_the_right_one() {
+    let (router, mut came) = guarded();
+    let web = web(router, &[]);
+    let post = |kind| request(Method::POST, "/grpc", &[("content-type", kind)]);
+    for kind in KINDS {
+        let response = web.clone().oneshot(post(kind)).await.unwrap();
+        assert_eq!((response.status(), reason(response.headers())), (StatusCode::OK, None), "{kind}");
+        came.recv().await.unwrap();
+    }
+    let put = request(Method::PUT, "/grpc", &[("content-type", KINDS[0])]);
+    for odd in [put, post("application/grpc-web+json"), post("application/grpc-web-text; charset=utf-8")] {
+        let response = web.clone().oneshot(odd).await.unwrap();
+        assert_eq!(reason(response.headers()), Some(Reason::InvalidRequest), "{response:?}");
+    }
+    assert!(came.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn caches_are_told_where_the_page_makes_a_difference() {
+    let (_, receiver) = mpsc::channel(1);
+    let router = echo(receiver);
+    let none: &[(&str, &str)] = &[];
+    for (origins, vary) in [(&[][..], None), (&["https://other.example"], Some("origin")), (&["*"], Some("origin"))] {
+        for headers in [none, &[("origin", PAGE)]] {
+            let response = web(router.clone(), origins).oneshot(request(Method::POST, "/http", headers)).await.unwrap();
+            let told = response.headers().get("vary").map(|value| value.to_str().unwrap());
+            assert_eq!(told, vary, "{origins:?} {headers:?}");
+        }
+    }
 }

@@ -9,11 +9,11 @@ use pointsman_proto::inference::v1::{AttemptKind, GenerateRequest};
 use pointsman_proto::mesh_context;
 use tonic::Request;
 
-use super::Attempts;
 use super::call::Call;
 use super::machine::{Event, Number};
 use super::usage::attempt_id;
-use crate::fleet::{Asking, Picked};
+use super::{Attempts, Means};
+use crate::fleet::{Asking, Picked, View};
 use crate::span;
 use crate::trail::Record;
 
@@ -47,20 +47,6 @@ impl Attempts {
 
     fn pick(&self, target: &str, kind: AttemptKind) -> Result<Picked, Error> {
         let now = self.means.fleet.now();
-        if let Some(extras) = self.view.extras(target) {
-            let allowed = match kind {
-                AttemptKind::Retry => extras.retries.extra(now, self.means.retry_budget),
-                AttemptKind::Hedge => extras.hedges.extra(now, self.means.hedge_budget),
-                _ => {
-                    extras.retries.request(now);
-                    extras.hedges.request(now);
-                    true
-                }
-            };
-            if !allowed {
-                return Err(over_budget(target));
-            }
-        }
         let wish = Wish {
             decision: &self.order.decision,
             home_zone: &self.means.zone,
@@ -68,7 +54,8 @@ impl Attempts {
             seed: self.order.decision.seed.wrapping_add(self.calls.len() as u64),
         };
         let priority = self.order.request.priority();
-        self.view.pick(&Asking { wish, target, tried: &self.tried, tokens: self.order.tokens, priority, now })
+        let asking = Asking { wish, target, tried: &self.tried, tokens: self.order.tokens, priority, now };
+        pick(&self.view, &self.means, &asking, kind)
     }
 
     /// The request as an instance gets it.
@@ -84,6 +71,25 @@ impl Attempts {
         }
         request
     }
+}
+
+/// Picks an instance, unless that would be one extra attempt at its target too many.
+pub(super) fn pick(view: &View, means: &Means, asking: &Asking<'_>, kind: AttemptKind) -> Result<Picked, Error> {
+    if let Some(extras) = view.extras(asking.target) {
+        let allowed = match kind {
+            AttemptKind::Retry => extras.retries.extra(asking.now, means.retry_budget),
+            AttemptKind::Hedge => extras.hedges.extra(asking.now, means.hedge_budget),
+            _ => {
+                extras.retries.request(asking.now);
+                extras.hedges.request(asking.now);
+                true
+            }
+        };
+        if !allowed {
+            return Err(over_budget(asking.target));
+        }
+    }
+    view.pick(asking)
 }
 
 /// The error of an extra attempt that would be one too many. The caller gets the error before it.

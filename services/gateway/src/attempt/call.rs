@@ -109,31 +109,37 @@ impl Call {
         Progress::Frame(frame)
     }
 
-    /// An instance's own error is the caller's; a transport's means that the instance was not reached, or lost.
     fn read(&self, status: &Status) -> Error {
-        let name = &*self.instance.name;
-        match Error::ours(status).map(|error| (error.reason(), error)) {
-            // Between the mesh's own parts these are mistakes of its operators, not of the caller.
-            Some((reason @ (Reason::KeyInvalid | Reason::ScopeMissing | Reason::MeshContextRefused), error)) => {
-                tracing::error!(
-                    parent: &*self.span,
-                    instance = name,
-                    reason = reason.name(),
-                    detail = error.message(),
-                    "an instance does not let this gateway in"
-                );
-                Error::new(Reason::Internal, "the mesh failed; give its operators the request id")
-            }
-            // A cancellation that is not the caller's own, who would have dropped this.
-            Some((Reason::Cancelled, _)) => truncated(),
-            Some((_, error)) => error,
-            None if status.code() == tonic::Code::DeadlineExceeded => {
-                Error::new(Reason::DeadlineExceeded, "the deadline passed before the answer was complete")
-            }
-            None => {
-                tracing::warn!(parent: &*self.span, instance = name, code = ?status.code(), detail = status.message(), "an instance could not be reached, or was lost");
-                if self.sequence > 0 { truncated() } else { unreachable() }
-            }
+        read(status, &self.instance.name, &self.span, self.sequence > 0)
+    }
+}
+
+/// An instance's own error is the caller's; a transport's means that the instance was not reached, or lost.
+pub(super) fn read(status: &Status, name: &str, span: &Span, has_begun: bool) -> Error {
+    match Error::ours(status).map(|error| (error.reason(), error)) {
+        // Between the mesh's own parts these are mistakes of its operators, not of the caller.
+        Some((
+            reason @ (Reason::KeyInvalid | Reason::ScopeMissing | Reason::MeshContextRefused | Reason::OriginRefused),
+            error,
+        )) => {
+            tracing::error!(
+                parent: span,
+                instance = name,
+                reason = reason.name(),
+                detail = error.message(),
+                "an instance does not let this gateway in"
+            );
+            Error::new(Reason::Internal, "the mesh failed; give its operators the request id")
+        }
+        // A cancellation that is not the caller's own, who would have dropped this.
+        Some((Reason::Cancelled, _)) => truncated(),
+        Some((_, error)) => error,
+        None if status.code() == tonic::Code::DeadlineExceeded => {
+            Error::new(Reason::DeadlineExceeded, "the deadline passed before the answer was complete")
+        }
+        None => {
+            tracing::warn!(parent: span, instance = name, code = ?status.code(), detail = status.message(), "an instance could not be reached, or was lost");
+            if has_begun { truncated() } else { unreachable() }
         }
     }
 }

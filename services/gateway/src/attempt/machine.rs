@@ -370,8 +370,7 @@ impl Machine {
 
     fn tick(&mut self, now: Time) {
         if now >= self.end_at() {
-            let error = self.too_late();
-            return self.end(Action::Fail(error), None);
+            return self.end_late();
         }
         match &self.state {
             State::Pausing { until, step, .. } if now >= *until => {
@@ -409,15 +408,28 @@ impl Machine {
         }
     }
 
-    fn too_late(&self) -> Error {
+    /// Nobody waits any longer: the caller does not, or the rule, which may have an answer of its own for that.
+    fn end_late(&mut self) {
         let total = self.limits.rule.timeouts.total;
         if self.limits.deadline.is_some_and(|deadline| deadline <= total) {
-            return Error::new(Reason::DeadlineExceeded, "the deadline passed before the answer was complete");
+            let error = Error::new(Reason::DeadlineExceeded, "the deadline passed before the answer was complete");
+            return self.end(Action::Fail(error), None);
         }
-        match &self.state {
+        let error = match &self.state {
             State::Pausing { error, .. } => error.clone(),
-            _ => slow("and all attempts together took longer than", total),
+            _ => {
+                let message = format!("all attempts together took longer than {total:?}; try again");
+                Error::new(Reason::AttemptTimeout, message)
+            }
+        };
+        if matches!(self.state, State::Answering { .. }) {
+            return self.end(Action::Fail(error), None);
         }
+        let running: Vec<Number> = self.running().map(|(number, _)| number).collect();
+        for number in running {
+            self.drop_attempt(number, Outcome::Stopped(error.clone()));
+        }
+        self.give_up(error);
     }
 
     /// Ends the request. `own` is the attempt whose error that is; the others are dropped.

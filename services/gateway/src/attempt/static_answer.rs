@@ -7,7 +7,7 @@ use pointsman_proto::inference::v1::{ChoiceFinished, Delta, FinishReason, Finish
 pub(super) fn frames(started: Started, text: &str) -> impl Iterator<Item = Frame> {
     let delta = Delta { content: Some(delta::Content::Text(text.to_owned())), ..Delta::default() };
     let bodies = [
-        Body::Started(started),
+        Body::Started(Box::new(started)),
         Body::Delta(delta),
         Body::ChoiceFinished(ChoiceFinished { choice: 0, reason: FinishReason::Stop.into() }),
         Body::Finished(Finished {}),

@@ -1,29 +1,45 @@
 //! What the ledger is to know of an attempt.
 
 use pointsman_policy::Decision;
+use pointsman_proto::inference::v1::{MeshContext, Usage};
 use pointsman_proto::ledger::v1::UsageRecord;
+use tokio::time::Instant;
 
-use super::Order;
-use super::call::Call;
 use super::machine::Number;
 use crate::trail::Record;
 
-/// Makes the record of an attempt that is over.
-pub(super) fn record(attempt: &Record, number: Number, order: &Order, call: &Call) -> UsageRecord {
-    let (context, decision) = (&order.context, &order.decision);
+/// What every record of a request says.
+pub(super) struct Billed<'a> {
+    pub(super) request_id: &'a str,
+    /// As the caller named it.
+    pub(super) model: &'a str,
+    pub(super) context: &'a MeshContext,
+    pub(super) decision: &'a Decision,
+    pub(super) accept: Instant,
+}
+
+/// Makes the record of an attempt that is over, with what its instance reported and how many pieces came.
+pub(super) fn record(
+    attempt: &Record,
+    number: Number,
+    billed: &Billed<'_>,
+    usage: Option<Usage>,
+    pieces: u64,
+) -> UsageRecord {
+    let Billed { context, decision, .. } = billed;
     UsageRecord {
         attempt_id: attempt_id(decision, number),
-        request_id: order.request.request_id.clone(),
+        request_id: billed.request_id.to_owned(),
         tenant: context.tenant.clone(),
         key: context.key.clone(),
-        model: order.request.model.clone(),
+        model: billed.model.to_owned(),
         decision_id: context.decision_id.clone(),
         policy_revision: decision.policy_revision.to_string(),
         attempt: Some(attempt.to_message()),
         start_time: Some(attempt.start_time.into()),
-        usage: call.usage,
-        pieces: call.pieces,
-        since_accept: order.accept.elapsed().try_into().ok(),
+        usage,
+        pieces,
+        since_accept: billed.accept.elapsed().try_into().ok(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::{MeshContext, ResumeRequest};
 use pointsman_proto::mesh_context;
+use pointsman_server::About;
 use tonic::Request;
 use tracing::Instrument;
 
@@ -24,7 +25,7 @@ impl Gateway {
         peer: &Peer,
         operation: Operation,
     ) -> Result<Answer, Error> {
-        let mut watched = self.watched(&exchange, peer);
+        let mut watched = self.watched(exchange.about(), peer);
         let Exchange { caller, request, after, deadline, span, trail, .. } = exchange;
         let relay = if after.is_some() {
             // From the beginning: the surface skips what its reader has.
@@ -32,8 +33,12 @@ impl Gateway {
             let mut resume = Request::new(ResumeRequest { resume_token, after_sequence: 0 });
             let context = MeshContext { request_digest: digest(&request), ..forwarded(&caller) };
             mesh_context::write(&context, resume.metadata_mut());
-            trail.repeat();
-            watched.unless_ended(Relay::resume(peer, resume, trail)).instrument(span).await
+            let relay = Relay::resume(peer, resume, Arc::clone(&trail));
+            let relay = watched.unless_ended(relay).instrument(span).await;
+            if relay.is_ok() {
+                trail.repeat();
+            }
+            relay
         } else {
             let mut request = Request::new(request.into_inner());
             mesh_context::write(&forwarded(&caller), request.metadata_mut());
@@ -52,16 +57,18 @@ impl Gateway {
         peer: &Peer,
         operation: Operation,
     ) -> Result<Answer, Error> {
+        let mut watched = self.watched(resume.about(), peer);
         let message = ResumeRequest { resume_token: resume.token, after_sequence: resume.after };
         let mut request = Request::new(message);
         mesh_context::write(&forwarded(&resume.caller), request.metadata_mut());
-        let relay = Relay::resume(peer, request, resume.trail).instrument(resume.span).await;
-        Answer::elsewhere(relay, operation, None)
+        let relay = Relay::resume(peer, request, resume.trail);
+        let relay = watched.unless_ended(relay).instrument(resume.span).await;
+        Answer::elsewhere(relay, operation, Some(watched))
     }
 
     /// Lets operators see a request that another gateway answers, and end it here.
-    fn watched(&self, exchange: &Exchange, peer: &Peer) -> Watched {
-        let answering = self.requests.enter(exchange.about());
+    fn watched(&self, about: About, peer: &Peer) -> Watched {
+        let answering = self.requests.enter(about);
         answering.asked(&Arc::from(""), peer.name());
         Watched { ends: self.ends(&answering), answering }
     }

@@ -60,6 +60,14 @@ impl Operation {
         }
     }
 
+    /// The one answer to a call is there: from whom, and what it consumed.
+    pub(super) fn answered(&mut self, from: Option<(Arc<str>, Arc<str>)>, usage: Option<Usage>) {
+        let from = from.as_ref().map(|(target, instance)| (&**target, &**instance));
+        span::answered(&self.span, from);
+        self.usage = usage;
+        self.end(FINISHED);
+    }
+
     /// Ends with an error before the answer has begun.
     pub(super) fn failed(&mut self, error: Error) -> Error {
         self.end(error.reason().name());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pointsman_errors::{Error, Reason};
 use pointsman_policy::Fleet;
+use pointsman_policy::fleet::Target;
 use pointsman_policy::pick::{Candidate, NonePicked, Out, State, Wish, pick};
 use pointsman_proto::inference::v1::{Priority, TargetDescription};
 
@@ -59,11 +60,27 @@ impl View {
             .members
             .entry(description.target.as_str().into())
             .or_insert_with(|| Members { ready: Vec::new(), extras: Arc::clone(extras) });
+        // An instance may be ready for its other targets.
+        let ready = ready.filter(|_| !description.unavailable);
         members.ready.extend(ready.map(|instance| (Arc::clone(instance), zone.into())));
     }
 
     pub(super) fn knows(&self, target: &str) -> bool {
         self.members.contains_key(target)
+    }
+
+    /// The targets, and whether each can be served.
+    pub(super) fn offers(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.fleet.targets().map(|target| (&*target.name, self.serves(target)))
+    }
+
+    fn serves(&self, target: &Target) -> bool {
+        self.members.get(&*target.name).is_some_and(|members| !members.ready.is_empty())
+    }
+
+    /// Describes a target as it is now: unavailable where no instance is ready to serve it.
+    pub(crate) fn describe(&self, target: &Target) -> TargetDescription {
+        TargetDescription { unavailable: !self.serves(target), tenants: target.owners(), ..target.description.clone() }
     }
 
     /// What was spent on extra attempts at a target.

@@ -12,7 +12,6 @@ use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest, ResumeRequest};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::lost;
 use super::owner::Peer;
 use crate::trail::Trail;
 
@@ -117,7 +116,9 @@ fn before(status: &Status, peer: &Peer) -> Error {
         if status.code() == tonic::Code::DeadlineExceeded {
             return Error::new(Reason::DeadlineExceeded, "the deadline passed before the answer was complete");
         }
-        lost().retry_after(Duration::from_secs(1))
+        let message = "the gateway that keeps requests of this name cannot be reached; wait for it, or ask with a new \
+                       id, if a second answer does no harm";
+        Error::new(Reason::FrameLogLost, message).retry_after(Duration::from_secs(1))
     })
 }
 

@@ -1,6 +1,7 @@
 //! `InferenceService`, as callers see it.
 
 pub(crate) mod trailers;
+mod unary;
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use futures::stream::{BoxStream, StreamExt};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::inference_service_server::InferenceService;
 use pointsman_proto::inference::v1::{
-    DescribeRequest, DescribeResponse, Frame, GenerateRequest, GenerateResponse, Load, ResumeRequest, WatchLoadRequest,
+    CountTokensRequest, CountTokensResponse, DescribeRequest, DescribeResponse, EmbedRequest, EmbedResponse, Frame,
+    GenerateRequest, GenerateResponse, Load, ResumeRequest, WatchLoadRequest,
 };
 use pointsman_proto::metadata::STATIC_ANSWER;
 use pointsman_proto::{Valid, mesh_context};
@@ -21,6 +23,7 @@ use tonic::{Extensions, Request, Response, Status};
 use crate::caller::Caller;
 use crate::config::Scope;
 use crate::exchange::{Answer, Exchange, Gateway, Resume};
+use crate::frame_log::token;
 use crate::metrics::SurfaceName;
 use crate::span;
 use crate::surfaces::named::Named;
@@ -94,7 +97,11 @@ impl Grpc {
         let span = span::resume(&caller, metadata.as_ref());
         named.trace = propagation::trace_id(&span).map(Into::into);
         let trail = Arc::clone(&named.trail);
-        let resume = Resume { surface, caller, token: resume_token, after: after_sequence, span, trail };
+        if let Ok((_, request_id)) = token::read(&resume_token) {
+            named.request = request_id;
+        }
+        let trace = named.trace.clone();
+        let resume = Resume { surface, caller, token: resume_token, after: after_sequence, span, trace, trail };
         (named, self.0.resume(resume).await)
     }
 }
@@ -104,17 +111,17 @@ fn streamed(named: Named, answer: Result<Answer, Error>) -> Result<Response<Fram
     let answer = answer.map_err(|error| status(&named, error))?;
     let (is_static, trailers, ending) = (answer.is_static(), Trailers::of(&named), named.clone());
     let frames = answer.map(move |frame| frame.map_err(|error| status(&ending, error))).boxed();
-    let mut response = response(&named, frames);
-    if is_static {
-        response.metadata_mut().insert(STATIC_ANSWER, MetadataValue::from_static("true"));
-    }
+    let mut response = response(&named, is_static, frames);
     response.extensions_mut().insert(trailers);
     Ok(response)
 }
 
-fn response<T>(named: &Named, message: T) -> Response<T> {
+fn response<T>(named: &Named, is_static: bool, message: T) -> Response<T> {
     let mut response = Response::new(message);
     write(named, response.metadata_mut());
+    if is_static {
+        response.metadata_mut().insert(STATIC_ANSWER, MetadataValue::from_static("true"));
+    }
     response
 }
 
@@ -146,11 +153,11 @@ impl InferenceService for Grpc {
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<GenerateResponse>, Status> {
         let (named, answer) = self.answer(request, false).await;
-        let whole = match answer {
-            Ok(answer) => answer.fold().await,
-            Err(error) => Err(error),
+        let (is_static, whole) = match answer {
+            Ok(answer) => (answer.is_static(), answer.fold().await),
+            Err(error) => (false, Err(error)),
         };
-        whole.map(|whole| response(&named, whole)).map_err(|error| status(&named, error))
+        whole.map(|whole| response(&named, is_static, whole)).map_err(|error| status(&named, error))
     }
 
     type ResumeStream = Frames;
@@ -160,13 +167,30 @@ impl InferenceService for Grpc {
         streamed(named, answer)
     }
 
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        let (named, answer) = self.embedded(request).await;
+        answer.map(|answer| response(&named, false, answer)).map_err(|error| status(&named, error))
+    }
+
+    async fn count_tokens(
+        &self,
+        request: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        let (named, answer) = self.counted(request).await;
+        answer.map(|answer| response(&named, false, answer)).map_err(|error| status(&named, error))
+    }
+
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let (metadata, extensions, _) = request.into_parts();
         // A gateway that has this one as an instance asks for itself, and for no caller.
-        if !extensions.get::<Origin>().copied().unwrap_or_default().is_trusted() {
-            self.caller(&metadata, &extensions)?.require(Scope::Describe)?;
-        }
-        let targets = self.0.describe();
+        let tenant = if extensions.get::<Origin>().copied().unwrap_or_default().is_trusted() {
+            None
+        } else {
+            let caller = self.caller(&metadata, &extensions)?;
+            caller.require(Scope::Describe)?;
+            Some(caller.tenant)
+        };
+        let targets = self.0.describe(tenant.as_deref());
         Ok(Response::new(DescribeResponse {
             instance: self.0.instance.clone(),
             zone: self.0.zone.to_string(),

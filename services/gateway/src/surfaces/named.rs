@@ -2,8 +2,15 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use pointsman_proto::metadata::{REQUEST_ID, TRACE_ID};
+use pointsman_telemetry::propagation;
 
+use crate::attempt::unary::Unary;
+use crate::caller::Caller;
+use crate::exchange::unary::Asked;
+use crate::metrics::SurfaceName;
+use crate::span;
 use crate::trail::Trail;
 
 /// The names of a request and of its trace, and how it came to its answer.
@@ -19,6 +26,22 @@ impl Named {
     /// Begins with an id of ours; the caller's takes its place once it was checked.
     pub(crate) fn new(request: String) -> Self {
         Self { request, trace: None, trail: Arc::default() }
+    }
+
+    /// Makes a call of what a surface has understood, and takes its names over.
+    pub(crate) fn asks<C: Unary>(
+        &mut self,
+        surface: SurfaceName,
+        caller: Caller,
+        call: C,
+        headers: &HeaderMap,
+    ) -> Asked<C> {
+        let about = call.about();
+        let span = span::unary(&about, &caller, surface, headers);
+        self.request = about.request_id.to_owned();
+        self.trace = propagation::trace_id(&span).map(Into::into);
+        let (trace, trail) = (self.trace.clone(), Arc::clone(&self.trail));
+        Asked { surface, caller, call, deadline: None, span, trace, trail }
     }
 
     /// Gives each header and its value.

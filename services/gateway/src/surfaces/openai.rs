@@ -1,6 +1,8 @@
 //! OpenAI's API over HTTP. The dialect itself is `libs/dialects`; here it meets the wire.
 
+mod form;
 mod sse;
+mod unary;
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -15,10 +17,10 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use futures::future::{BoxFuture, FutureExt};
 use http_body_util::LengthLimitError;
-use pointsman_dialects::openai::{
-    ChatRequest, ModelEntry, parse_chat, render_chat, render_error, render_model, render_models,
-};
+use pointsman_dialects::openai::{Endpoint, ModelEntry, render_error, render_model, render_models};
 use pointsman_errors::{Error, Fault, Reason};
+use pointsman_proto::Valid;
+use pointsman_proto::inference::v1::{GenerateRequest, TargetDescription};
 use pointsman_proto::metadata::{REASON, RESUME_WINDOW, STATIC_ANSWER};
 use pointsman_server::{BodyTimeout, Refused};
 use pointsman_telemetry::propagation;
@@ -31,6 +33,7 @@ use crate::exchange::{Answer, Exchange, Gateway};
 use crate::metrics::SurfaceName;
 use crate::span;
 use crate::surfaces::named::Named;
+use form::{Form, Wanted};
 use sse::{Events, Flow};
 
 /// The caller's own name for a request, as other APIs have it too.
@@ -45,6 +48,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat).fallback(no_route))
+        .route("/v1/completions", post(text).fallback(no_route))
+        .route("/v1/embeddings", post(unary::embeddings).fallback(no_route))
+        .route("/v1/tokenize", post(unary::tokenize).fallback(no_route))
         .route("/v1/models", get(models).fallback(no_route))
         .route("/v1/models/{*name}", get(model).fallback(no_route))
         .route("/v1/{*rest}", any(no_route))
@@ -52,12 +58,21 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    complete(gateway, request, Endpoint::Chat).await
+}
+
+async fn text(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    complete(gateway, request, Endpoint::Completions).await
+}
+
+/// Answers a request for completions of either kind.
+async fn complete(gateway: Arc<Gateway>, request: Request, endpoint: Endpoint) -> Response {
     let mut named = Named::new(new_request_id());
     let surface = SurfaceName::Openai;
-    let understood = understand(&gateway, request, &named.request).await;
-    let (caller, headers, after, ChatRequest { request, stream, include_usage }) = match understood {
+    let understood = understand(&gateway, request, endpoint, &named.request).await;
+    let (caller, headers, after, Wanted { request, stream, form }) = match understood {
         Ok(understood) => understood,
-        Err(error) => return error_response(&gateway.refuse(surface, error), &named),
+        Err(error) => return error_response(endpoint, &gateway.refuse(surface, error), &named),
     };
     named.request.clone_from(&request.request_id);
     let keep = headers.contains_key(IDEMPOTENCY_KEY) || request.resume_window.is_some();
@@ -78,15 +93,16 @@ async fn chat(State(gateway): State<Arc<Gateway>>, request: Request) -> Response
         trail: Arc::clone(&named.trail),
     };
     let answer = async move { gateway.answer(exchange).await }.boxed();
-    if stream { streamed(answer, Events { include_usage, numbered }, named).await } else { whole(answer, named).await }
+    if stream { streamed(answer, Events { form, numbered }, named).await } else { whole(answer, &form, named).await }
 }
 
 /// Who asks, and what for.
 async fn understand(
     gateway: &Gateway,
     request: Request,
+    endpoint: Endpoint,
     new_id: &str,
-) -> Result<(Caller, HeaderMap, Option<u64>, ChatRequest), Error> {
+) -> Result<(Caller, HeaderMap, Option<u64>, Wanted), Error> {
     let (parts, body) = request.into_parts();
     let caller = caller(gateway, &parts.headers, &parts.extensions)?;
     let body = read(body, gateway.max_request_bytes).await?;
@@ -94,31 +110,33 @@ async fn understand(
         true => gateway.own_name(&caller.tenant),
         false => new_id.to_owned(),
     };
-    let parsed = name(parse_chat(&body)?, &parts.headers, new_id)?;
+    let wanted = Wanted::parse(endpoint, &body)?;
+    let request = name(wanted.request, &parts.headers, new_id)?;
     let after = after(&parts.headers)?;
-    Ok((caller, parts.headers, after, parsed))
+    Ok((caller, parts.headers, after, Wanted { request, ..wanted }))
 }
 
-async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, named: Named) -> Response {
+async fn whole(answer: BoxFuture<'static, Result<Answer, Error>>, form: &Form, named: Named) -> Response {
     let (is_static, whole) = match answer.await {
         Ok(answer) => (answer.is_static(), answer.fold().await),
         Err(error) => (false, Err(error)),
     };
     match whole {
-        Ok(whole) => marked(json_response(StatusCode::OK, render_chat(&whole), &named), is_static),
-        Err(error) => error_response(&error, &named),
+        Ok(whole) => marked(json_response(StatusCode::OK, form.render(&whole), &named), is_static),
+        Err(error) => error_response(form.endpoint(), &error, &named),
     }
 }
 
 /// Waits for the first piece, so that an error before it has a status of its own; but not longer than
 /// proxies on the way keep a silent connection.
 async fn streamed(answer: BoxFuture<'static, Result<Answer, Error>>, events: Events, named: Named) -> Response {
+    let endpoint = events.form.endpoint();
     let mut flow = async move { Flow::begin(answer.await?, events).await }.boxed();
     let trace = named.trace.as_deref().unwrap_or_default().to_owned();
     let (is_static, body) = match tokio::time::timeout(KEEPALIVE_INTERVAL, &mut flow).await {
-        Ok(Ok(flow)) => (flow.is_static, sse::Sse::flowing(flow, trace)),
-        Ok(Err(error)) => return error_response(&error, &named),
-        Err(_) => (false, sse::Sse::waiting(flow, trace, KEEPALIVE_INTERVAL)),
+        Ok(Ok(flow)) => (flow.is_static, sse::Sse::flowing(flow, endpoint, trace)),
+        Ok(Err(error)) => return error_response(endpoint, &error, &named),
+        Err(_) => (false, sse::Sse::waiting(flow, endpoint, trace)),
     };
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
@@ -141,19 +159,19 @@ fn marked(mut response: Response, is_static: bool) -> Response {
 async fn models(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let named = Named::new(new_request_id());
     match describing(&gateway, &request) {
-        Ok(()) => {
-            let models = gateway.models();
-            json_response(StatusCode::OK, render_models(models.iter().map(|name| entry(name))), &named)
+        Ok(caller) => {
+            let models = gateway.models(&caller.tenant);
+            json_response(StatusCode::OK, render_models(models.iter().map(|(name, can)| entry(name, can))), &named)
         }
-        Err(error) => error_response(&error, &named),
+        Err(error) => error_response(Endpoint::Chat, &error, &named),
     }
 }
 
 async fn model(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>, request: Request) -> Response {
     let named = Named::new(new_request_id());
-    match describing(&gateway, &request).and_then(|()| gateway.resolve(&name)) {
-        Ok(()) => json_response(StatusCode::OK, render_model(entry(&name)), &named),
-        Err(error) => error_response(&error, &named),
+    match describing(&gateway, &request).and_then(|caller| gateway.resolve(&name, &caller.tenant)) {
+        Ok(can) => json_response(StatusCode::OK, render_model(entry(&name, &can)), &named),
+        Err(error) => error_response(Endpoint::Chat, &error, &named),
     }
 }
 
@@ -164,16 +182,18 @@ async fn no_route(request: Request) -> Response {
         request.method(),
         request.uri().path()
     );
-    error_response(&Error::new(Reason::RouteNotFound, message), &named)
+    error_response(Endpoint::Chat, &Error::new(Reason::RouteNotFound, message), &named)
 }
 
-fn entry(name: &str) -> ModelEntry<'_> {
+fn entry<'a>(name: &'a str, description: &'a TargetDescription) -> ModelEntry<'a> {
     // When a model was made is the registry's to know.
-    ModelEntry { id: name, created: 0, owned_by: "pointsman" }
+    ModelEntry { id: name, created: 0, owned_by: "pointsman", description }
 }
 
-fn describing(gateway: &Gateway, request: &Request) -> Result<(), Error> {
-    caller(gateway, request.headers(), request.extensions())?.require(Scope::Describe)
+fn describing(gateway: &Gateway, request: &Request) -> Result<Caller, Error> {
+    let caller = caller(gateway, request.headers(), request.extensions())?;
+    caller.require(Scope::Describe)?;
+    Ok(caller)
 }
 
 /// A mesh context travels over gRPC only.
@@ -199,19 +219,30 @@ async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, Error> {
 }
 
 /// Gives the request its id: the caller's `Idempotency-Key`, or ours.
-fn name(parsed: ChatRequest, headers: &HeaderMap, new_id: String) -> Result<ChatRequest, Error> {
-    let given = headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned());
-    let id = given.unwrap_or(new_id);
+fn name(request: Valid<GenerateRequest>, headers: &HeaderMap, new_id: String) -> Result<Valid<GenerateRequest>, Error> {
     let window = headers.get(RESUME_WINDOW).map(resume_window).transpose()?;
-    let request = parsed.request.named(id).map_err(|mut violations| {
-        violations.iter_mut().for_each(|violation| violation.field = "Idempotency-Key".to_owned());
-        Error::invalid(violations)
-    })?;
-    let request = match window {
+    let request = request.named(given_id(headers)?.unwrap_or(new_id)).map_err(not_an_id)?;
+    Ok(match window {
         Some(window) => request.resumable(window),
         None => request,
-    };
-    Ok(ChatRequest { request, ..parsed })
+    })
+}
+
+/// The caller's own name for the request.
+fn given_id(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (first, second) = (given.next(), given.next());
+    if second.is_some() {
+        return Err(not_an_id(vec![FieldViolation::new("", "must be given once")]));
+    }
+    // Empty it would be no name at all, which nobody means who sends one.
+    let text = first.map(|value| value.to_str().ok().filter(|text| !text.is_empty()).unwrap_or("\u{fffd}"));
+    Ok(text.map(str::to_owned))
+}
+
+fn not_an_id(mut violations: Vec<FieldViolation>) -> Error {
+    violations.iter_mut().for_each(|violation| violation.field = "Idempotency-Key".to_owned());
+    Error::invalid(violations)
 }
 
 /// Reads the last event that the caller has got of an answer. What follows must be of the same answer: so only one that
@@ -243,14 +274,15 @@ fn write(named: &Named, headers: &mut HeaderMap) {
     });
 }
 
-fn error_response(error: &Error, named: &Named) -> Response {
-    let (status, body) = render_error(error);
+fn error_response(endpoint: Endpoint, error: &Error, named: &Named) -> Response {
+    let (status, body) = render_error(endpoint, error);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json_response(status, body, named);
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(error.reason().name()));
     // What OpenAI's libraries look at before they try again by themselves: they would for 409 and 5xx.
-    if error.reason().fault() == Fault::Caller || error.reason() == Reason::CancelledByOperator {
+    let in_vain = error.reason().fault() == Fault::Caller && error.retry_delay().is_none();
+    if in_vain || error.reason() == Reason::CancelledByOperator {
         headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
     }
     if let Some(delay) = error.retry_delay() {

@@ -116,9 +116,13 @@ pub(crate) async fn part() -> Result<()> {
     let mut asked = String::new();
     std::io::stdin().read_to_string(&mut asked).context("reading what to measure")?;
     let part: Part = serde_json::from_str(&asked).context("this command is `pointsman bench-model`'s own")?;
-    let load = async || match part.quantization.as_str() {
-        NONE => EngineConfig::unquantized(&part.model)?.start().await,
-        name => EngineConfig::quantized(&part.model, name).map_err(anyhow::Error::msg)?.start().await,
+    let load = async || {
+        let config = match part.quantization.as_str() {
+            NONE => EngineConfig::unquantized(&part.model)?,
+            name => EngineConfig::quantized(&part.model, name).map_err(anyhow::Error::msg)?,
+        };
+        let (engine, _) = config.start().await?;
+        Ok(engine)
     };
     let measured = measure::run(&part, load).await?;
     println!("{}", serde_json::to_string(&measured)?);

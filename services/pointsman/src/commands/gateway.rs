@@ -16,6 +16,7 @@ pub(crate) async fn run(options: GatewayOptions) -> Result<()> {
     let service = Service {
         name: "gateway",
         origin: Origin::Public,
+        keyless: config.gateway.keys.is_empty(),
         config: &settled.process,
         listen: settled.listen,
         operator_listen: settled.operator_listen,

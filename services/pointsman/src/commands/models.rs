@@ -17,7 +17,8 @@ pub(crate) async fn run(options: ClientOptions) -> Result<()> {
         // A virtual model is no target: its name is all there is.
         let (model, of) = parsed.as_ref().map_or((&*target.target, "-"), |name| (name.model(), &target.target));
         let abilities: Vec<String> = target.abilities().map(name).collect();
-        println!("{model:<16} {of:<40} {:>8}  {}", target.context_tokens, abilities.join(" "));
+        let now = if target.unavailable { "unavailable now; " } else { "" };
+        println!("{model:<16} {of:<40} {:>8}  {now}{}", target.context_tokens, abilities.join(" "));
     }
     Ok(())
 }

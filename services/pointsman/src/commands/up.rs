@@ -22,6 +22,7 @@ pub(crate) async fn run(options: UpOptions) -> Result<()> {
     let service = Service {
         name: "up",
         origin: Origin::Public,
+        keyless: settled.config.gateway.keys.is_empty(),
         config: &settled.process,
         listen: settled.listen,
         operator_listen: settled.operator_listen,
@@ -38,10 +39,10 @@ async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
     let worker_name = format!("{}-worker", context.instance);
     // A readiness of its own: the process is ready when the gateway is.
     let worker_context = Context { readiness: Readiness::default(), ..context.clone() };
-    let engine = config.engine.start().await?;
+    let (engine, others) = config.engine.start().await?;
     let target = engine.description().target.clone();
     let given_up = GivenUp::IsReported;
-    let deps = pointsman_worker::Deps { engine, instance: worker_name.clone(), max_request_bytes, given_up };
+    let deps = pointsman_worker::Deps { engine, others, instance: worker_name.clone(), max_request_bytes, given_up };
     let worker = pointsman_worker::build(&config.worker, deps, &worker_context);
     let channel = in_process(Routes::from(worker.router), &config.gateway.client);
     let deps = pointsman_gateway::Deps {

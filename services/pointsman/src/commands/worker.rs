@@ -14,13 +14,16 @@ pub(crate) async fn run(options: WorkerOptions) -> Result<()> {
     let service = Service {
         name: "worker",
         origin: Origin::Mesh,
+        keyless: true,
         config: &settled.process,
         listen: settled.listen,
         operator_listen: settled.operator_listen,
     };
     super::serve(service, async |context| {
+        let (engine, others) = config.engine.start().await?;
         let deps = pointsman_worker::Deps {
-            engine: config.engine.start().await?,
+            engine,
+            others,
             instance: context.instance.clone(),
             max_request_bytes: config.server.max_request_size.as_usize(),
             given_up: pointsman_worker::GivenUp::EndsTheProcess,

@@ -3,11 +3,12 @@ use pointsman_server::Readiness;
 
 use super::{EngineHealth, News};
 use crate::metrics::Metrics;
+use crate::served::Engines;
 
 fn health() -> (Readiness, EngineHealth) {
     let readiness = Readiness::default();
     let metrics = Metrics::register(&pointsman_server::Metrics::default());
-    (readiness.clone(), EngineHealth::new(readiness, metrics))
+    (readiness.clone(), EngineHealth::new(Engines::new(readiness, 1).member(0), metrics))
 }
 
 #[tokio::test]

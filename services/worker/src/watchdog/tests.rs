@@ -8,13 +8,15 @@ use super::{SECOND_LOOK, Verdict, Watchdog};
 use crate::config::WatchdogConfig;
 use crate::metrics::Metrics;
 use crate::probe::EngineHealth;
+use crate::served::Engines;
 
 fn watchdog() -> (Readiness, Watchdog) {
     let metrics = Metrics::register(&pointsman_server::Metrics::default());
     let readiness = Readiness::default();
-    readiness.set(true);
-    let health = EngineHealth::new(readiness.clone(), metrics.clone());
-    let watchdog = Watchdog::new(WatchdogConfig::default(), health, metrics);
+    let member = Engines::new(readiness.clone(), 1).member(0);
+    member.set(true);
+    let health = EngineHealth::new(member, metrics.clone());
+    let watchdog = Watchdog::new(WatchdogConfig::default(), health, &metrics);
     tokio::spawn(watchdog.clone().run());
     (readiness, watchdog)
 }

@@ -7,7 +7,7 @@ use pointsman_proto::inference::v1::{GenerateRequest, Sampling};
 
 use super::ANSWERS;
 use crate::caller::{attempts_in, chat_body, connect, post_chat, reason, retry_delay, say, told};
-use crate::fleet::{Fleet, Member, chat};
+use crate::fleet::{Fleet, Member, RUNNING, chat};
 
 #[tokio::test]
 async fn every_failure_before_the_first_piece_is_another_workers_chance() -> Result<()> {
@@ -130,6 +130,19 @@ async fn a_mistake_of_the_caller_is_told_and_tried_no_further() -> Result<()> {
     let lacking = GenerateRequest { choice_count: Some(3), ..say("chat", "Hi") };
     let refused = client.generate(lacking).await.err().context("answered")?;
     assert_eq!((reason(&refused)?, attempts_in(refused.metadata()).as_str()), (Reason::UnsupportedField, ""));
+    fleet.stop_after(&[]).await
+}
+
+/// What the rule allows for all attempts is no deadline of the caller: its own answer comes then.
+#[tokio::test]
+async fn where_the_whole_takes_too_long_a_policy_may_answer_itself() -> Result<()> {
+    let policy = chat("static_answer: {text: Back soon.}, timeouts: {total: 0.5s, connect: 0.4s, first_token: 0.5s}");
+    let fleet = Fleet::start(&[Member::replies("[{hang: {}}]")], &policy).await?;
+    let answer = post_chat(&fleet.gateway.address, &chat_body("chat", "Hello", false)).await?;
+    assert_eq!(answer.headers()["x-pointsman-static-answer"], "true");
+    assert!(answer.headers()["x-pointsman-attempts"].to_str()?.contains("@w1 ATTEMPT_TIMEOUT "), "{answer:?}");
+    assert!(answer.text().await?.contains("Back soon."));
+    fleet.workers[0].metric_is(RUNNING, 0).await?;
     fleet.stop_after(&[]).await
 }
 

@@ -85,7 +85,7 @@ pub async fn http(port: &str, chance: &mut Chance) -> Result<Outcome> {
         (_, 1) => format!("Content-Length: {}\r\n", body.len() / 2),
         _ => format!("Content-Length: {}\r\n", body.len()),
     };
-    let head = format!("{method} {path} {version}\r\nHost: a\r\nConnection: close\r\n{length}{more}{many}\r\n");
+    let head = format!("{method} {path} {version}\r\nHost: localhost\r\nConnection: close\r\n{length}{more}{many}\r\n");
     let mut bytes = [head.as_bytes(), &body].concat();
     let mut is_half = false;
     match chance.below(10) {

@@ -10,7 +10,7 @@ use crate::json::Given;
 use crate::openai::parameter;
 use crate::problems::Problems;
 
-pub(super) fn convert(given: Given<Vec<Given<MessageBody<'_>>>>, problems: &mut Problems) -> Vec<Message> {
+pub(in crate::openai) fn convert(given: Given<Vec<Given<MessageBody<'_>>>>, problems: &mut Problems) -> Vec<Message> {
     let bodies = given.take("messages", problems).unwrap_or_default();
     let mut messages = Vec::with_capacity(bodies.len());
     for (index, body) in bodies.into_iter().enumerate() {

@@ -12,9 +12,9 @@ use crate::openai::parameter;
 use crate::problems::{Problems, shortened};
 
 /// How the answer goes out.
-pub(super) struct Delivery {
-    pub(super) stream: bool,
-    pub(super) include_usage: bool,
+pub(in crate::openai) struct Delivery {
+    pub(in crate::openai) stream: bool,
+    pub(in crate::openai) include_usage: bool,
 }
 
 pub(super) fn convert(body: ChatBody<'_>, problems: &mut Problems) -> (GenerateRequest, Delivery) {
@@ -53,7 +53,7 @@ pub(super) fn convert(body: ChatBody<'_>, problems: &mut Problems) -> (GenerateR
 }
 
 /// Engines that have `top_k` beside OpenAI's fields spell "all" as 0 or -1.
-fn top_k(given: Given<i64>, problems: &mut Problems) -> Option<u32> {
+pub(in crate::openai) fn top_k(given: Given<i64>, problems: &mut Problems) -> Option<u32> {
     match given.take("top_k", problems)? {
         -1 | 0 => None,
         count @ 1.. => Some(u32::try_from(count).unwrap_or(u32::MAX)),
@@ -64,7 +64,7 @@ fn top_k(given: Given<i64>, problems: &mut Problems) -> Option<u32> {
     }
 }
 
-fn logit_bias(given: Given<Pairs<f64>>, problems: &mut Problems) -> BTreeMap<u32, f64> {
+pub(in crate::openai) fn logit_bias(given: Given<Pairs<f64>>, problems: &mut Problems) -> BTreeMap<u32, f64> {
     let mut biases = BTreeMap::new();
     for (token, bias) in given.take("logit_bias", problems).map(|pairs| pairs.0).unwrap_or_default() {
         let field = || format!("logit_bias.{}", shortened(&token));
@@ -97,7 +97,7 @@ fn max_tokens(old: Given<u32>, new: Given<u32>, problems: &mut Problems) -> Opti
     new.or(old)
 }
 
-fn stop(given: Given<Stop>, problems: &mut Problems) -> Vec<String> {
+pub(in crate::openai) fn stop(given: Given<Stop>, problems: &mut Problems) -> Vec<String> {
     match given.take("stop", problems) {
         None => Vec::new(),
         Some(Stop::One(text)) => vec![text],
@@ -120,7 +120,7 @@ fn logprobs(wanted: Given<bool>, top: Given<u32>, problems: &mut Problems) -> Op
     wanted.then_some(Logprobs { top_count })
 }
 
-fn reasoning_effort(given: Given<Cow<'_, str>>, problems: &mut Problems) -> ReasoningEffort {
+pub(in crate::openai) fn reasoning_effort(given: Given<Cow<'_, str>>, problems: &mut Problems) -> ReasoningEffort {
     const FIELD: &str = "reasoning_effort";
     match given.take(FIELD, problems).as_deref() {
         None => ReasoningEffort::Unspecified,
@@ -140,7 +140,7 @@ fn reasoning_effort(given: Given<Cow<'_, str>>, problems: &mut Problems) -> Reas
     }
 }
 
-fn labels(given: Given<Pairs<String>>, problems: &mut Problems) -> BTreeMap<String, String> {
+pub(in crate::openai) fn labels(given: Given<Pairs<String>>, problems: &mut Problems) -> BTreeMap<String, String> {
     let pairs = given.take("metadata", problems).map(|pairs| pairs.0).unwrap_or_default();
     let mut labels = BTreeMap::new();
     for (key, value) in pairs {
@@ -151,7 +151,11 @@ fn labels(given: Given<Pairs<String>>, problems: &mut Problems) -> BTreeMap<Stri
     labels
 }
 
-fn delivery(stream: Given<bool>, options: Given<StreamOptions<'_>>, problems: &mut Problems) -> Delivery {
+pub(in crate::openai) fn delivery(
+    stream: Given<bool>,
+    options: Given<StreamOptions<'_>>,
+    problems: &mut Problems,
+) -> Delivery {
     let stream = stream.take("stream", problems).unwrap_or_default();
     let mut include_usage = false;
     if let Some(options) = options.take("stream_options", problems) {

@@ -12,7 +12,7 @@ use crate::json::{Given, Shape};
 use crate::openai::parameter;
 use crate::problems::Problems;
 
-pub(super) fn convert(given: Given<Vec<Given<ToolBody<'_>>>>, problems: &mut Problems) -> Vec<Tool> {
+pub(in crate::openai) fn convert(given: Given<Vec<Given<ToolBody<'_>>>>, problems: &mut Problems) -> Vec<Tool> {
     let bodies = given.take("tools", problems).unwrap_or_default();
     let numbered = bodies.into_iter().enumerate();
     // A tool with a problem leaves a place holder that breaks no rule.
@@ -46,7 +46,7 @@ fn tool(given: Given<ToolBody<'_>>, index: usize, problems: &mut Problems) -> Op
     })
 }
 
-pub(super) fn choice(
+pub(in crate::openai) fn choice(
     given: Given<ToolChoiceBody<'_>>,
     parallel: Given<bool>,
     problems: &mut Problems,
@@ -86,7 +86,10 @@ fn tool_name(named: NamedToolChoice<'_>, problems: &mut Problems) -> Option<Stri
     Some(function.name.take("tool_choice.function.name", p).unwrap_or_default())
 }
 
-pub(super) fn response_format(given: Given<ResponseFormatBody<'_>>, problems: &mut Problems) -> Option<ResponseFormat> {
+pub(in crate::openai) fn response_format(
+    given: Given<ResponseFormatBody<'_>>,
+    problems: &mut Problems,
+) -> Option<ResponseFormat> {
     let p = problems;
     let body = given.take("response_format", p)?;
     body.others.check("response_format.", uncarried::NONE, parameter, p);

@@ -21,7 +21,7 @@ pub(super) const BODY: &[Uncarried] = &[
 ];
 
 // The padding that OpenAI adds against guessing tokens from packet sizes.
-pub(super) const STREAM_OPTIONS: &[Uncarried] = &[Hint("include_obfuscation")];
+pub(in crate::openai) const STREAM_OPTIONS: &[Uncarried] = &[Hint("include_obfuscation")];
 
 // What SDKs send back with an answer that they put into the conversation.
 pub(super) const MESSAGE: &[Uncarried] =
@@ -34,4 +34,4 @@ pub(super) const TOOL_CALL: &[Uncarried] = &[Hint("index")];
 
 pub(super) const TOOL: &[Uncarried] = &[Hint("prompt_cache_breakpoint")];
 
-pub(super) const NONE: &[Uncarried] = &[];
+pub(in crate::openai) const NONE: &[Uncarried] = &[];

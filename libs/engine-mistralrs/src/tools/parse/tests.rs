@@ -31,8 +31,14 @@ fn told(contents: Vec<Content>) -> Vec<String> {
     told
 }
 
+const NAMES: [&str; 9] = ["now", "w", "a", "b", "late", "none", "p", "s", "cut"];
+
+fn parser() -> CallParser {
+    CallParser::new(NAMES.map(str::to_owned).to_vec())
+}
+
 fn parse(pieces: &[&str]) -> (Vec<String>, bool) {
-    let mut parser = CallParser::default();
+    let mut parser = parser();
     let mut contents: Vec<Content> = pieces.iter().flat_map(|piece| parser.push(piece)).collect();
     contents.extend(parser.finish());
     (told(contents), parser.called())
@@ -69,6 +75,11 @@ const CASES: &[(&str, &[&str], bool)] = &[
         false,
     ),
     ("<tool_call>{\"name\":7}</tool_call>", &["<tool_call>{\"name\":7}</tool_call>"], false),
+    (
+        "<tool_call>{\"name\":\"other\",\"arguments\":{}}</tool_call>",
+        &["<tool_call>{\"name\":\"other\",\"arguments\":{}}</tool_call>"],
+        false,
+    ),
     ("<tool_call>{}</tool_call>", &["<tool_call>{}</tool_call>"], false),
     ("<tool_call>now()</tool_call>", &["<tool_call>now()</tool_call>"], false),
     ("<tool_call>{\"name\":\"cut\"", &["<tool_call>{\"name\":\"cut\""], false),
@@ -86,7 +97,7 @@ fn calls_are_told_and_what_is_none_stays_text() {
 
 #[test]
 fn arguments_are_told_as_they_come() {
-    let mut parser = CallParser::default();
+    let mut parser = parser();
     let mut pieces = Vec::new();
     for piece in
         ["<tool_call>{\"name\":", "\"w\",", " \"arguments\": {", "\"city\":", " \"Ber", "gen\"}", "}", "</tool_call>"]

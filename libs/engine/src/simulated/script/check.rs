@@ -22,10 +22,10 @@ use crate::simulated::sequence::Step;
 /// The longest duration that can be written.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// What a gateway does not pass on: said by a worker, the first three are faults of the mesh to it and the last is
+/// What a gateway does not pass on: said by a worker, all but the last are faults of the mesh to it which is
 /// no word of the caller's.
-const KEPT_BY_GATEWAYS: [Reason; 4] =
-    [Reason::KeyInvalid, Reason::ScopeMissing, Reason::MeshContextRefused, Reason::Cancelled];
+const KEPT_BY_GATEWAYS: [Reason; 5] =
+    [Reason::KeyInvalid, Reason::ScopeMissing, Reason::MeshContextRefused, Reason::OriginRefused, Reason::Cancelled];
 
 /// Returns the replies, or all mistakes in the order of their places.
 pub(super) fn replies(file: &File) -> Result<Vec<Reply>, Vec<Mistake>> {

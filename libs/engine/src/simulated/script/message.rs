@@ -17,6 +17,7 @@ fn advice(reason: Reason) -> &'static str {
         Reason::KeyInvalid => "send a key that the gateway knows",
         Reason::ScopeMissing => "use a key with the scope, or ask the operators for one",
         Reason::MeshContextRefused => "leave the mesh context out, and authenticate with a key",
+        Reason::OriginRefused => "call from outside of a browser, or have the page's origin allowed",
         Reason::ModelNotFound => "take a name from the list of models",
         Reason::RouteNotFound => "check the base URL of your library",
         Reason::TraceNotFound | Reason::RequestNotFound => "check the id, and ask the process that has it",

@@ -1,18 +1,44 @@
 //! The same over TLS.
 
+use std::future::pending;
+
 use axum::Router;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pointsman_testkit::certificates::Authority;
 use pointsman_tls::{Acceptor, ClientTls, Connector, ServerTls};
+use pointsman_types::Origin;
 use prometheus_client::metrics::counter::Counter;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy, duplex, split};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{LIMIT, SHORT, Security, Served, serve_with, talk, without_end};
+use crate::Drain;
 use crate::config::ConnectionConfig;
+use crate::listener::{Connection, Outgoing, builder};
+use crate::web::{Browsers, Web};
+
+/// Both sides of handshakes.
+struct Papers {
+    security: Security,
+    connector: Connector,
+    _folder: TempDir,
+}
+
+impl Papers {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("authority").unwrap();
+        let ca = authority.write(folder.path(), "ca.pem").unwrap();
+        let own = authority.issue(&["localhost"]).unwrap().write(folder.path(), "own").unwrap();
+        let tls = ServerTls { certificate: own.certificate, key: own.key, client_ca: None };
+        let security = Security { acceptor: Acceptor::new("test", &tls).unwrap(), failed: Counter::default() };
+        let connector = Connector::new("test", &ClientTls { ca: Some(ca), ..ClientTls::default() }).unwrap();
+        Self { security, connector, _folder: folder }
+    }
+}
 
 struct Secured {
     served: Served,
@@ -22,15 +48,9 @@ struct Secured {
 }
 
 async fn serve(router: Router, config: ConnectionConfig) -> Secured {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("authority").unwrap();
-    let ca = authority.write(folder.path(), "ca.pem").unwrap();
-    let own = authority.issue(&["localhost"]).unwrap().write(folder.path(), "own").unwrap();
-    let tls = ServerTls { certificate: own.certificate, key: own.key, client_ca: None };
-    let failed = Counter::default();
-    let security = Security { acceptor: Acceptor::new("test", &tls).unwrap(), failed: failed.clone() };
-    let connector = Connector::new("test", &ClientTls { ca: Some(ca), ..ClientTls::default() }).unwrap();
-    Secured { served: serve_with(router, config, Some(security)).await, connector, failed, _folder: folder }
+    let Papers { security, connector, _folder } = Papers::new();
+    let failed = security.failed.clone();
+    Secured { served: serve_with(router, config, Some(security)).await, connector, failed, _folder }
 }
 
 impl Secured {
@@ -81,6 +101,50 @@ async fn a_handshake_takes_a_place_and_a_drain_does_not_wait_for_it() {
     secured.served.connections.close();
     timeout(LIMIT, secured.served.connections.wait()).await.unwrap();
     assert_eq!(silent.read_u8().await.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+}
+
+/// Carries bytes over a line that takes 1 KiB each half [`SHORT`] towards the client.
+async fn slow_line(server: DuplexStream, client: DuplexStream) {
+    let ((mut from_server, mut to_server), (mut from_client, mut to_client)) = (split(server), split(client));
+    let answers = async {
+        let mut piece = [0; 1024];
+        loop {
+            match from_server.read(&mut piece).await {
+                Ok(0) | Err(_) => return to_client.shutdown().await,
+                Ok(length) => to_client.write_all(&piece[..length]).await?,
+            }
+            sleep(SHORT / 2).await;
+        }
+    };
+    let requests = async {
+        let _ = copy(&mut from_client, &mut to_server).await;
+        pending().await
+    };
+    tokio::select! { _ = answers => {} () = requests => {} }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_not_closed() {
+    const LENGTH: usize = 200 << 10;
+    let papers = Papers::new();
+    let config = ConnectionConfig { stall_timeout: SHORT, ..ConnectionConfig::default() };
+    let connection = Connection {
+        web: Web::new(Router::new().fallback(async || vec![b'x'; LENGTH]), Browsers::default()),
+        origin: Origin::Public,
+        config,
+        drain: Drain::default(),
+    };
+    let (server, from_server) = duplex(1024);
+    let (client, to_client) = duplex(1024);
+    tokio::spawn(slow_line(from_server, to_client));
+    let (tls, stream) = (papers.security.clone(), Outgoing::new(server, &config));
+    tokio::spawn(async move { connection.secured(stream, tls, &builder(&config)).await });
+
+    let mut stream = papers.connector.connect("localhost", client).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.ends_with(&"x".repeat(LENGTH)), "{} bytes came", text.len());
 }
 
 #[tokio::test]

@@ -3,17 +3,18 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::StreamExt;
-use pointsman_dialects::openai::{ChatStream, KEEPALIVE, render_error_event};
+use pointsman_dialects::openai::{Endpoint, KEEPALIVE, render_error_event};
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::Frame;
 use pointsman_proto::inference::v1::frame::Body;
 use tokio::time::{Instant, Sleep};
 
+use super::KEEPALIVE_INTERVAL;
+use super::form::{Form, Stream};
 use crate::exchange::Answer;
 
 /// How many bytes go into one write at most. Frames that are ready at once leave together.
@@ -23,16 +24,16 @@ const WRITE_LIMIT: usize = 16 << 10;
 /// `error` event, and nothing after it.
 pub(crate) struct Sse {
     state: State,
+    endpoint: Endpoint,
     trace: String,
 }
 
 /// What a caller wants of events.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Events {
-    /// Whether the usage is one.
-    pub(crate) include_usage: bool,
+#[derive(Debug)]
+pub(super) struct Events {
+    pub(super) form: Form,
     /// Whether they have the numbers of their frames, and after which of them they begin.
-    pub(crate) numbered: Option<u64>,
+    pub(super) numbered: Option<u64>,
 }
 
 /// An answer that is written as events.
@@ -48,9 +49,9 @@ pub(crate) struct Flow {
 impl Flow {
     /// Begins after the event that a reader has got last, which must be one of this answer. Who has got them all is
     /// sent the last one again, so that no stream is without an end.
-    pub(crate) async fn begin(mut answer: Answer, events: Events) -> Result<Self, Error> {
+    pub(super) async fn begin(mut answer: Answer, events: Events) -> Result<Self, Error> {
         let is_static = answer.is_static();
-        let mut writer = Writer { chat: ChatStream::new(events.include_usage), numbered: events.numbered.is_some() };
+        let mut writer = Writer { stream: events.form.stream(), numbered: events.numbered.is_some() };
         let mut begun = Vec::new();
         // Read again for what later events need to know.
         let rewrite = |frame: &Frame| {
@@ -66,14 +67,14 @@ impl Flow {
 
 /// Writes frames as events.
 struct Writer {
-    chat: ChatStream,
+    stream: Stream,
     numbered: bool,
 }
 
 impl Writer {
     fn write(&mut self, frame: &Frame, out: &mut Vec<u8>) {
         let begin = out.len();
-        self.chat.push(frame, out);
+        self.stream.push(frame, out);
         if self.numbered && out.len() > begin {
             let number = format!("id: {}\n", frame.sequence);
             let last = last_event(out, begin);
@@ -83,27 +84,27 @@ impl Writer {
 }
 
 enum State {
-    Waiting { flow: BoxFuture<'static, Result<Flow, Error>>, next: Pin<Box<Sleep>>, interval: Duration, greeted: bool },
+    Waiting { flow: BoxFuture<'static, Result<Flow, Error>>, next: Pin<Box<Sleep>>, greeted: bool },
     Flowing(Box<Flow>),
     Ended,
 }
 
 impl Sse {
-    pub(crate) fn flowing(flow: Flow, trace: String) -> Self {
-        Self { state: State::Flowing(Box::new(flow)), trace }
+    pub(crate) fn flowing(flow: Flow, endpoint: Endpoint, trace: String) -> Self {
+        Self { state: State::Flowing(Box::new(flow)), endpoint, trace }
     }
 
     /// The first keepalive is due now.
-    pub(crate) fn waiting(flow: BoxFuture<'static, Result<Flow, Error>>, trace: String, interval: Duration) -> Self {
-        let next = Box::pin(tokio::time::sleep(interval));
-        Self { state: State::Waiting { flow, next, interval, greeted: false }, trace }
+    pub(crate) fn waiting(flow: BoxFuture<'static, Result<Flow, Error>>, endpoint: Endpoint, trace: String) -> Self {
+        let next = Box::pin(tokio::time::sleep(KEEPALIVE_INTERVAL));
+        Self { state: State::Waiting { flow, next, greeted: false }, endpoint, trace }
     }
 
     /// Writes what is ready. Pending with an empty `out` means that nothing is.
     fn write_ready(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<()> {
         while out.len() < WRITE_LIMIT {
             match &mut self.state {
-                State::Waiting { flow, next, interval, greeted } => match flow.as_mut().poll(context) {
+                State::Waiting { flow, next, greeted } => match flow.as_mut().poll(context) {
                     Poll::Ready(Ok(flow)) => self.state = State::Flowing(Box::new(flow)),
                     Poll::Ready(Err(error)) => self.fail(&error, out),
                     Poll::Pending => {
@@ -111,7 +112,7 @@ impl Sse {
                             return Poll::Pending;
                         }
                         *greeted = true;
-                        next.as_mut().reset(Instant::now() + *interval);
+                        next.as_mut().reset(Instant::now() + KEEPALIVE_INTERVAL);
                         // Polled again, so that the timer wakes us.
                         let _ = next.as_mut().poll(context);
                         out.extend_from_slice(KEEPALIVE);
@@ -132,7 +133,7 @@ impl Sse {
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        out.extend_from_slice(&render_error_event(error, &self.trace));
+        out.extend_from_slice(&render_error_event(self.endpoint, error, &self.trace));
         self.state = State::Ended;
     }
 }

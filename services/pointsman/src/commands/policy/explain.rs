@@ -50,7 +50,7 @@ fn assumed(policy: &CompiledPolicy) -> Fleet {
 
 fn render<E: std::fmt::Display>(policy: &CompiledPolicy, facts: &Facts<'_>, decision: &Result<Decision, E>) -> String {
     let mut out = format!("policy {}\n", policy.revision);
-    let model = &facts.request().model;
+    let model = facts.model();
     match policy.rules(model) {
         Some(rules) => {
             let _ = writeln!(out, "`{model}` is a virtual model; its rules, in order:");
