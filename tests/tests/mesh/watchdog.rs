@@ -175,3 +175,31 @@ async fn neither_the_queue_nor_a_long_prompt_is_the_engines_silence() -> Result<
     gateway.stop().await?;
     worker.stop().await
 }
+
+#[tokio::test]
+async fn an_engine_that_hangs_ends_its_worker_with_what_works_beside_it() -> Result<()> {
+    let first = "target: models/one/versions/1, answer_tokens: 40, timing: {step: 20ms}, faults: [{every: 2, after_tokens: 2, kind: hang}]";
+    let two = format!("engine: {{simulated: [{{{first}}}, {{target: models/two/versions/1}}]}}\n");
+    let limits = "worker: {watchdog: {step: 1s, first_token: 1s}}\n";
+    let worker = Start::new("worker", &format!("{two}{limits}")).ready().await?;
+    let mesh = Start::new("up", &format!("{two}{limits}")).ready().await?;
+    for service in [&worker, &mesh] {
+        let mut client = connect(&service.address).await?;
+        let broken = read(client.generate_stream(say("one", "Hello")).await?.into_inner()).await?;
+        assert_eq!(broken.reason()?, Reason::EngineLost);
+    }
+    fails(worker, "models/one/versions/1: the engine hangs", &[SILENT]).await?;
+
+    // One process for everything goes on with the other.
+    mesh.metric_is("pointsman_worker_engine_given_up", 1).await?;
+    assert_eq!(mesh.metric("pointsman_worker_engine_ready").await?, 1);
+    let mut client = connect(&mesh.address).await?;
+    let answer = read(client.generate_stream(say("two", "Hello")).await?.into_inner()).await?;
+    assert_eq!(answer.whole()?, "You said: Hello");
+    assert_eq!(mesh.probe("readyz").await?, 200);
+    eventually!(LIMIT, {
+        let refused = client.generate(say("one", "Hello")).await.err();
+        refused.is_some_and(|status| reason(&status).is_ok_and(|reason| reason == Reason::NoInstanceReady))
+    })?;
+    mesh.stop_after(&[SILENT, "will not be"]).await
+}
