@@ -1,5 +1,6 @@
 //! Every check but the tests, each a step with a name.
 
+mod accelerators;
 mod buf;
 mod built_once;
 mod deny;
@@ -33,6 +34,7 @@ const STEPS: &[Step] = &[
     Step { name: "codegen", holds: "the generated code is what proto/ says", check: || crate::codegen::run(true) },
     Step { name: "buf", holds: "proto/ keeps the rules of buf", check: buf::check },
     Step { name: "deploy", holds: "what Docker is given fits together", check: deploy::check },
+    Step { name: "accelerators", holds: "their features reach mistral.rs", check: accelerators::check },
     Step { name: "deny", holds: "dependencies have licences and sources we accept", check: deny::check },
     Step { name: "clippy", holds: "clippy finds nothing", check: rust::clippy },
     Step { name: "xtask", holds: "the checks themselves work", check: rust::own_tests },

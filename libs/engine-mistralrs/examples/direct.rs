@@ -123,7 +123,7 @@ async fn ours(engine: &MistralrsEngine, prompt: &str) -> Result<Answer> {
     while let Some(event) = events.next().await {
         match event? {
             Event::Delta { .. } => _ = first.get_or_insert_with(|| begin.elapsed()),
-            Event::ChoiceFinished { .. } => {}
+            Event::Alive | Event::ChoiceFinished { .. } => {}
             Event::Finished { usage, .. } => {
                 return Ok((usage.output_tokens.context("no usage")?, first.unwrap_or_default()));
             }

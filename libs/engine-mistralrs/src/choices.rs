@@ -68,7 +68,7 @@ where
                 Ok(Event::Delta { delta, tokens })
             }
             Ok(Event::Finished { reason, usage }) => Ok(self.finished(choice, reason, usage)),
-            Ok(event @ Event::ChoiceFinished { .. }) => Ok(event),
+            Ok(event @ (Event::ChoiceFinished { .. } | Event::Alive)) => Ok(event),
             Err(error) => Err(self.failed(error)),
         })
     }
@@ -170,6 +170,7 @@ mod tests {
             match event.unwrap() {
                 Event::Delta { delta, .. } => texts.push((delta.choice, delta.content)),
                 Event::ChoiceFinished { choice, reason } => reasons.push((choice, reason)),
+                Event::Alive => {}
                 Event::Finished { usage: all, .. } => usage = Some(all),
             }
         }

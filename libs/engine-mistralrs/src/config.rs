@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::AdapterFolder;
 use crate::files::Files;
-use crate::{LoadError, Quantization};
+use crate::{Hardware, LoadError, Quantization};
 
 /// What to load, and how much of it runs at once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -32,6 +32,9 @@ pub struct Config {
     /// there mistral.rs 0.8.1 mixes up the answers of a batch. Default 16.
     #[serde(default = "default_max_concurrent")]
     pub max_concurrent: usize,
+    /// What it runs on. Default: the device that the build is for.
+    #[serde(default)]
+    pub hardware: Hardware,
 }
 
 /// A LoRA adapter.
@@ -61,13 +64,14 @@ impl Config {
             adapters: Vec::new(),
             tenants: Vec::new(),
             max_concurrent: default_max_concurrent(),
+            hardware: Hardware::default(),
         }
     }
 
     /// Returns what is wrong with these values and with the files that they name, as far as that shows without
     /// reading weights.
     pub fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> = self.check().err().iter().map(ToString::to_string).collect();
+        let mut problems: Vec<String> = self.check_names().err().iter().map(ToString::to_string).collect();
         match Files::open(&self.model).and_then(|files| files.check(self)) {
             Ok(()) => {}
             Err(error) => problems.push(error.to_string()),
@@ -75,7 +79,8 @@ impl Config {
         for adapter in &self.adapters {
             problems.extend(AdapterFolder::open(&adapter.path).err().iter().map(ToString::to_string));
         }
-        problems.iter().map(|problem| format!("engine.mistralrs: {problem}")).collect()
+        let hardware = self.hardware.problems().into_iter().map(|problem| format!("engine.mistralrs.{problem}"));
+        problems.iter().map(|problem| format!("engine.mistralrs: {problem}")).chain(hardware).collect()
     }
 
     /// Returns the models that it becomes on the mesh: its own, and one for each adapter.
@@ -85,6 +90,12 @@ impl Config {
     }
 
     pub(crate) fn check(&self) -> Result<(), LoadError> {
+        self.check_names()?;
+        let problems = self.hardware.problems();
+        if problems.is_empty() { Ok(()) } else { Err(LoadError::HardwareRefused { problems }) }
+    }
+
+    fn check_names(&self) -> Result<(), LoadError> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
         let names = std::iter::once(&self.name).chain(self.adapters.iter().map(|adapter| &adapter.name));
         for name in names {

@@ -166,7 +166,7 @@ fn load_here(config: &Config) -> Result<EmbeddingModel, LoadError> {
     };
     let version = files.version(&[], config.quantize)?;
     let refused = |source| LoadError::Refused { folder: PathBuf::from(&folder.path), source };
-    let model = block_on(embedding_builder(folder).build()).map_err(refused)?;
+    let model = embedding_builder(config, folder).and_then(|builder| block_on(builder.build())).map_err(refused)?;
     let description = TargetDescription {
         target: format!("models/{}/versions/{version}", config.name),
         abilities: vec![Ability::Embeddings.into()],

@@ -30,6 +30,12 @@ pub enum LoadError {
     /// Nothing would ever run.
     #[error("`max_concurrent` must be at least 1")]
     NothingConcurrent,
+    /// The build, or mistral.rs, cannot run a model so.
+    #[error("{}", .problems.join("; "))]
+    HardwareRefused {
+        /// What is wrong, each with its key.
+        problems: Vec<String>,
+    },
     /// There is no such folder.
     #[error("the model folder {} does not exist; give the path of a folder in Hugging Face layout, or of a GGUF file", .folder.display())]
     FolderMissing {

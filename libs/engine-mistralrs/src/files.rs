@@ -7,7 +7,7 @@ use crate::folder::{Folder, unreadable};
 use crate::gguf::Gguf;
 use crate::template::Template;
 use crate::vocabulary::Vocabulary;
-use crate::{Config, LoadError, Quantization, digest};
+use crate::{Config, Dtype, LoadError, Quantization, digest};
 
 /// A model's files, in which nothing is missing.
 #[derive(Debug)]
@@ -50,6 +50,9 @@ impl Files {
         let path = config.model.clone();
         if config.quantize.is_some() {
             return Err(LoadError::FormatCannot { path, format, what: "`quantize`: its weights are quantised" });
+        }
+        if matches!(self, Self::Gguf(_)) && config.hardware.dtype != Dtype::Auto {
+            return Err(LoadError::FormatCannot { path, format, what: "`hardware.dtype`: its file says that" });
         }
         if !config.adapters.is_empty() {
             return Err(LoadError::FormatCannot { path, format, what: "`adapters`: mistral.rs needs plain weights" });

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! Features, all off by default: `cuda`, `cudnn`, `flash-attn`, `nccl`, `metal`. Without `cuda` and `metal`
-//! a model runs on the CPU in 32-bit floats.
+//! a model runs on the CPU in 32-bit floats. Nothing but the CPU was ever tried.
 //!
 //! No other crate names mistral.rs. What it does not check, bound or survive is written in the comments of
 //! the code that works around it; read these again when its version moves.
@@ -27,6 +27,7 @@
 //! - [`Config`], [`LoadError`]: what is loaded, and what may be missing.
 //! - `files`, `folder`, `gguf`, `adapter`, `digest`, `load`: the files, the version that their weights give, the
 //!   loading.
+//! - `device`: what a model runs on, and what of that a build cannot do.
 //! - [`EmbeddingModel`]: vectors of texts.
 //! - `template`, `vocabulary`: what the model knows beside its weights, read once more from its files.
 //! - `engine`, `plan`, `request`: a generation, from the request to what mistral.rs gets of it; `messages`, `tools`,
@@ -38,6 +39,7 @@ mod adapter;
 mod choices;
 mod config;
 mod costly;
+mod device;
 mod digest;
 mod embedding;
 mod engine;
@@ -59,6 +61,7 @@ mod tools;
 mod vocabulary;
 
 pub use config::{Adapter, Config};
+pub use device::{Device, DeviceMap, Dtype, Hardware, KvMemory, PagedAttention, PagedMode};
 pub use embedding::{EmbeddingModel, Embeddings};
 pub use engine::MistralrsEngine;
 pub use error::LoadError;

@@ -3,8 +3,7 @@ use std::sync::Arc;
 use std::thread;
 
 use mistralrs::{
-    EmbeddingModelBuilder, GgufModelBuilder, LoraModelBuilder, ModelDType, TextModelBuilder, TokenSource,
-    UqffTextModelBuilder,
+    EmbeddingModelBuilder, GgufModelBuilder, LoraModelBuilder, TextModelBuilder, TokenSource, UqffTextModelBuilder,
 };
 use pointsman_engine::try_out;
 use pointsman_proto::inference::v1::{Ability, TargetDescription};
@@ -45,24 +44,16 @@ fn abilities(template: &Template) -> Vec<Ability> {
     abilities
 }
 
-/// Engine, version and device.
-const ENGINE: &str = if cfg!(feature = "cuda") {
-    "mistralrs-0.8.1-cuda"
-} else if cfg!(feature = "metal") {
-    "mistralrs-0.8.1-metal"
-} else {
-    "mistralrs-0.8.1-cpu"
-};
-
-const ON_CPU: bool = cfg!(not(any(feature = "cuda", feature = "metal")));
+/// Engine and version. With device, number format and weights, all that decides a text.
+const ENGINE: &str = "mistralrs-0.8.1";
 
 /// How many sequences mistral.rs may have at once, of those that are wanted.
 ///
 /// On the CPU one: its attention for one new token (`flash_attn_cpu_single_q`) has room for the results of a
 /// single sequence, and gives those of the last one in a batch to all. Two conversations that reach the same
 /// length are continued with each other's content.
-fn max_concurrent(wanted: usize) -> usize {
-    if ON_CPU { 1 } else { wanted.min(Semaphore::MAX_PERMITS) }
+fn max_concurrent(config: &Config) -> usize {
+    if config.hardware.is_cpu() { 1 } else { config.max_concurrent.min(Semaphore::MAX_PERMITS) }
 }
 
 /// A model that was loaded.
@@ -151,7 +142,7 @@ fn load_here(config: &Config, adapter: Option<&Adapter>) -> Result<MistralrsEngi
         tenants: tenants.clone(),
         ..describe(&model, &files, config)
     };
-    let max_concurrent = max_concurrent(config.max_concurrent);
+    let max_concurrent = max_concurrent(config);
     let guides = Arc::new(Guides::new(Arc::new(vocabulary)));
     let sequences = Arc::new(Semaphore::new(max_concurrent));
     Ok(MistralrsEngine::new(Loaded { model, description, template, guides, sequences }, max_concurrent))
@@ -161,10 +152,10 @@ fn load_here(config: &Config, adapter: Option<&Adapter>) -> Result<MistralrsEngi
 pub(crate) fn describe(model: &mistralrs::Model, files: &Files, config: &Config) -> TargetDescription {
     let limit = model.inner().config(None).ok().and_then(|config| config.max_seq_len);
     let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
-    let own = if ON_CPU { "f32" } else { "auto" };
+    let (device, own) = (config.hardware.kind(), config.hardware.model_dtype().to_string());
     TargetDescription {
         context_tokens: files.context_tokens().min(limit),
-        engine_fingerprint: format!("{ENGINE}-{}", files.format(own, config.quantize)),
+        engine_fingerprint: format!("{ENGINE}-{device}-{}", files.format(&own, config.quantize)),
         ..TargetDescription::default()
     }
 }
@@ -176,56 +167,45 @@ pub(crate) fn block_on<T>(loading: impl Future<Output = anyhow::Result<T>>) -> a
 
 fn build(config: &Config, files: &Files, adapter: Option<&AdapterFolder>) -> anyhow::Result<mistralrs::Model> {
     let folder = match files {
-        Files::Gguf(gguf) => return block_on(gguf_builder(config, gguf).build()),
+        Files::Gguf(gguf) => return block_on(gguf_builder(config, gguf)?.build()),
         Files::Folder(folder) => folder,
     };
-    let builder = text_builder(config, folder);
+    let builder = text_builder(config, folder)?;
     let Some(adapter) = adapter else { return block_on(builder.build()) };
     let revision = adapter.revision()?;
     let builder = builder.with_hf_revision(revision.path().display());
     block_on(LoraModelBuilder::from_text_model_builder(builder, ["adapter"]).build())
 }
 
-fn text_builder(config: &Config, folder: &Folder) -> TextModelBuilder {
-    let mut builder = match &folder.uqff {
+fn text_builder(config: &Config, folder: &Folder) -> anyhow::Result<TextModelBuilder> {
+    let builder = match &folder.uqff {
         Some(first) => {
             let name = first.file_name().map(PathBuf::from).unwrap_or_default();
             UqffTextModelBuilder::new(&folder.path, vec![name]).into_inner()
         }
         None => TextModelBuilder::new(&folder.path),
     };
-    builder = builder
-        .with_token_source(TokenSource::None)
-        .with_max_num_seqs(max_concurrent(config.max_concurrent))
-        .with_dtype(ModelDType::Auto);
+    let builder = builder.with_token_source(TokenSource::None).with_max_num_seqs(max_concurrent(config));
+    let mut builder = config.hardware.apply(builder)?;
     if let Some(quantize) = config.quantize {
         builder = builder.with_isq(quantize.isq());
     }
-    if ON_CPU {
-        // The prefix cache counts only sequences on other devices when it evicts: on the CPU it would
-        // keep the keys and values of every sequence that ever finished, and search them all.
-        builder = builder.with_force_cpu().with_dtype(ModelDType::F32).with_prefix_cache_n(None);
-    }
-    builder
+    Ok(builder)
 }
 
-fn gguf_builder(config: &Config, gguf: &Gguf) -> GgufModelBuilder {
+fn gguf_builder(config: &Config, gguf: &Gguf) -> anyhow::Result<GgufModelBuilder> {
     let (folder, name) = &gguf.place;
     let mut builder = GgufModelBuilder::new(folder, vec![name])
         .with_token_source(TokenSource::None)
-        .with_max_num_seqs(max_concurrent(config.max_concurrent));
+        .with_max_num_seqs(max_concurrent(config));
     if let Some(template) = &gguf.template_beside {
         builder = builder.with_chat_template(template);
     }
-    if ON_CPU {
-        builder = builder.with_force_cpu().with_prefix_cache_n(None);
-    }
-    builder
+    config.hardware.apply(builder)
 }
 
-pub(crate) fn embedding_builder(folder: &Folder) -> EmbeddingModelBuilder {
-    let builder = EmbeddingModelBuilder::new(&folder.path).with_token_source(TokenSource::None);
-    if ON_CPU { builder.with_force_cpu().with_dtype(ModelDType::F32) } else { builder }
+pub(crate) fn embedding_builder(config: &Config, folder: &Folder) -> anyhow::Result<EmbeddingModelBuilder> {
+    config.hardware.apply(EmbeddingModelBuilder::new(&folder.path).with_token_source(TokenSource::None))
 }
 
 #[cfg(test)]

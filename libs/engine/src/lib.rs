@@ -92,6 +92,9 @@ pub enum Event {
         /// Tokens generated since the last event.
         tokens: u32,
     },
+    /// Nothing yet, and not because the engine cannot: it keeps this answer back, as a script says. Whoever
+    /// watches the engine must not take the silence for its end.
+    Alive,
     /// One of several answers is complete. A generation of one answer has [`Event::Finished`] alone.
     ChoiceFinished {
         /// Which answer, from 0.

@@ -12,6 +12,7 @@ mod plan;
 mod prompt;
 mod script;
 mod sequence;
+mod state;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,7 @@ use crate::{Embedded, Engine, EngineError, Event, Generation, Job};
 use batch::Arrival;
 use plan::{Interruption, Pace, Plan};
 use sequence::{Sequence, Step};
+use state::Shared;
 
 pub use embedding::Embeddings;
 pub use script::{Mistake, Script};
@@ -149,6 +151,10 @@ pub enum FaultKind {
     Truncate,
     /// This generation sends nothing more.
     Stall,
+    /// The engine hangs: nothing comes any more, for anybody.
+    Hang,
+    /// The device breaks: from now on everything fails.
+    Break,
 }
 
 /// The simulated engine.
@@ -159,13 +165,15 @@ pub struct SimulatedEngine {
     requests: AtomicU64,
     arrivals: mpsc::UnboundedSender<Arrival>,
     script: Option<Script>,
+    state: Shared,
 }
 
 impl SimulatedEngine {
     /// Starts the engine. Must be called inside a Tokio runtime; its batch ends when it is dropped.
     pub fn new(config: Config) -> Self {
         let (arrivals, queue) = mpsc::unbounded_channel();
-        tokio::spawn(batch::run(config.batch, config.timing, queue));
+        let state = Shared::default();
+        tokio::spawn(batch::run(config.batch, config.timing, queue, state.clone()));
         let generates =
             [Ability::Sampling, Ability::Seed, Ability::Stop].into_iter().filter(|_| !config.embeddings.only);
         let description = TargetDescription {
@@ -178,7 +186,7 @@ impl SimulatedEngine {
             tenants: config.tenants.clone(),
             ..TargetDescription::default()
         };
-        Self { config, description, requests: AtomicU64::new(0), arrivals, script: None }
+        Self { config, description, requests: AtomicU64::new(0), arrivals, script: None, state }
     }
 
     /// Answers as the script says.
@@ -206,7 +214,11 @@ impl Engine for SimulatedEngine {
         &'a self,
         request: &'a Valid<GenerateRequest>,
     ) -> BoxFuture<'a, Result<u32, EngineError>> {
-        async { Ok(prompt::count_prompt_tokens(request)) }.boxed()
+        async {
+            self.state.check().await?;
+            Ok(prompt::count_prompt_tokens(request))
+        }
+        .boxed()
     }
 
     fn generate(&self, job: Job) -> BoxFuture<'_, Result<Generation, EngineError>> {
@@ -216,7 +228,7 @@ impl Engine for SimulatedEngine {
 
     fn embed<'a>(&'a self, request: &'a Valid<EmbedRequest>) -> BoxFuture<'a, Result<Embedded, EngineError>> {
         let fault = self.fault();
-        embedding::embed(request, &self.config, fault).boxed()
+        embedding::embed(request, &self.config, fault, &self.state).boxed()
     }
 }
 
@@ -224,7 +236,7 @@ impl SimulatedEngine {
     fn plan(&self, job: &Job) -> Result<Plan, EngineError> {
         let fault = self.fault();
         let mut plan = match &self.script {
-            Some(script) if !is_trial(job) => script.plan(&job.request)?,
+            Some(script) if !is_trial(job) => Plan { is_scripted: fault.is_none(), ..script.plan(&job.request)? },
             _ => Plan::echo(&job.request, self.config.answer_tokens),
         };
         plan.interruption = fault.map(Interruption::from).or(plan.interruption);
@@ -232,13 +244,15 @@ impl SimulatedEngine {
     }
 
     fn run(&self, plan: Plan, job: &Job) -> Generation {
-        let pace = plan.pace;
+        let (pace, is_scripted) = (plan.pace, plan.is_scripted);
         let sequence = Sequence::new(plan, job);
-        if self.config.timing.is_zero() {
-            paced(stream::unfold(Some(sequence), run_alone).boxed(), pace)
+        let generation = if self.config.timing.is_zero() {
+            stream::unfold(Some((sequence, self.state.clone())), run_alone).boxed()
         } else {
-            paced(self.join_batch(sequence, job), pace)
-        }
+            self.join_batch(sequence, job)
+        };
+        let generation = paced(generation, pace);
+        if is_scripted { attended(generation) } else { generation }
     }
 
     fn join_batch(&self, sequence: Sequence, job: &Job) -> Generation {
@@ -273,14 +287,35 @@ fn paced(generation: Generation, pace: Pace) -> Generation {
     stream::unfold(Some((generation, pace.first_piece)), following).boxed()
 }
 
+/// Says every second that a silence is chosen.
+fn attended(generation: Generation) -> Generation {
+    let following = |mut generation: Generation| async move {
+        match tokio::time::timeout(Duration::from_secs(1), generation.next()).await {
+            Ok(event) => Some((event?, generation)),
+            Err(_) => Some((Ok(Event::Alive), generation)),
+        }
+    };
+    stream::unfold(generation, following).boxed()
+}
+
+/// A sequence that runs by itself, until it has ended.
+type Alone = Option<(Sequence, Shared)>;
+
 /// Runs a sequence as fast as it is read.
-async fn run_alone(sequence: Option<Sequence>) -> Option<(Result<Event, EngineError>, Option<Sequence>)> {
-    let mut sequence = sequence?;
+async fn run_alone(alone: Alone) -> Option<(Result<Event, EngineError>, Alone)> {
+    let (mut sequence, state) = alone?;
+    if let Err(error) = state.check().await {
+        return Some((Err(error), None));
+    }
     match sequence.step() {
-        Step::Event(event) => Some((Ok(event), Some(sequence))),
+        Step::Event(event) => Some((Ok(event), Some((sequence, state)))),
         Step::Error(error) => Some((Err(error), None)),
         Step::Lose => Some((Err(EngineError::Lost { detail: "a fault on schedule".to_owned() }), None)),
         Step::Stall => std::future::pending().await,
+        Step::Fall(to) => {
+            state.fall(to);
+            state.check().await.err().map(|error| (Err(error), None))
+        }
         Step::End => None,
     }
 }

@@ -93,13 +93,19 @@ impl Work {
 /// if it ends by itself, the process fails.
 pub struct Task {
     name: &'static str,
-    work: BoxFuture<'static, ()>,
+    /// Ends with the reason, if the task knows one.
+    work: BoxFuture<'static, Option<String>>,
 }
 
 impl Task {
     /// Names a task.
     pub fn new(name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { name, work: work.boxed() }
+        Self { name, work: work.map(|()| None).boxed() }
+    }
+
+    /// Names a task that gives up some day, and says why.
+    pub fn until_given_up(name: &'static str, work: impl Future<Output = String> + Send + 'static) -> Self {
+        Self { name, work: work.map(Some).boxed() }
     }
 }
 
@@ -129,6 +135,9 @@ pub enum RunError {
     /// A task ended, or panicked.
     #[error("the task `{0}` ended, and the service cannot go on without it")]
     Task(&'static str),
+    /// A task gave up, and said why.
+    #[error("{0}")]
+    GivenUp(String),
 }
 
 /// Runs a process to its end. Returns after a signal, or the end of a task that should not end, and a drain;
@@ -149,7 +158,7 @@ where
         Ok(Some(mut running)) => {
             let outcome = tokio::select! {
                 () = signals.next() => Ok(()),
-                name = running.ended() => Err(RunError::Task(name)),
+                error = running.ended() => Err(error),
             };
             (Some(running), outcome)
         }
@@ -185,8 +194,11 @@ struct Running {
     drain: Drain,
     readiness: Readiness,
     connections: TaskTracker,
-    tasks: JoinSet<&'static str>,
+    tasks: JoinSet<Ended>,
 }
+
+/// A task's name, and why it gave up.
+type Ended = (&'static str, Option<String>);
 
 async fn start<B>(process: Process, telemetry: &Telemetry, build: B) -> Result<Running, RunError>
 where
@@ -265,7 +277,7 @@ where
 
 /// Reads the certificates of a listener, and begins to follow their files.
 fn secured(
-    tasks: &mut JoinSet<&'static str>,
+    tasks: &mut JoinSet<Ended>,
     section: &str,
     tls: Option<&ServerTls>,
     failed: &Counter,
@@ -277,11 +289,13 @@ fn secured(
 }
 
 impl Running {
-    /// Waits until a task has ended, which none should, and returns its name.
-    async fn ended(&mut self) -> &'static str {
+    /// Waits until a task has ended, which none should.
+    async fn ended(&mut self) -> RunError {
         match self.tasks.join_next().await {
-            Some(ended) => ended.unwrap_or("unknown"),
-            None => "all of them",
+            Some(Ok((_, Some(why)))) => RunError::GivenUp(why),
+            Some(Ok((name, None))) => RunError::Task(name),
+            Some(Err(_)) => RunError::Task("unknown"),
+            None => RunError::Task("all of them"),
         }
     }
 
@@ -307,11 +321,10 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).await.map_err(|source| RunError::Bind { address, source })
 }
 
-fn spawn(tasks: &mut JoinSet<&'static str>, task: Task) {
+fn spawn(tasks: &mut JoinSet<Ended>, task: Task) {
     tasks.spawn(async move {
         // A panic has said what it was; whose it was is said by whoever gets the name.
-        let _ = AssertUnwindSafe(task.work).catch_unwind().await;
-        task.name
+        (task.name, AssertUnwindSafe(task.work).catch_unwind().await.unwrap_or_default())
     });
 }
 

@@ -10,6 +10,9 @@ pub(crate) fn program() -> &'static str {
     if std::env::var_os("CARGO").is_some() { "cargo run --" } else { "pointsman" }
 }
 
+/// What `bench-model` calls itself with.
+pub(crate) const BENCH_MODEL_PART: &str = "bench-model-part";
+
 /// A serving mesh for language models: one contract in front of every model.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
@@ -42,6 +45,11 @@ pub(crate) enum Command {
     Policy(PolicyOptions),
     /// Makes keys for callers.
     Key(KeyOptions),
+    /// Compares quantisations of a model on prompts of yours: answers, speed, memory.
+    BenchModel(BenchModelOptions),
+    /// Measures one of them, in a process of its own.
+    #[command(name = BENCH_MODEL_PART, hide = true)]
+    BenchModelPart,
 }
 
 /// What every service takes. What is given here wins over the file.
@@ -260,6 +268,25 @@ pub(crate) enum KeyCommand {
         #[arg(long)]
         tenant: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchModelOptions {
+    /// A model: a folder in Hugging Face layout with safetensors.
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// What to compare with the weights as they are (`none`, which is always measured).
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "none,q8_0,q4k")]
+    pub(crate) quantizations: Vec<String>,
+    /// What to ask: a prompt in each line, or a conversation as JSON [default: six of our own].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prompts: Option<PathBuf>,
+    /// The most tokens that an answer may have.
+    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

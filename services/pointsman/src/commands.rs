@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod bench_model;
 pub(crate) mod chat;
 pub(crate) mod gateway;
 pub(crate) mod key;

@@ -3,8 +3,9 @@
 mod one_or_more;
 
 use std::collections::HashSet;
+use std::path::Path;
 #[cfg(feature = "mistralrs")]
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -80,6 +81,34 @@ impl EngineConfig {
             _ => return vec!["--script: only the simulated engine follows one; add `--engine simulated`".to_owned()],
         }
         Vec::new()
+    }
+
+    /// Chooses the model in a folder, with its weights as they are.
+    pub(crate) fn unquantized(folder: &Path) -> Result<Self> {
+        #[cfg(feature = "mistralrs")]
+        {
+            let config = pointsman_engine_mistralrs::Config::new(model_name(folder), folder);
+            Ok(Self::Mistralrs(OneOrMore::one(config)))
+        }
+        #[cfg(not(feature = "mistralrs"))]
+        anyhow::bail!("this build has no mistral.rs to load {} with", folder.display());
+    }
+
+    /// The same in another number format; fails with the names that there are.
+    pub(crate) fn quantized(folder: &Path, name: &str) -> Result<Self, String> {
+        #[cfg(feature = "mistralrs")]
+        {
+            use pointsman_engine_mistralrs::{Config, Quantization};
+            let known = Quantization::ALL.into_iter().find(|quantization| quantization.name() == name);
+            let quantize = known.ok_or_else(|| {
+                let names = Quantization::ALL.map(Quantization::name).join(", ");
+                format!("`{name}` is no quantisation; write `none` or one of {names}")
+            })?;
+            let config = Config { quantize: Some(quantize), ..Config::new(model_name(folder), folder) };
+            Ok(Self::Mistralrs(OneOrMore::one(config)))
+        }
+        #[cfg(not(feature = "mistralrs"))]
+        return Err(format!("this build has no mistral.rs to load {} as {name} with", folder.display()));
     }
 
     /// Returns what is wrong with the choice.

@@ -68,5 +68,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Usage(options) => commands::usage::run(options).await,
         Command::Policy(options) => commands::policy::run(options),
         Command::Key(options) => commands::key::run(&options),
+        Command::BenchModel(options) => Box::pin(commands::bench_model::run(options)).await,
+        Command::BenchModelPart => Box::pin(commands::bench_model::part()).await,
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use pointsman_engine::{EngineError, Event, Generation};
+use pointsman_errors::Error;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{ChoiceFinished, FinishReason, Finished, Usage};
 use pointsman_telemetry::LastingSpan;
@@ -12,15 +13,17 @@ use tonic::Status;
 use tracing::Span;
 
 use crate::admission::Slot;
-use crate::error::{for_caller, report};
+use crate::error::{for_caller, of_silence, report, report_silence};
 use crate::frames::Reader;
 use crate::operation::Operation;
 use crate::probe::{EngineHealth, Round};
+use crate::watchdog::{Verdict, Watch};
 
 /// A generation that runs. Dropping it ends the engine's work, then frees the slot, then says how it ended, in
 /// the order of the fields.
 pub(crate) struct Generating {
     events: Generation,
+    watch: Watch,
     phase: Phase,
     output_tokens: u32,
     /// Whether the reader was told which of several answers ended, and why.
@@ -37,6 +40,7 @@ pub(crate) struct Begun {
     /// The span in which the engine reads the prompt.
     pub(crate) prefill: Span,
     pub(crate) slot: Slot,
+    pub(crate) watch: Watch,
     /// When the engine was asked.
     pub(crate) round: Round,
 }
@@ -50,9 +54,9 @@ enum Phase {
 
 impl Generating {
     pub(crate) fn new(begun: Begun, health: EngineHealth, operation: Operation) -> Self {
-        let Begun { events, prefill, slot, round } = begun;
+        let Begun { events, prefill, slot, watch, round } = begun;
         let phase = Phase::Prefill { _span: prefill.into() };
-        Self { events, phase, output_tokens: 0, told_choices: false, slot, health, round, operation }
+        Self { events, watch, phase, output_tokens: 0, told_choices: false, slot, health, round, operation }
     }
 
     /// Takes the engine's events as they come. When the last one is there all is given back, and only then the
@@ -61,17 +65,29 @@ impl Generating {
         let last = loop {
             // An engine whose events are all there must not keep its neighbours from the thread.
             consume_budget().await;
-            match self.events.next().await {
+            let event = tokio::select! {
+                // What is there comes before what would be said if it was not.
+                biased;
+                event = self.events.next() => event,
+                verdict = self.watch.verdict() => break vec![Err(self.condemn(verdict))],
+            };
+            match event {
                 Some(Ok(Event::Delta { delta, tokens })) => {
+                    self.watch.piece();
                     self.count(tokens);
                     // The reader is dropped only after this.
                     let _ = reader.send(Ok(Body::Delta(delta)));
                 }
+                Some(Ok(Event::Alive)) => self.watch.event(),
                 Some(Ok(Event::ChoiceFinished { choice, reason })) => {
+                    self.watch.event();
                     self.told_choices = true;
                     let _ = reader.send(Ok(Body::ChoiceFinished(ChoiceFinished { choice, reason: reason.into() })));
                 }
-                Some(Ok(Event::Finished { reason, usage })) => break self.finish(reason, usage),
+                Some(Ok(Event::Finished { reason, usage })) => {
+                    self.watch.event();
+                    break self.finish(reason, usage);
+                }
                 Some(Err(error)) => break vec![Err(self.fail(&error))],
                 None => {
                     let detail = "the stream ended without an end".to_owned();
@@ -110,6 +126,7 @@ impl Generating {
         }
         self.phase = Phase::Ended;
         self.operation.finished(reason, &usage);
+        self.health.finished();
         let only = ChoiceFinished { choice: 0, reason: reason.into() };
         let choice = (!self.told_choices).then_some(Ok(Body::ChoiceFinished(only)));
         choice.into_iter().chain([Ok(Body::Usage(usage)), Ok(Body::Finished(Finished {}))]).collect()
@@ -117,8 +134,19 @@ impl Generating {
 
     fn fail(&mut self, error: &EngineError) -> Status {
         self.phase = Phase::Ended;
-        self.operation.span().in_scope(|| report(error, &self.health, self.round));
-        let error = for_caller(error);
+        let metrics = self.operation.metrics();
+        self.operation.span().in_scope(|| report(error, &self.health, self.round, metrics));
+        self.end(for_caller(error))
+    }
+
+    fn condemn(&mut self, verdict: Verdict) -> Status {
+        self.phase = Phase::Ended;
+        let metrics = self.operation.metrics();
+        self.operation.span().in_scope(|| report_silence(verdict, metrics));
+        self.end(of_silence(verdict))
+    }
+
+    fn end(&mut self, error: Error) -> Status {
         self.operation.failed(error.reason());
         error.into()
     }

@@ -6,8 +6,9 @@
 //! A request passes, in order: [`service`] (who asks), [`targets`] (for what), [`taken`] (checks, a place, the slot), [`admission`] (slots
 //! and the queue before them), [`generation`] (the engine's events). [`frames`] is the reader's end: it lets the
 //! work go on without the reader, and ends it when the reader goes. [`operation`] says how it ended, whatever
-//! ended it. [`load`] tells how busy the worker is, all targets together. [`probe`] keeps the health of each engine
-//! true, which works once a real generation has succeeded; [`served`] makes the worker's of it: ready while any does.
+//! ended it. [`load`] tells how busy the worker is, all targets together. [`watchdog`] notices when an engine goes
+//! silent, and [`probe`] keeps the health of each true, which works once a real generation has succeeded, until it is
+//! given up; [`served`] makes the worker's of it: ready while any does.
 
 mod admission;
 mod config;
@@ -22,6 +23,7 @@ mod served;
 mod service;
 mod taken;
 mod targets;
+mod watchdog;
 
 use std::sync::Arc;
 
@@ -31,7 +33,7 @@ use pointsman_proto::inference::v1::inference_service_server::{InferenceServiceS
 use pointsman_server::{Context, Parts, Surface, Task, surface};
 use tonic::service::Routes;
 
-pub use config::Config;
+pub use config::{Config, WatchdogConfig};
 
 /// What a worker needs from outside.
 pub struct Deps {
@@ -43,6 +45,18 @@ pub struct Deps {
     pub instance: String,
     /// The largest request that is read, in bytes.
     pub max_request_bytes: usize,
+    /// What follows when the engine was given up.
+    pub given_up: GivenUp,
+}
+
+/// What follows when an engine was given up. Its target is unavailable from then on, in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// The process drains and fails, whatever works beside it: whoever supervises it starts a new one, and nothing
+    /// else brings the target back.
+    EndsTheProcess,
+    /// It is reported, and the process stays: it has more to do than this.
+    IsReported,
 }
 
 /// Builds a worker.
@@ -59,8 +73,16 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
     let served: Arc<[String]> = public.map(|description| description.target.clone()).collect();
     let mut tasks = Vec::new();
     let mut worker = |engine: Arc<dyn Engine>, member| {
-        let health = probe::EngineHealth::new(member);
-        tasks.push(Task::new("engine probe", probe::run(Arc::clone(&engine), health.clone())));
+        let health = probe::EngineHealth::new(member, metrics.clone());
+        let watchdog = watchdog::Watchdog::new(config.watchdog.clone(), health.clone(), &metrics);
+        let keeper = probe::Keeper {
+            engine: Arc::clone(&engine),
+            health: health.clone(),
+            watchdog: watchdog.clone(),
+            limits: config.watchdog.clone(),
+            metrics: metrics.clone(),
+        };
+        tasks.extend([keep(keeper, deps.given_up), Task::new("engine watchdog", watchdog.clone().run())]);
         let admission = admission::Admission::new(slots(&engine), config.queue, loads.clone(), metrics.clone());
         service::Worker {
             instance: deps.instance.clone(),
@@ -70,6 +92,7 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
             admission,
             drain: context.drain.clone(),
             health,
+            watchdog,
             loads: loads.clone(),
             metrics: metrics.clone(),
         }
@@ -82,4 +105,15 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Parts {
     let (router, health) = surface(own, &context.readiness, &context.drain);
     tasks.push(health);
     Parts { router, tasks }
+}
+
+fn keep(keeper: probe::Keeper, given_up: GivenUp) -> Task {
+    match given_up {
+        GivenUp::EndsTheProcess => Task::until_given_up("engine probe", keeper.run()),
+        GivenUp::IsReported => Task::new("engine probe", async move {
+            let why = keeper.run().await;
+            tracing::error!(why, "this target is not available, and will not be");
+            std::future::pending().await
+        }),
+    }
 }

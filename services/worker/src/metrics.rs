@@ -1,6 +1,7 @@
 //! What a worker counts.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pointsman_errors::Reason;
@@ -25,6 +26,19 @@ struct Handles {
     output_tokens: Counter,
     first_token: Histogram,
     per_token: Histogram,
+    engine: Engine,
+}
+
+#[derive(Debug)]
+struct Engine {
+    ready: Gauge,
+    given_up: Gauge,
+    silence: Gauge<f64, AtomicU64>,
+    /// Each engine's own.
+    silences: Mutex<Vec<Duration>>,
+    failures: Family<FailureLabels, Counter>,
+    probes: Family<ProbeLabels, Counter>,
+    restarts: Counter,
 }
 
 /// How a request ended: the label is `FINISHED`, or the reason of the error.
@@ -47,6 +61,41 @@ impl From<Outcome> for RequestLabels {
         };
         Self { outcome }
     }
+}
+
+/// What an engine can do wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It died with all that ran.
+    Lost,
+    /// It gave nothing more to anybody.
+    Stuck,
+    /// It gave nothing more to one answer.
+    Stalled,
+    /// It failed one answer.
+    Failed,
+}
+
+impl Failure {
+    /// Its name in metrics and spans.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "LOST",
+            Self::Stuck => "STUCK",
+            Self::Stalled => "STALLED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FailureLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ProbeLabels {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -95,6 +144,7 @@ impl Metrics {
                 Some(Unit::Seconds),
                 Histogram::new(buckets(PER_TOKEN_BUCKETS)),
             ),
+            engine: Engine::register(registry),
         }))
     }
 
@@ -128,12 +178,100 @@ impl Metrics {
         self.0.output_tokens.inc_by(count.into());
     }
 
+    /// Counts an engine that works from now on, or does not any more.
+    pub(crate) fn engine_ready(&self, ready: bool) {
+        self.0.engine.ready.inc_by(if ready { 1 } else { -1 });
+    }
+
+    /// Counts an engine that was given up.
+    pub(crate) fn engine_given_up(&self) {
+        self.0.engine.given_up.inc();
+    }
+
+    /// Returns where one more engine says how long it has given nothing to those that wait.
+    pub(crate) fn silence(&self) -> Silence {
+        let mut all = self.0.engine.silences.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Duration::ZERO);
+        Silence { metrics: self.clone(), index: all.len() - 1 }
+    }
+
+    pub(crate) fn engine_failed(&self, failure: Failure) {
+        self.0.engine.failures.get_or_create(&FailureLabels { kind: failure.name() }).inc();
+    }
+
+    pub(crate) fn probed(&self, succeeded: bool) {
+        let outcome = if succeeded { "SUCCEEDED" } else { "FAILED" };
+        self.0.engine.probes.get_or_create(&ProbeLabels { outcome }).inc();
+    }
+
+    /// Counts an engine that was lost and has come back.
+    pub(crate) fn engine_restarted(&self) {
+        self.0.engine.restarts.inc();
+    }
+
     pub(crate) fn first_token(&self, after: Duration) {
         self.0.first_token.observe(after.as_secs_f64());
     }
 
     pub(crate) fn per_token(&self, each: Duration) {
         self.0.per_token.observe(each.as_secs_f64());
+    }
+}
+
+impl Engine {
+    fn register(registry: &Registry) -> Self {
+        Self {
+            ready: registry.register(
+                "worker_engine_ready",
+                "Engines that generate, as far as is known",
+                None,
+                Gauge::default(),
+            ),
+            given_up: registry.register(
+                "worker_engine_given_up",
+                "Engines that nothing but a new process can help",
+                None,
+                Gauge::default(),
+            ),
+            silence: registry.register(
+                "worker_engine_silence",
+                "How long the engine has given nothing to those that wait for it; of several, the longest",
+                Some(Unit::Seconds),
+                Gauge::default(),
+            ),
+            silences: Mutex::default(),
+            failures: registry.register("worker_engine_failures", "What the engine did wrong", None, Family::default()),
+            probes: registry.register(
+                "worker_engine_probes",
+                "Generations of one token that show whether the engine works",
+                None,
+                Family::default(),
+            ),
+            restarts: registry.register(
+                "worker_engine_restarts",
+                "Losses of the engine after which it came back",
+                None,
+                Counter::default(),
+            ),
+        }
+    }
+}
+
+/// How long one engine has given nothing to those that wait; the longest of all is told.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    metrics: Metrics,
+    index: usize,
+}
+
+impl Silence {
+    pub(crate) fn set(&self, silence: Duration) {
+        let engine = &self.metrics.0.engine;
+        let mut all = engine.silences.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = all.get_mut(self.index) {
+            *own = silence;
+        }
+        engine.silence.set(all.iter().max().copied().unwrap_or_default().as_secs_f64());
     }
 }
 

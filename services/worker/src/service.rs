@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::operation::Operation;
 use crate::probe::EngineHealth;
 use crate::targets::Targets;
+use crate::watchdog::Watchdog;
 
 /// What every request for one target works with.
 pub(crate) struct Worker {
@@ -42,6 +43,7 @@ pub(crate) struct Worker {
     pub(crate) admission: Admission,
     pub(crate) drain: Drain,
     pub(crate) health: EngineHealth,
+    pub(crate) watchdog: Watchdog,
     pub(crate) loads: Loads,
     pub(crate) metrics: Metrics,
 }
@@ -92,6 +94,7 @@ impl Worker {
             pointsman.request_id = bounded(&request.request_id),
             pointsman.tenant = field::Empty,
             pointsman.instance = self.instance,
+            pointsman.engine.failure = field::Empty,
         )
     }
 }

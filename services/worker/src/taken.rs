@@ -14,13 +14,14 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::admission::Place;
-use crate::error::{for_caller, report};
+use crate::error::{for_caller, of_silence, report, report_silence};
 use crate::frames::Reader;
 use crate::generation::{Begun, Generating};
 use crate::operation::Operation;
 use crate::probe::Round;
 use crate::service::Worker;
 use crate::targets::serves;
+use crate::watchdog::Verdict;
 
 /// How long a caller waits to hear that its request was taken. Counting its prompt is quick, unless the engine
 /// is in the middle of something; then the rest of it comes after the word.
@@ -80,12 +81,23 @@ impl Worker {
         let prompt_tokens = job.prompt_tokens;
         let prefill = tracing::info_span!("prefill", gen_ai.usage.input_tokens = prompt_tokens);
         let round = self.health.round();
-        let events = self.engine.generate(job).instrument(prefill.clone()).await;
-        let events = events.map_err(|error| self.reported(&error, round))?;
+        let answers = job.request.choice_count.unwrap_or(1).max(1);
+        let mut watch = self.watchdog.begin(prompt_tokens, answers);
+        let events = tokio::select! {
+            // Who hangs is asked nothing more.
+            biased;
+            verdict = watch.verdict() => return Err(self.condemned(verdict)),
+            events = self.engine.generate(job).instrument(prefill.clone()) => events,
+        };
+        let events = events.map_err(|error| {
+            // That is an event, too.
+            watch.event();
+            self.reported(&error, round)
+        })?;
         self.metrics.input_tokens(prompt_tokens);
         // The reader is dropped only after this.
         let _ = reader.send(Ok(Body::Started(Box::new(started))));
-        Ok(Begun { events, prefill, slot, round })
+        Ok(Begun { events, prefill, slot, watch, round })
     }
 
     /// Refuses what the engine does not serve, or lacks.
@@ -112,10 +124,25 @@ impl Worker {
         Error::new(Reason::ModelNotFound, format!("`{model}` is not served here: this worker serves {served}"))
     }
 
+    /// Has the engine do something with one result, which may have so many tokens to read, and fails if that takes
+    /// the engine too long.
+    pub(crate) async fn watched<T>(&self, tokens: u32, work: impl Future<Output = T>) -> Result<T, Error> {
+        let mut watch = self.watchdog.begin(tokens, 1);
+        let done = tokio::select! {
+            // Who hangs is asked nothing more.
+            biased;
+            verdict = watch.verdict() => return Err(self.condemned(verdict)),
+            done = work => done,
+        };
+        // An error is an event, too.
+        watch.event();
+        Ok(done)
+    }
+
     /// Counts the prompt, and bounds the answer.
     async fn job(&self, request: Valid<GenerateRequest>) -> Fitted {
         let round = self.health.round();
-        let counted = self.engine.count_prompt_tokens(&request).await;
+        let counted = self.watched(0, self.engine.count_prompt_tokens(&request)).await?;
         let prompt_tokens = counted.map_err(|error| self.reported(&error, round))?;
         let wanted = request.limits.and_then(|limits| limits.max_output_tokens).unwrap_or(u32::MAX);
         let room = match self.engine.description().context_tokens {
@@ -149,7 +176,13 @@ impl Worker {
 
     /// Handles an engine's error: the log gets the whole of it, the caller its own part.
     pub(crate) fn reported(&self, error: &EngineError, round: Round) -> Error {
-        report(error, &self.health, round);
+        report(error, &self.health, round, &self.metrics);
         for_caller(error)
+    }
+
+    /// Says what the engine's silence is to a caller.
+    pub(crate) fn condemned(&self, verdict: Verdict) -> Error {
+        report_silence(verdict, &self.metrics);
+        of_silence(verdict)
     }
 }

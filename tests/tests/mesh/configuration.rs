@@ -195,3 +195,22 @@ async fn the_configuration_that_we_ship_is_good() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_device_that_this_build_lacks_is_refused_with_what_to_build() -> Result<()> {
+    let hardware = "device: cuda:0, dtype: bf16, paged_attention: {mode: on, memory: 8GiB}, device_map: \"0:20;1:12\"";
+    let config = format!("engine: {{mistralrs: {{name: m, model: models/demo/model, hardware: {{{hardware}}}}}}}\n");
+    let ended = with_config("worker", &config, &["--check-config"]).await?;
+    assert_eq!(ended.code, Some(64), "{ended:?}");
+    for said in [
+        "engine.mistralrs.hardware.device: this build knows no `cuda:0`; build it with `cargo build --release --features cuda`",
+        "engine.mistralrs.hardware.dtype",
+        "engine.mistralrs.hardware.paged_attention.mode",
+        "engine.mistralrs.hardware.device_map",
+    ] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    let config = config.replace(hardware, "device: cpu, dtype: f32, paged_attention: {mode: off}");
+    with_config("worker", &config, &["--check-config"]).await?.success()?;
+    Ok(())
+}

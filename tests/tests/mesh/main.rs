@@ -11,6 +11,7 @@ mod service;
 
 mod attempts;
 mod behind;
+mod bench_model;
 mod breakers;
 mod cancellation;
 mod command_line;
@@ -48,4 +49,5 @@ mod traces;
 mod trails;
 mod unary;
 mod usage;
+mod watchdog;
 mod web;

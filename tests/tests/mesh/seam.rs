@@ -46,6 +46,7 @@ fn worker() -> Routes {
     let timing = Timing { step: STEP, ..Timing::default() };
     let engine = simulated::Config { answer_tokens: Some(ANSWER), timing, ..simulated::Config::default() };
     let deps = pointsman_worker::Deps {
+        given_up: pointsman_worker::GivenUp::IsReported,
         engine: Arc::new(SimulatedEngine::new(engine)),
         others: Vec::new(),
         instance: "worker-1".to_owned(),

@@ -97,7 +97,7 @@ fn told(events: Vec<Result<Event, EngineError>>) -> (Vec<(String, u32)>, End) {
                 Some(Content::Reasoning(text)) => texts.push((format!("<{text}>"), tokens)),
                 other => panic!("{other:?}"),
             },
-            Ok(Event::ChoiceFinished { .. }) => panic!("one of several"),
+            Ok(Event::Alive | Event::ChoiceFinished { .. }) => panic!("one of several"),
             Ok(Event::Finished { reason, usage }) => end = Some(Ok((reason, usage))),
             Err(error) => end = Some(Err(error)),
         }
@@ -236,7 +236,7 @@ fn scored(events: Vec<Result<Event, EngineError>>) -> (String, String, FinishRea
                     other => panic!("{other:?}"),
                 }
             }
-            Event::ChoiceFinished { .. } => panic!("one of several"),
+            Event::Alive | Event::ChoiceFinished { .. } => panic!("one of several"),
             Event::Finished { reason, usage } => {
                 assert_eq!(usage.output_tokens, Some(tokens));
                 return (text, String::from_utf8(scored).unwrap(), reason, tokens);

@@ -21,6 +21,7 @@ async fn read(request: GenerateRequest, most: u32) -> (Vec<String>, Vec<FinishRe
                 let Some(Content::Text(text)) = delta.content else { panic!("no text") };
                 texts.entry(delta.choice).or_insert_with(String::new).push_str(&text);
             }
+            Event::Alive => {}
             Event::ChoiceFinished { choice, reason } => assert!(reasons.insert(choice, reason).is_none()),
             Event::Finished { usage, .. } => {
                 assert!(events.next().await.is_none());

@@ -87,7 +87,7 @@ async fn read(mut events: Generation) -> Result<Answer, EngineError> {
                 text.push_str(&more_text);
                 tokens += more;
             }
-            Event::ChoiceFinished { .. } => panic!("one of several"),
+            Event::Alive | Event::ChoiceFinished { .. } => panic!("one of several"),
             Event::Finished { reason, usage } => {
                 assert!(events.next().await.is_none());
                 return Ok(Answer { text, tokens, reason, usage });

@@ -71,7 +71,7 @@ async fn read(request: GenerateRequest) -> Called {
                     other => panic!("{other:?}"),
                 }
             }
-            Event::ChoiceFinished { .. } => panic!("one of several"),
+            Event::Alive | Event::ChoiceFinished { .. } => panic!("one of several"),
             Event::Finished { reason, usage } => {
                 assert_eq!(usage.output_tokens, Some(tokens));
                 called.reason = reason;

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::Timing;
 use super::sequence::{Sequence, Step};
+use super::state::Shared;
 use crate::{EngineError, Event};
 
 /// A sequence that wants to join.
@@ -16,7 +17,7 @@ pub(super) struct Arrival {
 }
 
 /// Runs until the engine is dropped.
-pub(super) async fn run(limit: usize, timing: Timing, mut queue: mpsc::UnboundedReceiver<Arrival>) {
+pub(super) async fn run(limit: usize, timing: Timing, mut queue: mpsc::UnboundedReceiver<Arrival>, state: Shared) {
     let mut running: Vec<Arrival> = Vec::new();
     loop {
         if running.is_empty() {
@@ -33,7 +34,10 @@ pub(super) async fn run(limit: usize, timing: Timing, mut queue: mpsc::Unbounded
         running.retain(|one| !one.events.is_closed());
         let further = u32::try_from(running.len().saturating_sub(1)).unwrap_or(u32::MAX);
         pause(timing.step + timing.step_per_sequence * further).await;
-        step(&mut running);
+        if let Err(error) = state.check().await {
+            running.drain(..).for_each(|one| drop(one.events.try_send(Err(error.clone()))));
+        }
+        step(&mut running, &state);
     }
 }
 
@@ -48,7 +52,7 @@ async fn pause(length: Duration) {
 }
 
 /// One token for everybody. Who has ended, failed or lost its reader leaves.
-fn step(running: &mut Vec<Arrival>) {
+fn step(running: &mut Vec<Arrival>, state: &Shared) {
     let mut lost = false;
     running.retain_mut(|one| match one.sequence.step() {
         // Never full: the channel has room for the whole answer. Closed: the reader has gone.
@@ -62,6 +66,11 @@ fn step(running: &mut Vec<Arrival>) {
             false
         }
         Step::Stall => !one.events.is_closed(),
+        // What that does, the next step shows.
+        Step::Fall(to) => {
+            state.fall(to);
+            true
+        }
         Step::End => false,
     });
     if lost {

@@ -4,6 +4,7 @@ use pointsman_proto::inference::v1::{Ability, EmbedRequest};
 use serde::{Deserialize, Serialize};
 
 use super::prompt::tokens;
+use super::state::{Shared, State, broken};
 use super::{Config, Fault, FaultKind};
 use crate::{Embedded, EngineError};
 
@@ -50,6 +51,7 @@ pub(super) async fn embed(
     request: &EmbedRequest,
     config: &Config,
     fault: Option<Fault>,
+    state: &Shared,
 ) -> Result<Embedded, EngineError> {
     let dimensions = request.dimensions.unwrap_or(config.embeddings.width);
     let counts = request.inputs.iter().map(|input| u32::try_from(tokens(input).count()).unwrap_or(u32::MAX));
@@ -59,19 +61,28 @@ pub(super) async fn embed(
     }
     let input_tokens = counts.into_iter().fold(0, u32::saturating_add);
     tokio::time::sleep(config.timing.prefill_per_token.saturating_mul(input_tokens)).await;
+    state.check().await?;
     if let Some(fault) = fault {
-        return Err(interrupted(fault).await);
+        return Err(interrupted(fault, state).await);
     }
     let embeddings = request.inputs.iter().map(|input| vector(input, dimensions)).collect();
     Ok(Embedded { embeddings, input_tokens })
 }
 
-async fn interrupted(fault: Fault) -> EngineError {
+async fn interrupted(fault: Fault, state: &Shared) -> EngineError {
     let detail = "a fault on schedule".to_owned();
     match fault.kind {
         FaultKind::Fail => EngineError::Failed { detail },
         FaultKind::Lose | FaultKind::Truncate => EngineError::Lost { detail },
         FaultKind::Stall => std::future::pending().await,
+        FaultKind::Hang => {
+            state.fall(State::Hangs);
+            std::future::pending().await
+        }
+        FaultKind::Break => {
+            state.fall(State::Broken);
+            broken()
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use pointsman_proto::inference::v1::{FinishReason, GenerateRequest, Usage, Usage
 
 use super::prompt::{last_user_text, tokens};
 use super::sequence::Step;
+use super::state::State;
 use super::{Fault, FaultKind};
 use crate::EngineError;
 
@@ -20,6 +21,8 @@ pub(super) struct Plan {
     pub(super) finish_reason: FinishReason,
     pub(super) usage: StatedUsage,
     pub(super) pace: Pace,
+    /// Whether its silence is chosen, too: by a script, not by a fault.
+    pub(super) is_scripted: bool,
 }
 
 /// Something that comes once so many pieces are written, and nothing after it.
@@ -54,6 +57,7 @@ impl Plan {
             finish_reason: FinishReason::Stop,
             usage: StatedUsage::default(),
             pace: Pace::default(),
+            is_scripted: false,
         }
     }
 
@@ -77,6 +81,8 @@ impl From<Fault> for Interruption {
             FaultKind::Lose => Step::Lose,
             FaultKind::Truncate => Step::End,
             FaultKind::Stall => Step::Stall,
+            FaultKind::Hang => Step::Fall(State::Hangs),
+            FaultKind::Break => Step::Fall(State::Broken),
         };
         Self { after_pieces: fault.after_tokens, step }
     }

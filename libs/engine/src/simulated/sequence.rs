@@ -3,6 +3,7 @@
 use pointsman_proto::inference::v1::{Delta, FinishReason, delta};
 
 use super::plan::{Interruption, Plan, StatedUsage};
+use super::state::State;
 use crate::stop::StopMatcher;
 use crate::{EngineError, Event, Job};
 
@@ -13,6 +14,8 @@ pub(super) enum Step {
     Error(EngineError),
     Lose,
     Stall,
+    /// The engine as a whole is so from now on.
+    Fall(State),
     End,
 }
 

@@ -32,6 +32,7 @@ async fn read(mut generation: Generation) -> (String, u32, Option<Result<FinishR
                     text.push_str(&piece);
                 }
             }
+            Ok(Event::Alive) => {}
             Ok(Event::ChoiceFinished { .. }) => panic!("one answer of several"),
             Ok(Event::Finished { reason, .. }) => return (text, count, Some(Ok(reason))),
             Err(error) => return (text, count, Some(Err(error))),
@@ -121,6 +122,49 @@ async fn a_lost_engine_takes_its_neighbours_and_comes_back() {
     let (neighbour, loser) = futures::join!(read(neighbour), read(loser));
     assert_eq!((neighbour.2, loser.2), (None, None));
     assert_eq!(read(start(&engine, "hi", &[], 9).await).await.2, Some(Ok(FinishReason::Stop)));
+}
+
+/// Every second request falls over after two tokens.
+fn falling(kind: FaultKind) -> [Config; 2] {
+    let faults = vec![Fault { every: 2, after_tokens: 2, kind }];
+    [Config { faults: faults.clone(), ..Config::default() }, Config { faults, answer_tokens: Some(50), ..timed() }]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_device_fails_everybody_from_then_on() {
+    let failed = Some(Err(super::state::broken()));
+    for config in falling(FaultKind::Break) {
+        let engine = SimulatedEngine::new(config);
+        let (neighbour, breaker) = (start(&engine, "a", &[], 99).await, start(&engine, "b", &[], 99).await);
+        let (breaker, neighbour) = futures::join!(read(breaker), read(neighbour));
+        assert_eq!(breaker, ("You said:".to_owned(), 2, failed.clone()));
+        assert!(neighbour.2 == failed || neighbour.2 == Some(Ok(FinishReason::Stop)), "{neighbour:?}");
+        let later = engine.count_prompt_tokens(&request("c", &[])).await;
+        assert_eq!(later.err(), failed.clone().and_then(Result::err));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_hangs_says_nothing_to_anybody() {
+    for config in falling(FaultKind::Hang) {
+        let engine = SimulatedEngine::new(config);
+        let mut neighbour = start(&engine, "a", &[], 99).await;
+        neighbour.next().await;
+        let hanging = start(&engine, "b", &[], 99).await;
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert!(tokio::time::timeout(day, read(hanging)).await.is_err());
+        assert!(tokio::time::timeout(day, read(neighbour)).await.is_err());
+        assert!(tokio::time::timeout(day, engine.count_prompt_tokens(&request("c", &[]))).await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silence_that_a_script_has_chosen_is_told_as_such() {
+    let script = super::Script::parse("replies: [{answer: late, delay: {first_piece: 3500ms}}]").unwrap();
+    let engine = SimulatedEngine::new(Config::default()).scripted(script);
+    let events: Vec<_> = start(&engine, "a", &[], 9).await.collect().await;
+    assert_eq!(events.iter().filter(|event| **event == Ok(Event::Alive)).count(), 3, "{events:?}");
+    assert!(matches!(events.last(), Some(Ok(Event::Finished { .. }))));
 }
 
 #[tokio::test(start_paused = true)]

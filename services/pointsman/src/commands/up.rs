@@ -4,6 +4,7 @@ use anyhow::Result;
 use pointsman_client::in_process;
 use pointsman_server::{Context, Parts, Readiness, Task};
 use pointsman_types::Origin;
+use pointsman_worker::GivenUp;
 use tonic::service::Routes;
 
 use super::Service;
@@ -40,7 +41,8 @@ async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
     let worker_context = Context { readiness: Readiness::default(), ..context.clone() };
     let (engine, others) = config.engine.start().await?;
     let target = engine.description().target.clone();
-    let deps = pointsman_worker::Deps { engine, others, instance: worker_name.clone(), max_request_bytes };
+    let given_up = GivenUp::IsReported;
+    let deps = pointsman_worker::Deps { engine, others, instance: worker_name.clone(), max_request_bytes, given_up };
     let worker = pointsman_worker::build(&config.worker, deps, &worker_context);
     let channel = in_process(Routes::from(worker.router), &config.gateway.client);
     let deps = pointsman_gateway::Deps {

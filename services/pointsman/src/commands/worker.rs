@@ -26,6 +26,7 @@ pub(crate) async fn run(options: WorkerOptions) -> Result<()> {
             others,
             instance: context.instance.clone(),
             max_request_bytes: config.server.max_request_size.as_usize(),
+            given_up: pointsman_worker::GivenUp::EndsTheProcess,
         };
         Ok(pointsman_worker::build(&config.worker, deps, &context))
     })

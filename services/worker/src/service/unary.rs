@@ -36,7 +36,7 @@ impl Worker {
         let message = request.get_ref();
         let (model, request_id) = (message.model.clone(), message.request_id.clone());
         let call = Call { operation: "embeddings", model, request_id };
-        self.watched(call, request, async |message| self.embeddings(message, accept_time).await).await
+        self.spanned(call, request, async |message| self.embeddings(message, accept_time).await).await
     }
 
     pub(super) async fn count_tokens(
@@ -46,11 +46,11 @@ impl Worker {
         let of = request.get_ref().request.as_ref();
         let (model, request_id) = of.map(|of| (of.model.clone(), of.request_id.clone())).unwrap_or_default();
         let call = Call { operation: "count_tokens", model, request_id };
-        self.watched(call, request, async |message| self.count(message).await).await
+        self.spanned(call, request, async |message| self.count(message).await).await
     }
 
     /// Does the work of a call, in a span of its own, and says how it ended.
-    async fn watched<M, T>(
+    async fn spanned<M, T>(
         &self,
         call: Call,
         request: Request<M>,
@@ -84,14 +84,17 @@ impl Worker {
         self.check_model(&request.model)?;
         check(&request, self.engine.description())?;
         let mut place = self.admission.place()?;
-        place.count(estimate(&request), 0, 1);
+        let estimated = estimate(&request);
+        place.count(estimated, 0, 1);
         let _slot = place.slot(request.priority()).instrument(tracing::info_span!("queue")).await;
         let round = self.health.round();
-        let embedded = self.engine.embed(&request).await.and_then(|embedded| checked(embedded, &request));
+        let embedded = self.watched(estimated, self.engine.embed(&request)).await?;
+        let embedded = embedded.and_then(|embedded| checked(embedded, &request));
         let Embedded { embeddings, input_tokens } = embedded.map_err(|error| match error {
             EngineError::ContextTooLong { prompt_tokens, context_tokens } => too_long(prompt_tokens, context_tokens),
             error => self.reported(&error, round),
         })?;
+        self.health.finished();
         self.metrics.input_tokens(input_tokens);
         let numbered = (0..).zip(embeddings);
         let response = EmbedResponse {
@@ -108,7 +111,7 @@ impl Worker {
         // A place and no slot, as prompts are counted before anything is generated from them.
         let _place = self.admission.place()?;
         let round = self.health.round();
-        let counted = self.engine.count_prompt_tokens(&request).await;
+        let counted = self.watched(0, self.engine.count_prompt_tokens(&request)).await?;
         let prompt_tokens = counted.map_err(|error| self.reported(&error, round))?;
         let description = self.engine.description();
         let (target, context_tokens) = (description.target.clone(), description.context_tokens);
@@ -126,6 +129,7 @@ impl Worker {
             gen_ai.provider.name = "pointsman",
             gen_ai.request.model = bounded(&call.model),
             gen_ai.usage.input_tokens = field::Empty,
+            pointsman.engine.failure = field::Empty,
             pointsman.request_id = bounded(&call.request_id),
             pointsman.tenant = field::Empty,
             pointsman.instance = self.instance,

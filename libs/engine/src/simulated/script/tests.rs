@@ -69,6 +69,7 @@ async fn ask(engine: &SimulatedEngine, request: GenerateRequest) -> Told {
                 let Some(delta::Content::Text(piece)) = delta.content else { panic!("no text") };
                 told.pieces.push(piece);
             }
+            Ok(Event::Alive) => {}
             Ok(Event::ChoiceFinished { .. }) => panic!("one answer of several"),
             Ok(Event::Finished { reason, usage }) => told.end = Some(Ok((reason, usage))),
             Err(error) => told.end = Some(Err(error)),
@@ -361,7 +362,8 @@ replies:
     for (text, want) in [("slow", &[300, 310, 320, 330][..]), ("error", &[2000]), ("truncate", &[0, 5])] {
         let begin = Instant::now();
         let generation = start(&engine, say(text)).await.unwrap();
-        let times: Vec<u128> = generation.map(|_| begin.elapsed().as_millis()).collect().await;
+        let told = generation.filter(|event| std::future::ready(*event != Ok(Event::Alive)));
+        let times: Vec<u128> = told.map(|_| begin.elapsed().as_millis()).collect().await;
         assert_eq!(times, want, "{text}");
     }
 }
