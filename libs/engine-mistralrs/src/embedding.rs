@@ -2,15 +2,15 @@ use std::path::PathBuf;
 
 use futures::future::{BoxFuture, FutureExt};
 use mistralrs::core::TokenizationRequest;
-use mistralrs::{Constraint, MessageContent, Model, NormalRequest, Request, RequestMessage, Response, SamplingParams};
+use mistralrs::{MessageContent, Model, Request, RequestMessage, Response, SamplingParams};
 use pointsman_engine::{Embedded, Engine, EngineError, Generation, Job};
 use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{Ability, EmbedRequest, GenerateRequest, TargetDescription};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use crate::files::Files;
 use crate::load::{block_on, describe, embedding_builder, on_own_thread};
+use crate::mailbox;
 use crate::request::{first_line, invalid};
 use crate::{Config, LoadError};
 
@@ -68,8 +68,8 @@ impl EmbeddingModel {
     }
 
     async fn tokenize(&self, index: usize, text: String) -> Result<Vec<u32>, EngineError> {
-        let (sender, mut tokens) = mpsc::channel(1);
-        self.submit(Request::Tokenize(TokenizationRequest {
+        let (sender, tokens) = mpsc::channel(1);
+        let request = TokenizationRequest {
             text: MessageContent::Left(text).flip().map_left(|_| Vec::new()),
             tools: None,
             add_generation_prompt: false,
@@ -77,12 +77,12 @@ impl EmbeddingModel {
             enable_thinking: None,
             reasoning_effort: None,
             response: sender,
-        }))?;
-        // A task of its own holds the channel's end: mistral.rs panics when nobody listens any more.
-        let tokens = match tokio::spawn(async move { tokens.recv().await }).await.ok().flatten() {
+        };
+        mailbox::submit(&self.model, Request::Tokenize(request))?;
+        let tokens = match mailbox::only_answer(tokens).await {
             Some(Ok(tokens)) => tokens,
             Some(Err(error)) => return Err(EngineError::Failed { detail: error.to_string() }),
-            None => return Err(lost("a tokenization")),
+            None => return Err(mailbox::unanswered("a tokenization")),
         };
         let (prompt_tokens, context_tokens) =
             (u32::try_from(tokens.len()).unwrap_or(u32::MAX), self.description.context_tokens);
@@ -96,24 +96,15 @@ impl EmbeddingModel {
     }
 
     async fn vector(&self, prompt: Vec<u32>) -> Result<Vec<f32>, EngineError> {
-        let (sender, mut answers) = mpsc::channel(1);
-        self.submit(request(prompt, sender))?;
-        match tokio::spawn(async move { answers.recv().await }).await.ok().flatten() {
+        let (sender, answers) = mpsc::channel(1);
+        mailbox::submit(&self.model, request(prompt, sender))?;
+        match mailbox::only_answer(answers).await {
             Some(Response::Embeddings { embeddings, .. }) => Ok(embeddings),
             Some(Response::ValidationError(error)) => Err(EngineError::InvalidRequest { message: first_line(&error) }),
             Some(Response::InternalError(error)) => Err(EngineError::Failed { detail: error.to_string() }),
             Some(_) => Err(EngineError::Failed { detail: "mistral.rs answered with no embedding".to_owned() }),
-            None => Err(lost("a text")),
+            None => Err(mailbox::unanswered("a text")),
         }
-    }
-
-    fn submit(&self, request: Request) -> Result<(), EngineError> {
-        let sender = self.model.inner().get_sender(None);
-        let sender = sender.map_err(|error| EngineError::Lost { detail: error.to_string() })?;
-        sender.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) => EngineError::Saturated,
-            TrySendError::Closed(_) => EngineError::Lost { detail: "mistral.rs takes no requests".to_owned() },
-        })
     }
 }
 
@@ -149,10 +140,6 @@ fn embeds_only() -> EngineError {
     EngineError::Failed { detail: "an embedding model was asked to generate".to_owned() }
 }
 
-fn lost(what: &str) -> EngineError {
-    EngineError::Lost { detail: format!("mistral.rs did not answer {what}") }
-}
-
 /// Loads on the current thread, and blocks it.
 fn load_here(config: &Config) -> Result<EmbeddingModel, LoadError> {
     let files = Files::open(&config.model)?;
@@ -178,21 +165,6 @@ fn load_here(config: &Config) -> Result<EmbeddingModel, LoadError> {
 }
 
 fn request(prompt: Vec<u32>, response: mpsc::Sender<Response>) -> Request {
-    Request::Normal(Box::new(NormalRequest {
-        messages: RequestMessage::EmbeddingTokens { prompt },
-        sampling_params: SamplingParams::deterministic(),
-        logits_processors: None,
-        response,
-        is_streaming: false,
-        id: 0,
-        model_id: None,
-        return_logprobs: false,
-        return_raw_logits: false,
-        constraint: Constraint::None,
-        suffix: None,
-        tools: None,
-        tool_choice: None,
-        web_search_options: None,
-        truncate_sequence: false,
-    }))
+    let messages = RequestMessage::EmbeddingTokens { prompt };
+    Request::Normal(Box::new(mailbox::bare(messages, SamplingParams::deterministic(), response)))
 }

@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
-use mistralrs::{Model, Request};
+use mistralrs::Model;
 use pointsman_engine::{Engine, EngineError, Generation, Job};
 use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{GenerateRequest, TargetDescription};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::choices::{closed, join};
 use crate::guides::Guides;
+use crate::mailbox;
 use crate::messages::Messages;
 use crate::plan::Plan;
 use crate::request::{self, Prompt};
@@ -80,20 +80,17 @@ impl Loaded {
 
     /// Has mistral.rs make the prompt, as it does for a chat.
     async fn tokenize(&self, plan: &Plan) -> Result<Vec<u32>, EngineError> {
-        let (sender, mut tokens) = mpsc::channel(1);
+        let (sender, tokens) = mpsc::channel(1);
         let messages: Messages = plan.messages.clone();
         let tools = plan.offer.as_ref().map(|offer| offer.for_template());
-        self.submit(request::tokenization(messages, tools, sender))?;
-        // A task of its own holds the channel's end until it is answered: mistral.rs panics, and takes every
-        // running generation with it, when this future is dropped and nobody listens any more.
-        let tokens = tokio::spawn(async move { tokens.recv().await }).await.ok().flatten();
-        match tokens {
+        mailbox::submit(&self.model, request::tokenization(messages, tools, sender))?;
+        match mailbox::only_answer(tokens).await {
             Some(Ok(tokens)) => Ok(tokens),
             // Nothing but the chat template can fail here, over messages that it was not made for.
             Some(Err(error)) => Err(EngineError::InvalidRequest {
                 message: format!("the model's chat template refuses the messages: {}", request::first_line(&error)),
             }),
-            None => Err(EngineError::Lost { detail: "mistral.rs did not answer a tokenization".to_owned() }),
+            None => Err(mailbox::unanswered("a tokenization")),
         }
     }
 
@@ -129,15 +126,6 @@ impl Loaded {
             }
         }
     }
-
-    fn submit(&self, request: Request) -> Result<(), EngineError> {
-        let sender = self.model.inner().get_sender(None);
-        let sender = sender.map_err(|error| EngineError::Lost { detail: error.to_string() })?;
-        sender.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) => EngineError::Saturated,
-            TrySendError::Closed(_) => EngineError::Lost { detail: "mistral.rs takes no requests".to_owned() },
-        })
-    }
 }
 
 /// A request whose prompt is made, and fits.
@@ -162,7 +150,8 @@ impl Begun {
             max_output_tokens: self.max_output_tokens,
         };
         let answer = Answer::new(chunks, source, chooser.progress(), &bounds);
-        self.loaded.submit(request::generation(self.prompt.clone(), self.max_output_tokens, chooser, sender))?;
+        let request = request::generation(self.prompt.clone(), self.max_output_tokens, chooser, sender);
+        mailbox::submit(&self.loaded.model, request)?;
         Ok(answer.into_stream())
     }
 }

@@ -30,7 +30,7 @@
 //! - `device`: what a model runs on, and what of that a build cannot do.
 //! - [`EmbeddingModel`]: vectors of texts.
 //! - `template`, `vocabulary`: what the model knows beside its weights, read once more from its files.
-//! - `engine`, `plan`, `request`: a generation, from the request to what mistral.rs gets of it; `messages`, `tools`,
+//! - `engine`, `plan`, `request`, `mailbox`: a generation, from the request to what mistral.rs gets of it; `messages`, `tools`,
 //!   `grammar`, `guides`: what it is made of; `costly`: where the long part of that is done.
 //! - `sampling`: the choice of each token, all in one place, between mistral.rs' logits and its sampler.
 //! - `stream`, `choices`: the events of one answer, and of several.
@@ -50,6 +50,7 @@ mod gguf;
 mod grammar;
 mod guides;
 mod load;
+mod mailbox;
 mod messages;
 mod plan;
 mod quantization;

@@ -2,10 +2,11 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use mistralrs::core::TokenizationRequest;
-use mistralrs::{Constraint, MessageContent, NormalRequest, Request, RequestMessage, Response, SamplingParams, Tool};
+use mistralrs::{MessageContent, NormalRequest, Request, RequestMessage, Response, SamplingParams, Tool};
 use pointsman_engine::EngineError;
 use tokio::sync::mpsc;
 
+use crate::mailbox;
 use crate::messages::Messages;
 use crate::sampling::TokenChooser;
 
@@ -39,25 +40,12 @@ pub(crate) fn generation(
         ..SamplingParams::neutral()
     };
     Request::Normal(Box::new(NormalRequest {
-        messages,
-        sampling_params,
+        // Tools are in the prompt's tokens, and the chooser keeps to grammars itself. As a part of the request, tools
+        // would make mistral.rs look for calls, and end the answer with the first.
         logits_processors: Some(vec![Arc::new(chooser)]),
-        response,
         // Always: when a receiver of a whole answer is dropped, mistral.rs panics.
         is_streaming: true,
-        id: 0,
-        model_id: None,
-        return_logprobs: false,
-        return_raw_logits: false,
-        // The chooser keeps to grammars itself.
-        constraint: Constraint::None,
-        suffix: None,
-        // They are in the prompt's tokens. Here they would make mistral.rs look for calls, and end the answer
-        // with the first.
-        tools: None,
-        tool_choice: None,
-        web_search_options: None,
-        truncate_sequence: false,
+        ..mailbox::bare(messages, sampling_params, response)
     }))
 }
 

@@ -187,6 +187,18 @@ fn an_unknown_key_names_a_near_one() {
     );
 }
 
+/// One mistake, and none that the words beside it would make if they were read as true and false.
+#[test]
+fn words_that_yaml_takes_for_truths_are_names_where_a_name_is_wanted() {
+    let of = |name: &str| format!("{{name: {name}, rules: [{{name: on, targets: [{{target: a}}]}}]}}");
+    for (only, flaw) in [("no", false), ("off", false), ("false", false), ("maybe", true)] {
+        let text =
+            format!("virtual_models_only: {only}\nvirtual_models: [{}, {}]\nretry_budget: 2\n", of("y"), of("yes"));
+        let expected = ["1:22: virtual_models_only: must be `true` or `false`", "3:15: retry_budget: must be a map"];
+        check(&text, if flaw { &expected } else { &expected[1..] });
+    }
+}
+
 #[test]
 fn mistakes_of_form_and_of_meaning_are_told_together() {
     check(

@@ -13,9 +13,11 @@ pub(super) enum Node {
 }
 
 /// Reads a text. Where a key is there twice, the first one counts, and the second is an error beside the tree.
+/// `y`, `no` and the like stay texts, as they are one where a name is wanted.
 pub(super) fn read(text: &str) -> Result<(Spanned<Node>, Option<Error>), Error> {
-    serde_saphyr::from_str(text).map(|root| (root, None)).or_else(|error| {
-        let lenient = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::FirstWins };
+    let strict = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, strict).map(|root| (root, None)).or_else(|error| {
+        let lenient = serde_saphyr::options! { strict_booleans: true, duplicate_keys: DuplicateKeyPolicy::FirstWins };
         serde_saphyr::from_str_with_options(text, lenient).map(|root| (root, Some(error)))
     })
 }

@@ -72,6 +72,7 @@ pub(super) fn flaw_of(value: &Value, field: &FieldDescriptor) -> Option<String> 
     let is_right = match (field.kind(), value) {
         (_, Value::Null) => false,
         (Kind::String, _) | (Kind::Bool, Value::Bool(_)) | (Kind::Double, Value::Number(_)) => true,
+        (Kind::Bool, Value::String(text)) => truth(text).is_some(),
         (Kind::Uint32, Value::String(text)) => text.parse::<u32>().is_ok(),
         (Kind::Uint32, Value::Number(number)) => number.as_f64().is_some_and(is_whole),
         (Kind::Double, Value::String(text)) => text.parse::<f64>().is_ok(),
@@ -118,12 +119,22 @@ pub(super) fn expected(field: &FieldDescriptor) -> String {
     }
 }
 
-/// The value as the JSON mapping has it: what YAML reads as a number may be a text.
+/// The value as the JSON mapping has it: what YAML reads as a number may be a text, and a text a truth.
 pub(super) fn mapped(value: &Value, field: &FieldDescriptor) -> Value {
-    match field.kind() {
-        Kind::String => Value::String(written(value)),
+    match (field.kind(), value) {
+        (Kind::String, _) => Value::String(written(value)),
+        (Kind::Bool, Value::String(text)) => truth(text).map_or(Value::Null, Value::Bool),
         _ => value.clone(),
     }
+}
+
+/// What YAML 1.1 takes for true and false, beside these words themselves.
+fn truth(text: &str) -> Option<bool> {
+    let is_one_of = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if is_one_of(["y", "yes", "on"]) {
+        return Some(true);
+    }
+    is_one_of(["n", "no", "off"]).then_some(false)
 }
 
 fn written(value: &Value) -> String {
