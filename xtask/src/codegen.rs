@@ -33,7 +33,8 @@ pub fn run(check: bool) -> Result<()> {
 /// Returns the generated files by name.
 fn generate(proto: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = Vec::new();
-    find_protos(proto, &mut files)?;
+    find(proto, &mut files)?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
     files.sort();
     let mut compiler = protox::Compiler::new([proto])?;
     compiler.include_imports(true).include_source_info(true).open_files(&files)?;
@@ -54,15 +55,30 @@ fn generate(proto: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     // Reflection needs the schema, not its comments.
     descriptors.file.iter_mut().for_each(|file| file.source_code_info = None);
     made.insert("descriptors.bin".to_owned(), descriptors.encode_to_vec());
+    made.insert("files.rs".to_owned(), include_all(proto)?.into_bytes());
     Ok(made)
 }
 
-fn find_protos(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+/// Returns Rust that includes the files of the contract, as they are.
+fn include_all(proto: &Path) -> Result<String> {
+    let mut files = Vec::new();
+    find(&proto.join("pointsman"), &mut files)?;
+    files.sort();
+    let mut rust = String::from("&[\n");
+    for file in files {
+        let name = file.strip_prefix(proto)?.display();
+        rust.push_str(&format!("    (\"{name}\", include_str!(\"../../../../proto/{name}\")),\n"));
+    }
+    rust.push_str("]\n");
+    Ok(rust)
+}
+
+fn find(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            find_protos(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            find(&path, found)?;
+        } else {
             found.push(path);
         }
     }

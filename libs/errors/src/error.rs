@@ -1,9 +1,13 @@
 use std::time::Duration;
 
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::{DOMAIN, Reason};
+use crate::{DOMAIN, Fault, Reason};
+
+/// What gRPC's own retries heed (gRFC A6): milliseconds to wait, or -1 for never.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// An error as a caller may see it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -77,6 +81,12 @@ impl Error {
         &self.0.violations
     }
 
+    /// Whether the same request would fail again, however long its caller waits.
+    pub fn is_for_good(&self) -> bool {
+        let is_callers = self.reason().fault() == Fault::Caller && self.retry_delay().is_none();
+        is_callers || self.reason() == Reason::CancelledByOperator
+    }
+
     /// Reads an error of ours back from a status. A status that is not ours becomes the reason that is
     /// nearest to its code; its text is kept only where a caller may see it.
     pub fn from_status(status: &Status) -> Self {
@@ -106,6 +116,10 @@ impl Error {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
+        let pushback = match error.retry_delay() {
+            _ if error.is_for_good() => Some(MetadataValue::from_static("-1")),
+            delay => delay.map(|delay| MetadataValue::from(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))),
+        };
         let parts = *error.0;
         let mut details = ErrorDetails::new();
         details.set_error_info(parts.reason.name(), DOMAIN, std::collections::HashMap::new());
@@ -115,7 +129,11 @@ impl From<Error> for Status {
         if !parts.violations.is_empty() {
             details.set_bad_request(parts.violations);
         }
-        Status::with_error_details(parts.reason.code(), parts.message, details)
+        let mut status = Status::with_error_details(parts.reason.code(), parts.message, details);
+        if let Some(pushback) = pushback {
+            status.metadata_mut().insert(PUSHBACK, pushback);
+        }
+        status
     }
 }
 
@@ -126,8 +144,8 @@ mod tests {
     use tonic::{Code, Status};
     use tonic_types::FieldViolation;
 
-    use super::Error;
-    use crate::Reason;
+    use super::{Error, PUSHBACK};
+    use crate::{Fault, Reason};
 
     #[test]
     fn errors_survive_the_wire() {
@@ -139,6 +157,40 @@ mod tests {
             let back = Error::from_status(&Status::from(error.clone()));
             assert_eq!(format!("{back:?}"), format!("{error:?}"));
         }
+    }
+
+    #[test]
+    fn what_grpc_clients_try_again_by_themselves_is_worth_it() {
+        let file = "pointsman/inference/v1/service_config.json";
+        let (_, config) = pointsman_proto::FILES.iter().find(|(path, _)| *path == file).unwrap();
+        let config: serde_json::Value = serde_json::from_str(config).unwrap();
+        let codes: Vec<String> =
+            serde_json::from_value(config["methodConfig"][0]["retryPolicy"]["retryableStatusCodes"].clone()).unwrap();
+        let is_tried_again = |status: &Status| {
+            let code = match status.code() {
+                Code::Unavailable => "UNAVAILABLE",
+                Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+                _ => return false,
+            };
+            codes.iter().any(|other| other == code)
+                && status.metadata().get(PUSHBACK).is_none_or(|pushback| pushback != "-1")
+        };
+        for &reason in Reason::ALL {
+            let status = Status::from(Error::new(reason, ""));
+            let fails_again = matches!(
+                reason,
+                // The time is over, somebody wanted the end, or the same request does the same.
+                Reason::DeadlineExceeded
+                    | Reason::CancelledByOperator
+                    | Reason::UsageNotKept
+                    | Reason::Internal
+                    | Reason::GenerationFailed
+            );
+            assert_eq!(is_tried_again(&status), reason.fault() != Fault::Caller && !fails_again, "{reason}");
+        }
+        let hinted = Status::from(Error::new(Reason::QueueFull, "").retry_after(Duration::from_millis(1500)));
+        assert_eq!(hinted.metadata().get(PUSHBACK).unwrap(), "1500");
+        assert!(Status::from(Error::new(Reason::EngineLost, "")).metadata().get(PUSHBACK).is_none());
     }
 
     #[test]

@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn piece(choice: u32, part: u32, content: Content) -> Body {
-        Body::Delta(Delta { choice, part, content: Some(content), logprobs: vec![] })
+        Body::Delta(Delta { choice, part, content: Some(content), logprobs: vec![], token_count: None })
     }
 
     #[test]

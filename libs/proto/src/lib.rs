@@ -60,5 +60,8 @@ pub mod operations {
     }
 }
 
+/// Every file of the contract, by its path: schemas, and what gRPC clients are to do by themselves.
+pub const FILES: &[(&str, &str)] = include!("generated/files.rs");
+
 /// Every descriptor of the contract, encoded, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptors.bin");

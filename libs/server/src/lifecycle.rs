@@ -224,9 +224,6 @@ where
         work: Work::default(),
         usage: Usage::default(),
     };
-    // The one place that tells a port that was asked for as 0.
-    let mesh = mesh_socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(tracing::field::display);
-    tracing::info!(address = %context.address, operator = %context.operator_address, mesh, "listening");
     let server = process.config.server;
     let config = server.connection;
     let mut tasks = JoinSet::new();
@@ -253,7 +250,11 @@ where
 
     // The drain waits for both.
     let connections = context.work.0.clone();
+    let (public, operator) = (context.address, context.operator_address);
     let parts = build(context).await.map_err(RunError::Build)?;
+    // The one place that tells a port that was asked for as 0.
+    let mesh = mesh_socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(tracing::field::display);
+    tracing::info!(address = %public, %operator, mesh, "listening");
     for task in parts.tasks {
         spawn(&mut tasks, task);
     }

@@ -28,6 +28,9 @@ struct Entry {
     accept_time: SystemTime,
     phase: AtomicU8,
     pieces: AtomicU64,
+    tokens: AtomicU64,
+    /// Pieces of which nobody said how many tokens they have.
+    uncounted: AtomicU64,
     /// The target and instance that were asked last.
     asked: Mutex<Option<(Arc<str>, Arc<str>)>>,
     cancel: CancellationToken,
@@ -62,6 +65,8 @@ impl Requests {
             accept_time: SystemTime::now(),
             phase: AtomicU8::new(RequestPhase::Queued as u8),
             pieces: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+            uncounted: AtomicU64::new(0),
             asked: Mutex::new(None),
             cancel: CancellationToken::new(),
         });
@@ -106,8 +111,12 @@ impl Answering {
         self.entry.phase.store(RequestPhase::Waiting as u8, Ordering::Relaxed);
     }
 
-    /// Notes that a piece of the answer came.
-    pub fn piece(&self) {
+    /// Notes that a piece of the answer came, and how many tokens it has, if that is known.
+    pub fn piece(&self, tokens: Option<u32>) {
+        match tokens {
+            Some(tokens) => self.entry.tokens.fetch_add(tokens.into(), Ordering::Relaxed),
+            None => self.entry.uncounted.fetch_add(1, Ordering::Relaxed),
+        };
         if self.entry.pieces.fetch_add(1, Ordering::Relaxed) == 0 {
             self.entry.phase.store(RequestPhase::Answering as u8, Ordering::Relaxed);
         }
@@ -144,6 +153,7 @@ impl Entry {
             target,
             instance,
             pieces: self.pieces.load(Ordering::Relaxed),
+            output_tokens: (self.uncounted.load(Ordering::Relaxed) == 0).then(|| self.tokens.load(Ordering::Relaxed)),
         }
     }
 }
@@ -163,10 +173,14 @@ mod tests {
         let requests = Requests::default();
         let (first, second) = (requests.enter(about("a")), requests.enter(about("b")));
         second.asked(&"models/m/versions/1".into(), &"w1".into());
-        second.piece();
+        second.piece(Some(2));
+        second.piece(Some(0));
         let list = requests.list("gateway".into()).requests;
-        let shown: Vec<_> = list.iter().map(|one| (one.request_id.as_str(), one.phase, one.pieces)).collect();
-        assert_eq!(shown, [("a", 1, 0), ("b", 3, 1)]);
+        let shown: Vec<_> =
+            list.iter().map(|one| (one.request_id.as_str(), one.phase, one.pieces, one.output_tokens)).collect();
+        assert_eq!(shown, [("a", 1, 0, Some(0)), ("b", 3, 2, Some(2))]);
+        second.piece(None);
+        assert_eq!(requests.list(String::new()).requests[1].output_tokens, None);
         drop(first);
         assert_eq!(requests.list(String::new()).requests.len(), 1);
     }

@@ -233,13 +233,11 @@ impl Attempts {
         let call = self.calls[number].take();
         self.held.retain(|(of, _)| *of != number);
         let (Some(record), Some(call)) = (self.trail.end(number, outcome.name()), call) else { return };
-        let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped(_));
-        span::attempt_ended(&call.span, outcome.name(), failed);
-        verdict::give(&call.instance, outcome, self.means.fleet.now());
+        verdict::give(&call.span, &call.instance, outcome, self.means.fleet.now());
         let Order { request, context, decision, accept, .. } = &self.order;
         let (request_id, model, accept) = (&request.request_id, &request.model, *accept);
         let billed = usage::Billed { request_id, model, context, decision, accept };
-        let record = usage::record(&record, number, &billed, call.usage, call.pieces);
+        let record = usage::record(&record, number, &billed, call.consumed());
         // Says itself what is wrong, once: an answer that was admitted is not lost for it.
         let _ = self.means.spool.append(&record.encode_to_vec());
     }
@@ -285,8 +283,8 @@ impl Attempts {
     }
 
     fn push(&mut self, frame: Frame) {
-        if let Some(Body::Delta(_)) = &frame.body {
-            self.order.answering.piece();
+        if let Some(Body::Delta(piece)) = &frame.body {
+            self.order.answering.piece(piece.token_count);
         }
         self.delivered.count(&frame);
         self.ready.push_back(frame);

@@ -17,7 +17,8 @@ impl Gateway {
         let of_fleet = view.fleet.models().filter(|(_, target)| !policy.virtual_models_only && target.is_for(tenant));
         let of_fleet = of_fleet.map(|(name, target)| (name.to_owned(), target.description.clone()));
         let of_policy = policy.virtual_models();
-        let of_policy = of_policy.map(|name| (name.to_owned(), describe_virtual(name, &policy, &view.fleet)));
+        let of_policy =
+            of_policy.map(|name| (name.to_owned(), describe_virtual(name, Some(tenant), &policy, &view.fleet)));
         // A virtual model's name hides that of a model.
         of_fleet.chain(of_policy).collect()
     }
@@ -26,7 +27,7 @@ impl Gateway {
     pub(crate) fn resolve(&self, name: &str, tenant: &str) -> Result<TargetDescription, Error> {
         let (policy, view) = (self.policy.get(), self.fleet.view());
         Ok(match decide::find(&policy, &view.fleet, name, tenant)? {
-            Found::VirtualModel(_) => describe_virtual(name, &policy, &view.fleet),
+            Found::VirtualModel(_) => describe_virtual(name, Some(tenant), &policy, &view.fleet),
             Found::Target(target) => target.description.clone(),
         })
     }
@@ -35,8 +36,7 @@ impl Gateway {
     /// No tenant: a gateway asks, which is told all of them, and whose they are.
     pub(crate) fn describe(&self, tenant: Option<&str>) -> Vec<TargetDescription> {
         let (policy, view) = (self.policy.get(), self.fleet.view());
-        let may_use = |target: &Target| tenant.is_none_or(|tenant| target.is_for(tenant));
-        let of_fleet = view.fleet.targets().filter(|target| !policy.virtual_models_only && may_use(target));
+        let of_fleet = view.fleet.targets().filter(|target| !policy.virtual_models_only && may_use(tenant, target));
         let describe = |target: &Target| {
             let mut description = view.describe(target);
             if tenant.is_some() {
@@ -44,17 +44,22 @@ impl Gateway {
             }
             description
         };
-        let of_policy = policy.virtual_models().map(|name| describe_virtual(name, &policy, &view.fleet));
+        let of_policy = policy.virtual_models().map(|name| describe_virtual(name, tenant, &policy, &view.fleet));
         of_policy.chain(of_fleet.map(|target| describe(target))).collect()
     }
 }
 
-/// A virtual model can do what any of its targets can: who cannot is not asked.
-fn describe_virtual(name: &str, policy: &CompiledPolicy, fleet: &Fleet) -> TargetDescription {
+fn may_use(tenant: Option<&str>, target: &Target) -> bool {
+    tenant.is_none_or(|tenant| target.is_for(tenant))
+}
+
+/// A virtual model can do what any of the targets can that this tenant may use: who cannot is not asked. No tenant:
+/// all of its targets.
+fn describe_virtual(name: &str, tenant: Option<&str>, policy: &CompiledPolicy, fleet: &Fleet) -> TargetDescription {
     let names = policy.rules(name).into_iter().flatten().flat_map(|rule| rule.target_names());
     let mut description = TargetDescription { target: name.to_owned(), ..TargetDescription::default() };
     let (mut abilities, mut widths) = (BTreeSet::new(), BTreeSet::new());
-    let targets: Vec<_> = names.filter_map(|name| fleet.find(name)).collect();
+    let targets: Vec<_> = names.filter_map(|name| fleet.find(name)).filter(|target| may_use(tenant, target)).collect();
     for target in &targets {
         abilities.extend(target.description.abilities.iter().copied());
         widths.insert(target.description.embedding_dimensions);

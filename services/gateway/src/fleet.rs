@@ -2,6 +2,7 @@
 
 mod breaker;
 mod budget;
+mod cooling;
 mod instance;
 mod view;
 
@@ -11,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use pointsman_client::Channel;
+#[cfg(test)]
+use pointsman_policy::pick;
 use pointsman_proto::inference::v1::{DescribeResponse, TargetDescription};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -19,6 +22,8 @@ pub(crate) use instance::{Instance, Picked};
 pub(crate) use view::{Asking, View};
 
 use budget::Spending;
+use cooling::Cooling;
+use view::Member;
 
 /// What is known of the fleet. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,8 +46,16 @@ struct Inner {
 struct States {
     instances: Vec<State>,
     revision: u64,
-    /// What was spent on extra attempts outlives the targets' changes.
-    spending: HashMap<Box<str>, Arc<Extras>>,
+    /// By target: outlives the instances' changes.
+    kept: HashMap<Box<str>, Kept>,
+}
+
+/// What is kept of a target.
+#[derive(Debug)]
+struct Kept {
+    extras: Arc<Extras>,
+    /// In the order of the instances.
+    cooling: Vec<Arc<Cooling>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,6 +69,7 @@ struct State {
 
 /// How long a request waits for the first look at the instances, after a start.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+
 /// What has come of something that an instance said.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
@@ -131,6 +145,19 @@ impl Fleet {
         self.change(index, |state| state.ready = false)
     }
 
+    /// Whether an instance is kept from requests for any of its targets.
+    #[cfg(test)]
+    pub(crate) fn state(&self, index: usize, now: u64) -> pick::State {
+        let states = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.instances[index].breaker.is_open(now) {
+            pick::State::Broken
+        } else if states.kept.values().any(|kept| kept.cooling[index].until(now).is_some()) {
+            pick::State::Cooling
+        } else {
+            pick::State::Ready
+        }
+    }
+
     fn change(&self, index: usize, change: impl FnOnce(&mut State)) -> Change {
         let mut states = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut states.instances[index]);
@@ -151,14 +178,23 @@ impl Inner {
         states.revision += 1;
         let incomplete = states.instances.iter().any(|state| state.targets.is_none());
         let mut view = View::new(states.revision, incomplete);
-        for (instance, state) in self.instances.iter().zip(&states.instances) {
+        for (index, (instance, state)) in self.instances.iter().zip(&states.instances).enumerate() {
             for description in state.targets.iter().flatten() {
-                let extras = states.spending.entry(description.target.as_str().into()).or_default();
-                view.add(description, &state.zone, state.ready.then_some(instance), extras);
+                let new = || Kept {
+                    extras: Arc::default(),
+                    cooling: self.instances.iter().map(|_| Arc::default()).collect(),
+                };
+                let kept = states.kept.entry(description.target.as_str().into()).or_insert_with(new);
+                let member = || Member {
+                    instance: Arc::clone(instance),
+                    zone: state.zone.clone(),
+                    cooling: Arc::clone(&kept.cooling[index]),
+                };
+                view.add(description, &state.zone, state.ready.then(member), &kept.extras);
             }
         }
         // Those of targets that are gone for good would grow without end.
-        states.spending.retain(|target, _| view.knows(target));
+        states.kept.retain(|target, _| view.knows(target));
         let mut current = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let changed = !current.offers().eq(view.offers());
         *current = Arc::new(view);

@@ -53,6 +53,8 @@ pub struct Deps {
 pub enum BuildError {
     /// The policy was right when the configuration was checked, and is not any more.
     Policy(String),
+    /// The files of the contract cannot be packed.
+    Contract(std::io::Error),
     /// The folder for usage records cannot be used.
     Spool(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -61,6 +63,7 @@ impl std::fmt::Display for BuildError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Policy(mistakes) => write!(f, "the policy cannot be used:\n{mistakes}"),
+            Self::Contract(_) => f.write_str("the files of the contract cannot be packed"),
             Self::Spool(_) => f.write_str("usage cannot be recorded in gateway.data_dir"),
         }
     }
@@ -70,6 +73,7 @@ impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Policy(_) => None,
+            Self::Contract(source) => Some(source),
             Self::Spool(source) => Some(&**source),
         }
     }
@@ -120,7 +124,7 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
     let own = Surface {
         grpc: Routes::new(surfaces::grpc::trailers::Trailing(grpc)),
         names: vec![SERVICE_NAME],
-        http: surfaces::openai::router(gateway),
+        http: surfaces::openai::router(gateway).merge(surfaces::contract::router().map_err(BuildError::Contract)?),
     };
     let (router, health) = surface(own, &context.readiness, &context.drain);
     Ok(Parts { router, tasks: tasks.into_iter().chain([health]).collect() })

@@ -1,5 +1,6 @@
 //! The public surfaces: each reads a request from its wire, and writes an answer to it.
 
+pub(crate) mod contract;
 pub(crate) mod grpc;
 pub(crate) mod named;
 pub(crate) mod openai;

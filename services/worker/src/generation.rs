@@ -72,9 +72,10 @@ impl Generating {
                 verdict = self.watch.verdict() => break vec![Err(self.condemn(verdict))],
             };
             match event {
-                Some(Ok(Event::Delta { delta, tokens })) => {
+                Some(Ok(Event::Delta { mut delta, tokens })) => {
                     self.watch.piece();
                     self.count(tokens);
+                    delta.token_count = Some(tokens);
                     // The reader is dropped only after this.
                     let _ = reader.send(Ok(Body::Delta(delta)));
                 }

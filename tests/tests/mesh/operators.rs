@@ -40,14 +40,14 @@ async fn requests_in_flight_are_listed_and_ended() -> Result<()> {
 
     let target = "models/simulated/versions/1";
     eventually!(LIMIT, listed(&fleet, "waiting-1").await.is_ok_and(|line| !line.is_empty()))?;
-    for (id, phase, pieces) in
+    for (id, phase, tokens) in
         [("waiting-1", "waiting", "0"), ("answering-1", "answering", "1"), ("events-1", "answering", "1")]
     {
         let line = listed(&fleet, id).await?;
         // Which of the two it is, depends on what they said of their load meanwhile.
         let instance = line.get(4).context("there is no such column")?.as_str();
         assert!(["w1", "w2"].contains(&instance), "{line:?}");
-        assert_eq!(line, [phase, "local", "chat", target, instance, pieces, id]);
+        assert_eq!(line, [phase, "local", "chat", target, instance, tokens, id]);
     }
     let workers = fleet.sum(RUNNING).await?;
     assert_eq!(workers, 3);

@@ -33,6 +33,30 @@ async fn the_python_library_meets_what_the_example_says() -> Result<()> {
     mesh.stop().await
 }
 
+/// What goes wrong once or twice, and what a client that tries again by itself gets then.
+const ONCE: &str = "\
+replies:
+  - {when: {equals: full}, times: 2, error: {reason: QUEUE_FULL, retry_after: 10ms}}
+  - {when: {equals: full}, answer: after full}
+  - {when: {equals: full whole}, times: 1, error: {reason: QUEUE_FULL}}
+  - {when: {equals: full whole}, answer: after full whole}
+  - {when: {equals: away}, times: 2, error: {reason: SHUTTING_DOWN}}
+  - {when: {equals: away}, answer: after away}
+  - {when: {equals: too large}, times: 1, error: {reason: REQUEST_TOO_LARGE}}
+  - {when: {equals: refused}, times: 1, error: {reason: CONTENT_REFUSED}}
+  - {when: {equals: begun}, times: 1, answer: a b, error: {reason: ENGINE_LOST, after_pieces: 1}}
+  - answer: again
+";
+
+#[tokio::test]
+async fn a_client_with_our_service_config_tries_again_what_is_worth_it() -> Result<()> {
+    let (_folder, engine) = script(ONCE)?;
+    let mesh = Service::simulated(&engine).await?;
+    let host = mesh.address.trim_start_matches("http://");
+    python("tests/python/grpc_retry.py", &[host, &mesh.address], None).await?;
+    mesh.stop().await
+}
+
 #[tokio::test]
 async fn up_takes_a_script_as_an_option() -> Result<()> {
     let example = tools::workspace()?.join(EXAMPLE);

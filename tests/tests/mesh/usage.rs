@@ -76,6 +76,9 @@ async fn each_attempt_is_recorded_and_taken_once() -> Result<()> {
     assert_eq!(outcomes, ["FINISHED", "FINISHED", "CANCELLED"]);
     let tokens: Vec<&Value> = records.iter().map(|record| &record["usage"]["outputTokens"]).collect();
     assert_eq!((tokens[0], tokens[1]), (&Value::from(3), &Value::from(2)));
+    assert!(tokens[2].as_u64() >= Some(2), "what came before the caller left is counted too");
+    let sources: Vec<&Value> = records.iter().map(|record| &record["usage"]["source"]).collect();
+    assert_eq!(sources[1..], ["USAGE_SOURCE_COUNTED", "USAGE_SOURCE_PARTIAL"]);
     for record in &records {
         assert_eq!((&record["tenant"], &record["model"]), (&Value::from("local"), &Value::from("simulated")));
         let attempt = record["attemptId"].as_str().context("no attempt id")?;

@@ -19,7 +19,7 @@ pub(crate) fn started() -> Body {
 }
 
 pub(crate) fn piece(choice: u32, part: u32, content: Content) -> Body {
-    Body::Delta(Delta { choice, part, content: Some(content), logprobs: vec![] })
+    Body::Delta(Delta { choice, part, content: Some(content), logprobs: vec![], token_count: None })
 }
 
 pub(crate) fn text(text: &str) -> Content {
@@ -285,8 +285,9 @@ fn any_frames() -> impl Strategy<Value = Vec<Frame>> {
         logprob,
         alternatives: vec![],
     });
-    let delta = (0..3_u32, 0..4_u32, any_content(), prop::collection::vec(logprob, 0..2))
-        .prop_map(|(choice, part, content, logprobs)| Body::Delta(Delta { choice, part, content, logprobs }));
+    let delta = (0..3_u32, 0..4_u32, any_content(), prop::collection::vec(logprob, 0..2)).prop_map(
+        |(choice, part, content, logprobs)| Body::Delta(Delta { choice, part, content, logprobs, token_count: None }),
+    );
     (prop::collection::vec(delta, 0..40), prop::collection::vec(0..6_i32, 3)).prop_map(|(deltas, reasons)| {
         let ends = reasons
             .into_iter()

@@ -186,7 +186,7 @@ fn scores_are_lists() {
         alternatives,
     };
     let scored = |content: &str, logprobs: Vec<TokenLogprob>| {
-        Body::Delta(Delta { choice: 0, part: 0, content: Some(text(content)), logprobs })
+        Body::Delta(Delta { choice: 0, part: 0, content: Some(text(content)), logprobs, token_count: None })
     };
     let other = token("ho", -0.25, vec![]);
     let all = frames(vec![

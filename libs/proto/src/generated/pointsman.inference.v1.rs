@@ -295,6 +295,10 @@ pub struct Delta {
     /// Log-probabilities of the tokens in this piece, if they were asked for.
     #[prost(message, repeated, tag = "7")]
     pub logprobs: ::prost::alloc::vec::Vec<TokenLogprob>,
+    /// How many tokens of the answer the piece took, reasoning and calls included. Absent: not known. The end of an
+    /// answer and what a stop text cuts off may be counted in `Usage` alone.
+    #[prost(uint32, optional, tag = "8")]
+    pub token_count: ::core::option::Option<u32>,
     /// What is appended to the part.
     #[prost(oneof = "delta::Content", tags = "3, 4, 5, 6")]
     pub content: ::core::option::Option<delta::Content>,
@@ -911,7 +915,7 @@ pub enum Priority {
     Default = 2,
     /// A person is waiting.
     Interactive = 3,
-    /// The mesh's own work, such as probes.
+    /// The mesh's own work, such as probes. A gateway refuses it of its callers.
     System = 4,
 }
 impl Priority {

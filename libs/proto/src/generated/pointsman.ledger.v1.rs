@@ -31,7 +31,8 @@ pub struct UsageRecord {
     /// When the attempt began.
     #[prost(message, optional, tag = "9")]
     pub start_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// What the instance reported. Absent if it did not come to that.
+    /// What the instance reported. If it did not come to that, the tokens of the pieces that came, as
+    /// USAGE_SOURCE_PARTIAL; absent if there are none, or the instance does not say how many a piece has.
     #[prost(message, optional, tag = "10")]
     pub usage: ::core::option::Option<super::super::inference::v1::Usage>,
     /// Pieces of the answer that came from the instance, whether or not the caller got them.

@@ -77,6 +77,9 @@ pub struct RequestInFlight {
     /// Pieces of the answer so far; engines send one for each token, or a few.
     #[prost(uint64, tag = "9")]
     pub pieces: u64,
+    /// Tokens of these pieces. Absent where an instance does not say how many a piece has.
+    #[prost(uint64, optional, tag = "10")]
+    pub output_tokens: ::core::option::Option<u64>,
 }
 /// Names a request to end.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use pointsman_errors::{Error, Reason};
 use pointsman_policy::pick::Wish;
-use pointsman_proto::inference::v1::{AttemptKind, GenerateRequest};
+use pointsman_proto::inference::v1::{AttemptKind, GenerateRequest, MeshContext};
 use pointsman_proto::mesh_context;
+use pointsman_server::Deadline;
+use pointsman_telemetry::propagation;
 use tonic::Request;
+use tracing::Span;
 
 use super::call::Call;
 use super::machine::{Event, Number};
@@ -30,7 +33,10 @@ impl Attempts {
                 self.order.answering.asked(&target, &instance.name);
                 self.trail.add(number, Record::new(&target, &instance.name, kind));
                 self.tried.push(Arc::clone(&instance.name));
-                let request = self.request(&target, number);
+                let message = GenerateRequest { model: target.to_string(), ..self.order.request.clone() };
+                let attempt_id = attempt_id(&self.order.decision, number);
+                let context = MeshContext { attempt_id, ..self.order.context.clone() };
+                let request = addressed(message, &context, self.order.deadline, &span);
                 self.calls.push(Some(Call::begin(instance, request, span)));
                 Event::Asked(number)
             }
@@ -57,20 +63,18 @@ impl Attempts {
         let asking = Asking { wish, target, tried: &self.tried, tokens: self.order.tokens, priority, now };
         pick(&self.view, &self.means, &asking, kind)
     }
+}
 
-    /// The request as an instance gets it.
-    fn request(&self, target: &str, number: Number) -> Request<GenerateRequest> {
-        let mut message = self.order.request.clone();
-        message.model = target.to_owned();
-        let mut context = self.order.context.clone();
-        context.attempt_id = attempt_id(&self.order.decision, number);
-        let mut request = Request::new(message);
-        mesh_context::write(&context, request.metadata_mut());
-        if let Some(deadline) = self.order.deadline {
-            request.set_timeout(deadline.remaining());
-        }
-        request
+/// A request as an instance gets it.
+pub(super) fn addressed<T>(message: T, context: &MeshContext, deadline: Option<Deadline>, span: &Span) -> Request<T> {
+    let mut request = Request::new(message);
+    mesh_context::write(context, request.metadata_mut());
+    if let Some(deadline) = deadline {
+        request.set_timeout(deadline.remaining());
     }
+    // By hand: to be inside the span for each poll costs more than all that is written into it.
+    propagation::inject(span, request.metadata_mut().as_mut());
+    request
 }
 
 /// Picks an instance, unless that would be one extra attempt at its target too many.

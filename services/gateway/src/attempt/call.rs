@@ -8,11 +8,12 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::Stream;
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Frame, GenerateRequest, Usage};
-use pointsman_telemetry::{LastingSpan, propagation};
+use pointsman_proto::inference::v1::{Frame, GenerateRequest, Usage, UsageSource};
+use pointsman_telemetry::LastingSpan;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Span;
 
+use super::usage::Consumed;
 use crate::fleet::Picked;
 
 /// A call to an instance. Dropping it cancels the instance's work, then counts it as no longer in flight.
@@ -22,9 +23,11 @@ pub(super) struct Call {
     sequence: u64,
     /// Whether `Finished` came.
     pub(super) finished: bool,
-    /// What the instance reported, and how many pieces it sent.
-    pub(super) usage: Option<Usage>,
-    pub(super) pieces: u64,
+    /// What the instance reported.
+    usage: Option<Usage>,
+    pieces: u64,
+    /// Of these pieces. `None`: one of them did not say.
+    tokens: Option<u32>,
     pub(super) span: LastingSpan,
     pub(super) instance: Picked,
 }
@@ -48,10 +51,8 @@ pub(super) enum Progress {
 }
 
 impl Call {
-    pub(super) fn begin(instance: Picked, mut request: Request<GenerateRequest>, span: Span) -> Self {
+    pub(super) fn begin(instance: Picked, request: Request<GenerateRequest>, span: Span) -> Self {
         let mut client = instance.client();
-        // By hand: to be inside the span for each poll costs more than all that is written into it.
-        propagation::inject(&span, request.metadata_mut().as_mut());
         let asking = async move { client.generate_stream(request).await }.boxed();
         Self {
             state: State::Asking(asking),
@@ -59,6 +60,7 @@ impl Call {
             finished: false,
             usage: None,
             pieces: 0,
+            tokens: Some(0),
             span: span.into(),
             instance,
         }
@@ -100,12 +102,25 @@ impl Call {
                     self.instance.says(&load);
                 }
             }
-            Some(Body::Delta(_)) => self.pieces += 1,
+            Some(Body::Delta(piece)) => {
+                self.pieces += 1;
+                self.tokens = self.tokens.zip(piece.token_count).map(|(all, more)| all.saturating_add(more));
+            }
             Some(Body::Usage(usage)) => self.usage = Some(*usage),
             Some(Body::Finished(_)) => self.finished = true,
             _ => {}
         }
         Progress::Frame(frame)
+    }
+
+    /// Says what has come of the instance until now.
+    pub(super) fn consumed(&self) -> Consumed {
+        let partial = || {
+            let output_tokens = self.tokens.filter(|_| self.pieces > 0)?;
+            let source = UsageSource::Partial.into();
+            Some(Usage { output_tokens: Some(output_tokens), source, ..Usage::default() })
+        };
+        Consumed { usage: self.usage.or_else(partial), pieces: self.pieces }
     }
 
     fn read(&self, status: &Status) -> Error {

@@ -12,19 +12,18 @@ use pointsman_policy::pick::{Prefix, Wish};
 use pointsman_policy::{Decision, Facts};
 use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
 use pointsman_proto::inference::v1::{AttemptKind, MeshContext, Priority, Usage};
-use pointsman_proto::mesh_context;
 use pointsman_server::{Answering, Deadline};
-use pointsman_telemetry::{LastingSpan, propagation};
+use pointsman_telemetry::LastingSpan;
 use prost::Message;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Request, Response, Status};
 use tracing::Span;
 
 use super::Means;
-use super::asking::pick;
+use super::asking::{addressed, pick};
 use super::call::read;
 use super::machine::{Action, Event, Limits, Machine, Number, Outcome};
-use super::usage::{Billed, attempt_id, record};
+use super::usage::{Billed, Consumed, attempt_id, record};
 use super::verdict;
 use crate::caller::Caller;
 use crate::fleet::{Asking, Picked, View};
@@ -249,14 +248,9 @@ impl<'a, C: Unary> Attempts<'a, C> {
         self.order.answering.asked(target, &instance.name);
         self.trail.add(number, Record::new(target, &instance.name, kind));
         self.tried.push(Arc::clone(&instance.name));
-        let mut context = self.order.context.clone();
-        context.attempt_id = attempt_id(self.order.decision, number);
-        let mut request = Request::new(self.order.call.message(target));
-        mesh_context::write(&context, request.metadata_mut());
-        if let Some(deadline) = self.order.deadline {
-            request.set_timeout(deadline.remaining());
-        }
-        propagation::inject(&span, request.metadata_mut().as_mut());
+        let attempt_id = attempt_id(self.order.decision, number);
+        let context = MeshContext { attempt_id, ..self.order.context.clone() };
+        let request = addressed(self.order.call.message(target), &context, self.order.deadline, &span);
         let answer = C::send(instance.client(), request);
         self.asked.push(Some(Asked { answer, usage: None, span: span.into(), instance }));
     }
@@ -265,14 +259,13 @@ impl<'a, C: Unary> Attempts<'a, C> {
     fn drop_call(&mut self, number: Number, outcome: &Outcome) {
         let asked = self.asked[number].take();
         let (Some(attempt), Some(asked)) = (self.trail.end(number, outcome.name()), asked) else { return };
-        let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped(_));
-        span::attempt_ended(&asked.span, outcome.name(), failed);
-        verdict::give(&asked.instance, outcome, self.means.fleet.now());
+        verdict::give(&asked.span, &asked.instance, outcome, self.means.fleet.now());
         let Order { call, context, decision, accept, .. } = &self.order;
         let About { request_id, model, is_billed, .. } = call.about();
         if is_billed {
             let billed = Billed { request_id, model, context, decision, accept: *accept };
-            let record = record(&attempt, number, &billed, asked.usage, u64::from(asked.usage.is_some()));
+            let consumed = Consumed { usage: asked.usage, pieces: u64::from(asked.usage.is_some()) };
+            let record = record(&attempt, number, &billed, consumed);
             // Says itself what is wrong, once.
             let _ = self.means.spool.append(&record.encode_to_vec());
         }

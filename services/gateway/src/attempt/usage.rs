@@ -18,14 +18,16 @@ pub(super) struct Billed<'a> {
     pub(super) accept: Instant,
 }
 
-/// Makes the record of an attempt that is over, with what its instance reported and how many pieces came.
-pub(super) fn record(
-    attempt: &Record,
-    number: Number,
-    billed: &Billed<'_>,
-    usage: Option<Usage>,
-    pieces: u64,
-) -> UsageRecord {
+/// What an attempt took.
+pub(super) struct Consumed {
+    /// As the instance reported it, or as far as it is known without that.
+    pub(super) usage: Option<Usage>,
+    /// Pieces of the answer that came.
+    pub(super) pieces: u64,
+}
+
+/// Makes the record of an attempt that is over.
+pub(super) fn record(attempt: &Record, number: Number, billed: &Billed<'_>, consumed: Consumed) -> UsageRecord {
     let Billed { context, decision, .. } = billed;
     UsageRecord {
         attempt_id: attempt_id(decision, number),
@@ -37,8 +39,8 @@ pub(super) fn record(
         policy_revision: decision.policy_revision.to_string(),
         attempt: Some(attempt.to_message()),
         start_time: Some(attempt.start_time.into()),
-        usage,
-        pieces,
+        usage: consumed.usage,
+        pieces: consumed.pieces,
         since_accept: billed.accept.elapsed().try_into().ok(),
     }
 }

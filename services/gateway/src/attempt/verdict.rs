@@ -1,13 +1,17 @@
-//! What the end of an attempt says of its instance.
+//! What the end of an attempt says: on its span, and of its instance.
 
 use pointsman_errors::Reason;
 use pointsman_policy::{Cause, cause_of};
+use tracing::Span;
 
 use super::machine::Outcome;
 use crate::fleet::Picked;
+use crate::span;
 
-/// Tells the instance's breaker how an attempt at it ended. `now` is on the fleet's clock.
-pub(super) fn give(instance: &Picked, outcome: &Outcome, now: u64) {
+/// Tells the attempt's span and the instance's breaker how it ended. `now` is on the fleet's clock.
+pub(super) fn give(span: &Span, instance: &Picked, outcome: &Outcome, now: u64) {
+    let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped(_));
+    span::attempt_ended(span, outcome.name(), failed);
     let name = &*instance.name;
     match outcome {
         Outcome::Finished => {
@@ -22,7 +26,7 @@ pub(super) fn give(instance: &Picked, outcome: &Outcome, now: u64) {
             Some(Cause::Saturated | Cause::RateLimited) => {
                 if let Some(hint) = error.retry_delay() {
                     let cause = cause_of(error.reason()).unwrap_or(Cause::Saturated);
-                    instance.breaker.cool_down(now, hint, cause);
+                    instance.cooling.begin(now, hint, cause);
                 }
             }
             // Going down as it should: its health says the same in a moment.

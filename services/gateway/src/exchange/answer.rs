@@ -139,8 +139,8 @@ impl Answer {
 
     /// Says of a frame what operators and the operation's span want to know.
     fn note(&mut self, frame: &Frame) {
-        if let (Some(Body::Delta(_)), Some(watched)) = (&frame.body, &self.watched) {
-            watched.answering.piece();
+        if let (Some(Body::Delta(piece)), Some(watched)) = (&frame.body, &self.watched) {
+            watched.answering.piece(piece.token_count);
         }
         if let Some(operation) = &mut self.operation {
             operation.note(frame);

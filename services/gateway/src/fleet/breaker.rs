@@ -3,18 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use pointsman_policy::Cause;
-use pointsman_policy::pick::State;
-
 /// Failures in a row that open a breaker.
 const THRESHOLD: u32 = 5;
 /// How long it stays open: doubling with each probe that fails, from the first to the last.
 const OPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// A hint to come back is followed no longer than this.
-const LONGEST_COOL_DOWN: Duration = Duration::from_secs(30);
 
-/// A circuit breaker, and the time until which an instance wants to be left alone. Times are milliseconds
-/// on the fleet's clock; 0 means never.
+/// A circuit breaker. Times are milliseconds on the fleet's clock; 0 means never.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     failures: AtomicU32,
@@ -23,9 +17,6 @@ pub(crate) struct Breaker {
     open_until: AtomicU64,
     /// Whether a request is finding out if the instance is well again.
     probing: AtomicBool,
-    cool_until: AtomicU64,
-    /// Why it cools down.
-    rate_limited: AtomicBool,
 }
 
 /// As what a request got through.
@@ -37,21 +28,10 @@ pub(super) enum Entry {
 }
 
 impl Breaker {
-    /// What a pick is to see.
-    pub(crate) fn state(&self, now: u64) -> State {
+    /// Whether a request is kept from the instance.
+    pub(super) fn is_open(&self, now: u64) -> bool {
         let open_until = self.open_until.load(Ordering::Relaxed);
-        if open_until > now || (open_until > 0 && self.probing.load(Ordering::Relaxed)) {
-            State::Broken
-        } else if self.cool_until.load(Ordering::Relaxed) > now {
-            State::Cooling
-        } else {
-            State::Ready
-        }
-    }
-
-    /// When a cool-down ends, if there is one.
-    pub(crate) fn cool_until(&self, now: u64) -> Option<u64> {
-        Some(self.cool_until.load(Ordering::Relaxed)).filter(|until| *until > now)
+        open_until > now || (open_until > 0 && self.probing.load(Ordering::Relaxed))
     }
 
     /// Lets a request through, and says as what. `None` if it would be a second probe.
@@ -95,17 +75,6 @@ impl Breaker {
             self.probing.store(false, Ordering::Relaxed);
         }
     }
-
-    /// Whether it cools down because of a rate limit, and not because it is full.
-    pub(super) fn is_rate_limited(&self) -> bool {
-        self.rate_limited.load(Ordering::Relaxed)
-    }
-
-    /// The instance asks to be left alone for a while.
-    pub(crate) fn cool_down(&self, now: u64, hint: Duration, cause: Cause) {
-        self.rate_limited.store(cause == Cause::RateLimited, Ordering::Relaxed);
-        self.cool_until.fetch_max(now + millis(hint.min(LONGEST_COOL_DOWN)), Ordering::Relaxed);
-    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -115,9 +84,6 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use pointsman_policy::Cause;
-    use pointsman_policy::pick::State;
 
     use super::{Breaker, Entry};
 
@@ -132,31 +98,21 @@ mod tests {
             assert_eq!(breaker.failed(0, Entry::Freely), None, "the failures were not in a row");
         }
         assert_eq!(breaker.failed(100, Entry::Freely), Some(Duration::from_secs(1)));
-        assert_eq!(breaker.state(1099), State::Broken);
-        assert_eq!(breaker.state(1100), State::Ready, "half open");
+        assert!(breaker.is_open(1099));
+        assert!(!breaker.is_open(1100), "half open");
         assert_eq!(breaker.enter(), Some(Entry::AsProbe));
-        assert_eq!((breaker.state(1100), breaker.enter()), (State::Broken, None), "one probe at a time");
+        assert_eq!((breaker.is_open(1100), breaker.enter()), (true, None), "one probe at a time");
         breaker.left(Entry::Freely);
         assert_eq!(breaker.failed(1150, Entry::Freely), None, "it was under way when the breaker opened");
-        assert_eq!((breaker.state(1150), breaker.enter()), (State::Broken, None), "the probe is still out");
+        assert_eq!((breaker.is_open(1150), breaker.enter()), (true, None), "the probe is still out");
         assert_eq!(breaker.failed(1200, Entry::AsProbe), Some(Duration::from_secs(2)));
         breaker.left(Entry::AsProbe);
-        assert_eq!((breaker.state(3199), breaker.state(3200)), (State::Broken, State::Ready));
+        assert_eq!((breaker.is_open(3199), breaker.is_open(3200)), (true, false));
         assert_eq!(breaker.enter(), Some(Entry::AsProbe));
         breaker.left(Entry::AsProbe);
         assert_eq!(breaker.enter(), Some(Entry::AsProbe), "a probe whose caller left has proven nothing");
         assert!(breaker.succeeded());
-        assert_eq!(breaker.state(3200), State::Ready);
+        assert!(!breaker.is_open(3200));
         assert_eq!(breaker.failed(3200, Entry::Freely), None);
-    }
-
-    #[test]
-    fn a_cool_down_ends_by_itself() {
-        let breaker = Breaker::default();
-        breaker.cool_down(10, Duration::from_millis(100), Cause::Saturated);
-        breaker.cool_down(10, Duration::from_millis(50), Cause::Saturated);
-        assert_eq!((breaker.state(109), breaker.state(110)), (State::Cooling, State::Ready));
-        breaker.cool_down(0, Duration::from_secs(3600), Cause::Saturated);
-        assert_eq!(breaker.state(30_000), State::Ready, "no hint is followed for ever");
     }
 }

@@ -10,6 +10,7 @@ use pointsman_proto::inference::v1::inference_service_client::InferenceServiceCl
 use pointsman_proto::inference::v1::{Load, Priority};
 
 use super::breaker::{Breaker, Entry};
+use super::cooling::Cooling;
 
 /// An instance, and what this gateway has seen of it.
 #[derive(Debug)]
@@ -97,6 +98,8 @@ impl Instance {
 #[derive(Debug)]
 pub(crate) struct Picked {
     instance: Arc<Instance>,
+    /// The cool-down of the target that was picked for.
+    pub(crate) cooling: Arc<Cooling>,
     tokens: u64,
     /// The instance's reports when it was sent.
     report: u64,
@@ -105,11 +108,11 @@ pub(crate) struct Picked {
 
 impl Picked {
     /// Counts a request of about so many tokens that the breaker has let through.
-    pub(super) fn new(instance: &Arc<Instance>, tokens: u64, entry: Entry) -> Self {
+    pub(super) fn new(instance: &Arc<Instance>, cooling: &Arc<Cooling>, tokens: u64, entry: Entry) -> Self {
         instance.load.sent_tokens.fetch_add(tokens, Ordering::Relaxed);
         instance.load.sent_requests.fetch_add(1, Ordering::Relaxed);
         let report = instance.load.reports.load(Ordering::Relaxed);
-        Self { instance: Arc::clone(instance), tokens, report, entry }
+        Self { instance: Arc::clone(instance), cooling: Arc::clone(cooling), tokens, report, entry }
     }
 
     /// The instance did its work. Returns whether its breaker was open.

@@ -11,6 +11,7 @@ use pointsman_policy::pick::{Candidate, NonePicked, Out, State, Wish, pick};
 use pointsman_proto::inference::v1::{Priority, TargetDescription};
 
 use super::breaker::Entry;
+use super::cooling::Cooling;
 use super::{Extras, Instance, Picked};
 
 /// The fleet at one moment.
@@ -24,9 +25,16 @@ pub(crate) struct View {
 /// Who serves a target.
 #[derive(Debug)]
 struct Members {
-    /// Those that are ready, with their zones.
-    ready: Vec<(Arc<Instance>, Box<str>)>,
+    ready: Vec<Member>,
     extras: Arc<Extras>,
+}
+
+/// An instance that is ready to serve a target.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) instance: Arc<Instance>,
+    pub(super) zone: Box<str>,
+    pub(super) cooling: Arc<Cooling>,
 }
 
 /// What is asked of a pick.
@@ -52,7 +60,7 @@ impl View {
         &mut self,
         description: &TargetDescription,
         zone: &str,
-        ready: Option<&Arc<Instance>>,
+        ready: Option<Member>,
         extras: &Arc<Extras>,
     ) {
         self.fleet.add(description, zone);
@@ -61,8 +69,7 @@ impl View {
             .entry(description.target.as_str().into())
             .or_insert_with(|| Members { ready: Vec::new(), extras: Arc::clone(extras) });
         // An instance may be ready for its other targets.
-        let ready = ready.filter(|_| !description.unavailable);
-        members.ready.extend(ready.map(|instance| (Arc::clone(instance), zone.into())));
+        members.ready.extend(ready.filter(|_| !description.unavailable));
     }
 
     pub(super) fn knows(&self, target: &str) -> bool {
@@ -95,30 +102,35 @@ impl View {
         let candidates: Vec<Candidate<'_>> = members
             .ready
             .iter()
-            .map(|(instance, zone)| Candidate {
-                hash: instance.hash,
-                zone,
-                state: state(instance, asking, is_alone),
-                load: instance.load(),
+            .map(|member| Candidate {
+                hash: member.instance.hash,
+                zone: &member.zone,
+                state: member.state(asking, is_alone),
+                load: member.instance.load(),
             })
             .collect();
         let picked = pick(&asking.wish, &candidates).map_err(|none| members.refusal(asking, &none))?;
-        let instance = &members.ready[picked.index].0;
+        let Member { instance, cooling, .. } = &members.ready[picked.index];
         let entry = match instance.breaker.enter() {
             Some(entry) => entry,
             None if is_alone => Entry::Freely,
             // A probe that another request began in this very moment: rare, and as good as broken.
             None => return Err(none_ready(asking.target)),
         };
-        Ok(Picked::new(instance, asking.tokens, entry))
+        Ok(Picked::new(instance, cooling, asking.tokens, entry))
     }
 }
 
 impl Members {
     /// Whether there is no choice: one instance is ready where the request may run.
     fn is_alone(&self, asking: &Asking<'_>) -> bool {
-        let mut allowed = self.ready.iter().filter(|(_, zone)| asking.wish.decision.allows_zone(zone));
+        let mut allowed = self.allowed(asking);
         allowed.next().is_some() && allowed.next().is_none()
+    }
+
+    /// Those that are where the request may run.
+    fn allowed(&self, asking: &Asking<'_>) -> impl Iterator<Item = &Member> {
+        self.ready.iter().filter(|member| asking.wish.decision.allows_zone(&member.zone))
     }
 
     /// Says why nobody can be asked: what passes soonest comes first.
@@ -130,12 +142,11 @@ impl Members {
             return Error::new(Reason::Overloaded, message).retry_after(Duration::from_secs(1));
         }
         if none.count(Out::Cooling) > 0 {
-            let allowed = self.ready.iter().filter(|(_, zone)| asking.wish.decision.allows_zone(zone));
             let cooling =
-                allowed.filter_map(|(instance, _)| Some((instance.breaker.cool_until(asking.now)?, instance)));
+                self.allowed(asking).filter_map(|member| Some((member.cooling.until(asking.now)?, &member.cooling)));
             let soonest = cooling.min_by_key(|(until, _)| *until);
             let until = soonest.as_ref().map_or(asking.now, |(until, _)| *until);
-            let is_limit = soonest.is_some_and(|(_, instance)| instance.breaker.is_rate_limited());
+            let is_limit = soonest.is_some_and(|(_, cooling)| cooling.is_rate_limited());
             let reason = if is_limit { Reason::RateLimited } else { Reason::QueueFull };
             let message = format!(
                 "every instance of {target} has asked to be left alone for a while; wait as long as the hint says"
@@ -147,16 +158,23 @@ impl Members {
     }
 }
 
-fn state(instance: &Instance, asking: &Asking<'_>, is_alone: bool) -> State {
-    if asking.tried.contains(&instance.name) {
-        State::Tried
-    } else if !instance.has_room(asking.priority) {
-        State::Reserved
-    } else if is_alone {
-        // Nobody else could be asked, and its own error says more than that it was not asked.
-        State::Ready
-    } else {
-        instance.breaker.state(asking.now)
+impl Member {
+    /// What a pick is to see.
+    fn state(&self, asking: &Asking<'_>, is_alone: bool) -> State {
+        if asking.tried.contains(&self.instance.name) {
+            State::Tried
+        } else if !self.instance.has_room(asking.priority) {
+            State::Reserved
+        } else if is_alone {
+            // Nobody else could be asked, and its own error says more than that it was not asked.
+            State::Ready
+        } else if self.instance.breaker.is_open(asking.now) {
+            State::Broken
+        } else if self.cooling.until(asking.now).is_some() {
+            State::Cooling
+        } else {
+            State::Ready
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use axum::routing::{any, get, post};
 use futures::future::{BoxFuture, FutureExt};
 use http_body_util::LengthLimitError;
 use pointsman_dialects::openai::{Endpoint, ModelEntry, render_error, render_model, render_models};
-use pointsman_errors::{Error, Fault, Reason};
+use pointsman_errors::{Error, Reason};
 use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{GenerateRequest, TargetDescription};
 use pointsman_proto::metadata::{REASON, RESUME_WINDOW, STATIC_ANSWER};
@@ -281,8 +281,7 @@ fn error_response(endpoint: Endpoint, error: &Error, named: &Named) -> Response 
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(error.reason().name()));
     // What OpenAI's libraries look at before they try again by themselves: they would for 409 and 5xx.
-    let in_vain = error.reason().fault() == Fault::Caller && error.retry_delay().is_none();
-    if in_vain || error.reason() == Reason::CancelledByOperator {
+    if error.is_for_good() {
         headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
     }
     if let Some(delay) = error.retry_delay() {

@@ -41,7 +41,7 @@ fn render(listed: &ListRequestsResponse, now: SystemTime) -> String {
     if listed.requests.is_empty() {
         return out;
     }
-    let titles = ["AGE", "PHASE", "TENANT", "MODEL", "TARGET", "INSTANCE", "PIECES", "REQUEST"].map(str::to_owned);
+    let titles = ["AGE", "PHASE", "TENANT", "MODEL", "TARGET", "INSTANCE", "TOKENS", "REQUEST"].map(str::to_owned);
     let rows: Vec<[String; 8]> =
         std::iter::once(titles).chain(listed.requests.iter().map(|request| row(request, now))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -67,6 +67,8 @@ fn row(request: &RequestInFlight, now: SystemTime) -> [String; 8] {
         RequestPhase::Waiting => "waiting",
         RequestPhase::Answering => "answering",
     };
+    // A piece has a token or more.
+    let tokens = request.output_tokens.map_or_else(|| format!(">={}", request.pieces), |tokens| tokens.to_string());
     let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     [
         format!("{:.1}s", age.as_secs_f64()),
@@ -75,7 +77,7 @@ fn row(request: &RequestInFlight, now: SystemTime) -> [String; 8] {
         request.model.clone(),
         or_none(&request.target),
         or_none(&request.instance),
-        request.pieces.to_string(),
+        tokens,
         request.request_id.clone(),
     ]
 }
@@ -91,7 +93,7 @@ mod tests {
     #[test]
     fn requests_are_drawn_as_a_table() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
-        let request = |id: &str, age: u64, pieces| RequestInFlight {
+        let request = |id: &str, age: u64, pieces, output_tokens| RequestInFlight {
             request_id: id.into(),
             accept_time: Some((now - Duration::from_secs(age)).into()),
             phase: 3,
@@ -100,18 +102,19 @@ mod tests {
             target: "models/pip/versions/1".into(),
             instance: "w1".into(),
             pieces,
+            output_tokens,
             ..RequestInFlight::default()
         };
         let drawn = |requests, left_out| render(&ListRequestsResponse { process: "g".into(), requests, left_out }, now);
         let want = "\
 2 requests in flight at g
-AGE    PHASE      TENANT  MODEL  TARGET                 INSTANCE  PIECES  REQUEST
-12.0s  answering  local   pip    models/pip/versions/1  w1        100     a
-1.0s   answering  local   pip    models/pip/versions/1  w1        0       b
+AGE    PHASE      TENANT  MODEL  TARGET                 INSTANCE  TOKENS  REQUEST
+12.0s  answering  local   pip    models/pip/versions/1  w1        250     a
+1.0s   answering  local   pip    models/pip/versions/1  w1        >=3     b
 ";
-        assert_eq!(drawn(vec![request("a", 12, 100), request("b", 1, 0)], 0), want);
-        assert!(drawn(vec![request("a", 12, 100)], 0).starts_with("1 request in flight at g\n"));
-        assert!(drawn(vec![request("a", 12, 100)], 1).ends_with("(1 more)\n"));
+        assert_eq!(drawn(vec![request("a", 12, 100, Some(250)), request("b", 1, 3, None)], 0), want);
+        assert!(drawn(vec![request("a", 12, 100, Some(250))], 0).starts_with("1 request in flight at g\n"));
+        assert!(drawn(vec![request("a", 12, 100, Some(250))], 1).ends_with("(1 more)\n"));
         assert_eq!(drawn(vec![], 0), "0 requests in flight at g\n");
     }
 }

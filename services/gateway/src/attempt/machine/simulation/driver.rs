@@ -8,6 +8,7 @@ use pointsman_policy::decide::Circumstances;
 use pointsman_policy::pick::{Prefix, State, Wish};
 use pointsman_policy::{Cause, Causes, Decision, Facts, cause_of, decide};
 use pointsman_proto::inference::v1::{AttemptKind, Priority};
+use tracing::Span;
 
 use super::super::super::verdict;
 use super::super::{Action, Event, Limits, Machine, Number, Outcome as AttemptOutcome};
@@ -294,9 +295,9 @@ impl World {
         }
         let Some(call) = exchange.calls[attempt].take() else { return };
         let Call { id, picked, process: index, is_probe, .. } = call;
-        verdict::give(&picked, outcome, clock);
+        verdict::give(&Span::none(), &picked, outcome, clock);
         drop(picked);
-        let state = self.fleet.instances()[index].breaker.state(clock);
+        let state = self.fleet.state(index, clock);
         self.count_running(index, false);
         let now = self.now;
         let process = &mut self.processes[index];

@@ -144,7 +144,7 @@ impl World {
         }
         self.now += SETTLED;
         for (index, instance) in self.fleet.instances().iter().enumerate() {
-            let state = instance.breaker.state(self.clock());
+            let state = self.fleet.state(index, self.clock());
             assert_eq!(state, State::Ready, "{} stays out for ever: {:?}", instance.name, self.processes[index].probe);
         }
         // One after the other: a breaker that is half open lets no second one through.
@@ -263,8 +263,7 @@ impl World {
     /// Whether an instance does its work, and the gateway may know that.
     fn is_good(&self, index: usize) -> bool {
         let process = &self.processes[index];
-        let breaker = &self.fleet.instances()[index].breaker;
-        process.mode == Mode::Healthy && process.ready && breaker.state(self.clock()) == State::Ready
+        process.mode == Mode::Healthy && process.ready && self.fleet.state(index, self.clock()) == State::Ready
     }
 
     /// The instances that are good at this moment, as bits.
@@ -292,7 +291,7 @@ impl World {
 
     /// Notes what became of an instance's breaker.
     pub(super) fn look_at_breaker(&mut self, index: usize) {
-        if self.fleet.instances()[index].breaker.state(self.clock()) != State::Ready {
+        if self.fleet.state(index, self.clock()) != State::Ready {
             self.blemish(index);
         }
     }
