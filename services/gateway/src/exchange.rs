@@ -25,7 +25,8 @@ use crate::caller::{Caller, Callers};
 use crate::config::Scope;
 use crate::fleet::{Fleet, View};
 use crate::frame_log::owner::{Owners, Peer};
-use crate::frame_log::{self, Asked, Entered, FrameLogs, Name, Reader, Writer, token};
+use crate::frame_log::token::{EventId, Token};
+use crate::frame_log::{self, Asked, Entered, FrameLogs, Name, Reader, Writer};
 use crate::limits::{Limiter, Running};
 use crate::metrics::{Metrics, SurfaceName};
 use crate::policy::InForce;
@@ -64,7 +65,7 @@ pub(crate) struct Exchange {
     /// Whether it has a name of its caller's, so that its frames are kept.
     pub(crate) keep: bool,
     /// The last frame that the caller has of an answer which it has asked for before: then none is begun.
-    pub(crate) after: Option<u64>,
+    pub(crate) after: Option<EventId>,
     pub(crate) deadline: Option<Deadline>,
     /// The logical span of the operation: see [`span::operation`].
     pub(crate) span: Span,
@@ -119,7 +120,7 @@ impl Resume {
     /// What operators see of it: the token names the request, and no model.
     fn about(&self) -> About {
         About {
-            request_id: token::read(&self.token).map(|(_, id)| id).unwrap_or_default().into(),
+            request_id: self.token.parse().map_or_else(|()| String::new(), |token: Token| token.request_id).into(),
             trace_id: self.trace.clone(),
             tenant: Arc::clone(&self.caller.tenant),
             model: "".into(),
@@ -155,10 +156,15 @@ impl Gateway {
             Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
             Route::Writing(decided, writer, reader) => {
                 let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
-                let token = token::write(self.owners.own(), &exchange.request.request_id);
+                let token = Token {
+                    owner: self.owners.own().to_owned(),
+                    request_id: exchange.request.request_id.clone(),
+                    generation: Some(writer.generation()),
+                };
                 let gateway = Arc::clone(self);
                 // Boxed, as the other ways that few requests take: their room would be every request's.
-                let answer = async move { gateway.attempt(exchange, decided, operation, token).await }.boxed();
+                let answer =
+                    async move { gateway.attempt(exchange, decided, operation, token.to_string()).await }.boxed();
                 // A task of its own: its reader may leave it, and others may come.
                 self.work.begin(writer.write(answer, window.unwrap_or_default()));
                 Answer::kept(reader, None).await
@@ -187,8 +193,9 @@ impl Gateway {
             return Ok(Route::Elsewhere(peer.clone(), running));
         }
         let asked = Asked::new(&exchange.request, &exchange.caller.allowed_zones);
-        if exchange.after.is_some() {
-            return Ok(Route::Reading(exchange.trail.repeating(self.frame_logs.find(&name, &asked)?)));
+        if let Some(EventId { generation, .. }) = exchange.after {
+            let reader = self.frame_logs.find(&name, &asked, generation)?;
+            return Ok(Route::Reading(exchange.trail.repeating(reader)));
         }
         match self.frame_logs.enter(&name, asked, &exchange.trail)? {
             Entered::Known(reader) => Ok(Route::Reading(exchange.trail.repeating(reader))),
@@ -244,13 +251,13 @@ impl Gateway {
 
     fn keeper(&self, resume: &Resume) -> Result<Keeper, Error> {
         resume.caller.require(Scope::Generate)?;
-        let (owner, request_id) = token::read(&resume.token).map_err(Error::invalid)?;
+        let Token { owner, request_id, generation } = Token::read(&resume.token).map_err(Error::invalid)?;
         if let Some(peer) = self.owners.find(&owner).map_err(|()| frame_log::lost())? {
             return Ok(Keeper::Peer(peer.clone()));
         }
         let name = Name { tenant: Arc::clone(&resume.caller.tenant), request_id: request_id.into() };
         let asked = Asked { digest: resume.caller.request_digest, zones: Arc::clone(&resume.caller.allowed_zones) };
-        let reader = self.frame_logs.resume(&name, &asked, resume.after)?;
+        let reader = self.frame_logs.resume(&name, &asked, generation, resume.after)?;
         Ok(Keeper::Own(resume.trail.repeating(reader)))
     }
 

@@ -35,6 +35,7 @@ use tonic_types::FieldViolation;
 use crate::trail::Trail;
 use log::Unreadable;
 pub(crate) use log::{Extent, Log, Reader, Writer};
+use token::Generation;
 
 /// The section `gateway.frame_log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -146,14 +147,20 @@ impl FrameLogs {
     }
 
     /// Finds the log of a request that was sent before, and begins none.
-    pub(crate) fn find(&self, name: &Name, asked: &Asked) -> Result<Reader, Error> {
+    pub(crate) fn find(&self, name: &Name, asked: &Asked, generation: Generation) -> Result<Reader, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
-        kept.known(name, asked)?.ok_or_else(lost)
+        kept.known(name, asked)?.filter(|reader| reader.generation() == generation).ok_or_else(lost)
     }
 
     /// Takes up a request after a frame, which must be there. What is asked may have a digest of 0: it is not known.
-    pub(crate) fn resume(&self, name: &Name, asked: &Asked, after: u64) -> Result<Reader, Error> {
+    pub(crate) fn resume(
+        &self,
+        name: &Name,
+        asked: &Asked,
+        generation: Option<Generation>,
+        after: u64,
+    ) -> Result<Reader, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
         let log = kept.logs.get(name).ok_or_else(lost)?;
@@ -161,7 +168,7 @@ impl FrameLogs {
             return Err(reused(name));
         }
         // A wall for what is kept, too: frames that were made under other constraints stay where they are.
-        if log.asked.zones != asked.zones {
+        if log.asked.zones != asked.zones || generation.is_some_and(|generation| generation != log.generation) {
             return Err(lost());
         }
         Reader::begin(log, after).map_err(|unreadable| match unreadable {

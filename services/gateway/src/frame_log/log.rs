@@ -12,6 +12,7 @@ use pointsman_proto::inference::v1::Frame;
 use prost::Message;
 use tokio::sync::Notify;
 
+use super::token::Generation;
 use super::{Asked, Shelf};
 use crate::trail::Trail;
 
@@ -19,6 +20,7 @@ use crate::trail::Trail;
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(super) asked: Asked,
+    pub(super) generation: Generation,
     trail: Arc<Trail>,
     state: Mutex<State>,
     /// What all logs take together.
@@ -70,7 +72,8 @@ pub(super) enum Unreadable {
 
 impl Log {
     pub(super) fn new(asked: Asked, trail: Arc<Trail>, total: Arc<AtomicU64>) -> Self {
-        Self { asked, trail, state: Mutex::default(), total, left: Notify::new(), came: Notify::new() }
+        let generation = rand::random();
+        Self { asked, generation, trail, state: Mutex::default(), total, left: Notify::new(), came: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -110,6 +113,11 @@ pub(crate) struct Writer {
 impl Writer {
     pub(super) fn new(log: Arc<Log>, shelf: Shelf) -> Self {
         Self { log, shelf, ended: false }
+    }
+
+    /// Returns which answer to its request this is.
+    pub(crate) fn generation(&self) -> Generation {
+        self.log.generation
     }
 
     /// Writes an answer to its end, or until nobody has read it for as long as `window`.
@@ -196,6 +204,10 @@ impl Reader {
         drop(state);
         log.came.notify_waiters();
         Ok(Self { log: Arc::clone(log), next, ended: false })
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.log.generation
     }
 
     /// Returns how far the log is. A reader may be behind it, and is never before it.
