@@ -103,12 +103,22 @@ async fn the_python_library_raises_where_a_stream_breaks() -> Result<()> {
     mesh.gateway.stop_after(&["an instance could not be reached, or was lost"]).await
 }
 
-#[tokio::test]
-async fn the_node_library_gets_answers() -> Result<()> {
+/// Runs a script of `tests/node` against the demo model.
+async fn node(script: &str) -> Result<()> {
     let mesh = Service::demo().await?;
-    let script = tools::workspace()?.join("tests/node/openai_chat.mjs");
+    let script = tools::workspace()?.join("tests/node").join(script);
     let modules = tools::node_modules()?;
     let address: &Path = mesh.address.as_ref();
     run(Path::new("node"), &[&script, address], &[("NODE_PATH", &modules)], "").await?.success()?;
     mesh.stop().await
+}
+
+#[tokio::test]
+async fn the_node_library_gets_answers() -> Result<()> {
+    node("openai_chat.mjs").await
+}
+
+#[tokio::test]
+async fn the_node_library_calls_tools_and_gets_forms() -> Result<()> {
+    node("openai_structured.mjs").await
 }
