@@ -1,6 +1,7 @@
 //! What the mesh costs where a model generates: the same prompt directly at mistral.rs, through our engine,
 //! through the worker and through the gateway, in turn.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -52,7 +53,7 @@ const SCHEMA: &str = r#"{"response_format": {"type": "json_schema", "json_schema
 const TOOLS: &str = concat!(r#"{"tool_choice": "auto", "tools": "#, tools!(), "}");
 const REQUIRED: &str = concat!(r#"{"tool_choice": "required", "tools": "#, tools!(), "}");
 
-pub(super) fn measure(binaries: &Binaries) -> Result<Value> {
+pub(super) fn measure(binaries: &Binaries, bare: &Path) -> Result<Value> {
     let worker = Service::start(binaries, "worker", WORKER, None)?;
     let gateway = Service::start(binaries, "gateway", &in_front_of(&worker), None)?;
     let forms = forms(binaries, &gateway)?;
@@ -65,7 +66,7 @@ pub(super) fn measure(binaries: &Binaries) -> Result<Value> {
             for (way, rounds) in &mut ways {
                 println!("{streams} streams, {way}");
                 rounds.push(match *way {
-                    "mistralrs" | "engine" => direct(binaries, way, streams)?,
+                    "mistralrs" | "engine" => direct(bare, way, streams)?,
                     "worker" => through(binaries, &worker, "grpc", streams)?,
                     "gateway grpc" => through(binaries, &gateway, "grpc", streams)?,
                     _ => through(binaries, &gateway, "openai", streams)?,
@@ -138,8 +139,8 @@ fn through(binaries: &Binaries, service: &Service, surface: &str, streams: &str)
     load(binaries, service, None, &[&what[..], &how].concat())
 }
 
-fn direct(binaries: &Binaries, way: &str, streams: &str) -> Result<Value> {
-    let mut command = super::mesh::on(None, &binaries.direct);
+fn direct(program: &Path, way: &str, streams: &str) -> Result<Value> {
+    let mut command = super::mesh::on(None, program);
     command.args([way, "models/demo/model", PROMPT, streams, SECONDS]).current_dir(crate::root());
     let output = command.stderr(Stdio::inherit()).output().context("starting `direct`")?;
     anyhow::ensure!(output.status.success(), "`direct` ended with {}", output.status);
