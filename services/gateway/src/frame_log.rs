@@ -8,9 +8,8 @@
 //!
 //! A log that is forgotten while somebody reads it is freed when its last reader ends, and is counted until then. So all
 //! logs together take `max_bytes` at most, and what those that ran when it was reached still grow by: a slow reader
-//! cannot make it more, since no log begins beyond. It can make it last, and named requests are refused meanwhile, until
-//! its stream ends: over HTTP/1.1 when it has taken nothing for `server.connection.stall_timeout`, over gRPC at its
-//! deadline, and over HTTP/2 without one with its connection.
+//! cannot make it more, since no log begins beyond. It can make it last until it has asked for
+//! nothing for half a minute: then, where its room is needed, it loses the rest.
 
 pub(crate) mod owner;
 pub(crate) mod relay;
@@ -75,6 +74,8 @@ struct Kept {
     logs: HashMap<Name, Arc<Log>>,
     /// Those that ended well, oldest first, with the time until which they are kept.
     ended: VecDeque<(Instant, Name)>,
+    /// Those that nobody comes to any more, and somebody may still read.
+    forgotten: Vec<Weak<Log>>,
     /// What all logs take that somebody holds, those that are forgotten here included.
     bytes: Arc<AtomicU64>,
 }
@@ -200,16 +201,24 @@ impl Kept {
         while self.bytes.load(Ordering::Relaxed) >= limit {
             // Those that are still being read take their room until they were.
             if self.ended.is_empty() {
-                return false;
+                self.forgotten.retain(|log| log.upgrade().is_some_and(|log| !log.cut_if_stalled()));
+                return self.bytes.load(Ordering::Relaxed) < limit;
             }
             self.forget_first();
         }
         true
     }
 
+    fn forget(&mut self, name: &Name) {
+        if let Some(log) = self.logs.remove(name) {
+            self.forgotten.retain(|log| log.strong_count() > 0);
+            self.forgotten.push(Arc::downgrade(&log));
+        }
+    }
+
     fn forget_first(&mut self) {
         if let Some((_, name)) = self.ended.pop_front() {
-            self.logs.remove(&name);
+            self.forget(&name);
         }
     }
 }
@@ -234,7 +243,7 @@ impl Shelf {
             if well {
                 kept.ended.push_back((Instant::now() + self.config.keep, self.name.clone()));
             } else {
-                kept.logs.remove(&self.name);
+                kept.forget(&self.name);
             }
         });
     }

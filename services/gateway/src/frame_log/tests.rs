@@ -7,6 +7,7 @@ use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Delta, Finished, Frame, delta};
 use pointsman_types::ByteSize;
 
+use super::log::STALLED;
 use super::{Asked, Config, Entered, FrameLogs, Name, Reader, Writer};
 
 fn name(id: &str) -> Name {
@@ -192,4 +193,23 @@ async fn what_somebody_still_reads_takes_its_room() {
     assert!(logs.resume(&name("a"), &asked(0), None, 0).is_err(), "nobody else comes to it");
     assert_eq!(sequences(slow).await, [1, 2, 3], "whole, for whoever has begun");
     let _has_room = new(&logs, "b");
+}
+
+#[tokio::test]
+async fn who_stops_reading_does_not_take_room_for_ever() {
+    tokio::time::pause();
+    let config = Config { max_bytes: "2KiB".parse::<ByteSize>().unwrap(), ..Config::default() };
+    let logs = FrameLogs::new(config);
+    let (writer, mut slow) = new(&logs, "a");
+    let text = "x".repeat(900);
+    write(writer, vec![Ok(frame(1, &text)), Ok(frame(2, &text)), Ok(end(3))]).await;
+    for sequence in [1, 2] {
+        assert_eq!(slow.next().await.unwrap().unwrap().sequence, sequence);
+        tokio::time::sleep(STALLED / 2).await;
+        assert!(enter(&logs, &name("b"), 1).is_err(), "slowly, but it reads");
+    }
+    tokio::time::sleep(STALLED / 2).await;
+    let _has_room = new(&logs, "b");
+    assert_eq!(slow.next().await.unwrap().map_err(|error| error.reason()), Err(Reason::FrameLogLost));
+    assert!(slow.next().await.is_none());
 }
