@@ -44,13 +44,19 @@ def main(host: str, address: str) -> None:
             message = message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text=text)])
             return generate_pb2.GenerateRequest(model="simulated", messages=[message])
 
-        options = [("grpc.service_config", json.dumps(config)), ("grpc.enable_http_proxy", 0)]
-        with grpc.insecure_channel(host, options) as channel:
+        def options() -> list:
+            return [("grpc.service_config", json.dumps(config)), ("grpc.enable_http_proxy", 0)]
+
+        with grpc.insecure_channel(host, options()) as channel:
             mesh = InferenceServiceStub(channel)
             for text in ["full", "away"]:
                 answer = "".join(frame.delta.text for frame in mesh.GenerateStream(say(text), timeout=30))
                 assert answer == f"after {text}", answer
             assert mesh.Generate(say("full whole"), timeout=30).choices[0].message.parts[0].text == "after full whole"
+        # Without a budget that may be used up: what is not sent again here is in vain.
+        del config["retryThrottling"]
+        with grpc.insecure_channel(host, options()) as channel:
+            mesh = InferenceServiceStub(channel)
             for text, code in [
                 # Said to be in vain, under a code that is tried again otherwise.
                 ("too large", grpc.StatusCode.RESOURCE_EXHAUSTED),

@@ -14,6 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use cargo_metadata::Artifact;
 use clap::ValueEnum;
 use serde_json::Value;
 
@@ -91,28 +92,25 @@ struct Binaries {
 impl Binaries {
     /// As they are shipped, without an engine.
     fn lean() -> Result<Self> {
-        let made =
-            made(&["build", "--profile", "lean", "--no-default-features", "--bin", "pointsman", "--bin", "load"])?;
-        Ok(Self { pointsman: made("pointsman")?, load: made("load")? })
+        let lean = ["build", "--profile", "lean", "--no-default-features", "--bin", "pointsman", "--bin", "load"];
+        let made = shell::artifacts_with(&lean, &[])?;
+        Ok(Self { pointsman: kept(&made, "pointsman")?, load: kept(&made, "load")? })
     }
 
     /// With mistral.rs, and what calls it directly. Our own crates are optimised as the dependencies already are; these
     /// are left as they were built.
     fn with_engine() -> Result<(Self, PathBuf)> {
-        let made = made(&["build", "--bins", "--example", "direct"])?;
-        Ok((Self { pointsman: made("pointsman")?, load: made("load")? }, made("direct")?))
+        let arguments = ["build", "--bins", "--example", "direct"];
+        let made = shell::artifacts_with(&arguments, &[("CARGO_PROFILE_DEV_OPT_LEVEL", "3")])?;
+        Ok((Self { pointsman: kept(&made, "pointsman")?, load: kept(&made, "load")? }, kept(&made, "direct")?))
     }
 }
 
-/// Builds, and returns where each program is found afterwards.
-fn made(arguments: &[&str]) -> Result<impl Fn(&str) -> Result<PathBuf>> {
-    let made = shell::artifacts_with(arguments, &[("CARGO_PROFILE_DEV_OPT_LEVEL", "3")])?;
-    Ok(move |name: &str| {
-        let of_name = made.iter().find(|one| one.target.name == name && one.executable.is_some());
-        let path = of_name.and_then(|one| one.executable.clone()).with_context(|| format!("cargo made no `{name}`"))?;
-        // A copy: the next ordinary build puts another program in the same place.
-        let copy = folder().join(name);
-        fs::copy(path.into_std_path_buf(), &copy)?;
-        Ok(copy)
-    })
+/// Copies a program that was made: the next ordinary build puts another in the same place.
+fn kept(made: &[Artifact], name: &str) -> Result<PathBuf> {
+    let of_name = made.iter().find(|one| one.target.name == name && one.executable.is_some());
+    let path = of_name.and_then(|one| one.executable.clone()).with_context(|| format!("cargo made no `{name}`"))?;
+    let copy = folder().join(name);
+    fs::copy(path.into_std_path_buf(), &copy)?;
+    Ok(copy)
 }

@@ -87,6 +87,20 @@ impl Error {
         is_callers || self.reason() == Reason::CancelledByOperator
     }
 
+    /// How long gRPC's own retries are to wait, in milliseconds; negative: they are in vain. Nothing under codes that are
+    /// not retried: a client would count it against its budget of retries, or retry because of it.
+    fn pushback(&self) -> Option<i32> {
+        if !matches!(self.reason().code(), Code::Unavailable | Code::ResourceExhausted) {
+            return None;
+        }
+        if self.is_for_good() {
+            return Some(-1);
+        }
+        // Never 0, which asks for a retry at once.
+        let whole = |delay: Duration| delay.as_micros().div_ceil(1000).max(1);
+        self.retry_delay().map(|delay| i32::try_from(whole(delay)).unwrap_or(i32::MAX))
+    }
+
     /// Reads an error of ours back from a status. A status that is not ours becomes the reason that is
     /// nearest to its code; its text is kept only where a caller may see it.
     pub fn from_status(status: &Status) -> Self {
@@ -116,10 +130,7 @@ impl Error {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let pushback = match error.retry_delay() {
-            _ if error.is_for_good() => Some(MetadataValue::from_static("-1")),
-            delay => delay.map(|delay| MetadataValue::from(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))),
-        };
+        let pushback = error.pushback();
         let parts = *error.0;
         let mut details = ErrorDetails::new();
         details.set_error_info(parts.reason.name(), DOMAIN, std::collections::HashMap::new());
@@ -131,7 +142,7 @@ impl From<Error> for Status {
         }
         let mut status = Status::with_error_details(parts.reason.code(), parts.message, details);
         if let Some(pushback) = pushback {
-            status.metadata_mut().insert(PUSHBACK, pushback);
+            status.metadata_mut().insert(PUSHBACK, MetadataValue::from(pushback));
         }
         status
     }
@@ -164,19 +175,16 @@ mod tests {
         let file = "pointsman/inference/v1/service_config.json";
         let (_, config) = pointsman_proto::FILES.iter().find(|(path, _)| *path == file).unwrap();
         let config: serde_json::Value = serde_json::from_str(config).unwrap();
-        let codes: Vec<String> =
-            serde_json::from_value(config["methodConfig"][0]["retryPolicy"]["retryableStatusCodes"].clone()).unwrap();
+        let codes = &config["methodConfig"][0]["retryPolicy"]["retryableStatusCodes"];
+        assert_eq!(*codes, serde_json::json!(["UNAVAILABLE", "RESOURCE_EXHAUSTED"]));
+        let is_retried = |status: &Status| matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
         let is_tried_again = |status: &Status| {
-            let code = match status.code() {
-                Code::Unavailable => "UNAVAILABLE",
-                Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-                _ => return false,
-            };
-            codes.iter().any(|other| other == code)
-                && status.metadata().get(PUSHBACK).is_none_or(|pushback| pushback != "-1")
+            is_retried(status) && status.metadata().get(PUSHBACK).is_none_or(|pushback| pushback != "-1")
         };
         for &reason in Reason::ALL {
             let status = Status::from(Error::new(reason, ""));
+            let told = Status::from(Error::new(reason, "").retry_after(Duration::from_secs(1)));
+            assert_eq!(told.metadata().contains_key(PUSHBACK), is_retried(&told), "{reason}");
             let fails_again = matches!(
                 reason,
                 // The time is over, somebody wanted the end, or the same request does the same.
@@ -188,8 +196,14 @@ mod tests {
             );
             assert_eq!(is_tried_again(&status), reason.fault() != Fault::Caller && !fails_again, "{reason}");
         }
-        let hinted = Status::from(Error::new(Reason::QueueFull, "").retry_after(Duration::from_millis(1500)));
-        assert_eq!(hinted.metadata().get(PUSHBACK).unwrap(), "1500");
+        for (delay, told) in [
+            (Duration::from_millis(1500), "1500"),
+            (Duration::from_micros(400), "1"),
+            (Duration::from_secs(1 << 40), "2147483647"),
+        ] {
+            let hinted = Status::from(Error::new(Reason::QueueFull, "").retry_after(delay));
+            assert_eq!(hinted.metadata().get(PUSHBACK).unwrap(), told);
+        }
         assert!(Status::from(Error::new(Reason::EngineLost, "")).metadata().get(PUSHBACK).is_none());
     }
 

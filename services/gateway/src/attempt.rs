@@ -233,7 +233,8 @@ impl Attempts {
         let call = self.calls[number].take();
         self.held.retain(|(of, _)| *of != number);
         let (Some(record), Some(call)) = (self.trail.end(number, outcome.name()), call) else { return };
-        verdict::give(&call.span, &call.instance, outcome, self.means.fleet.now());
+        span::attempt_ended(&call.span, outcome.name(), outcome.is_error());
+        verdict::give(&call.instance, outcome, self.means.fleet.now());
         let Order { request, context, decision, accept, .. } = &self.order;
         let (request_id, model, accept) = (&request.request_id, &request.model, *accept);
         let billed = usage::Billed { request_id, model, context, decision, accept };

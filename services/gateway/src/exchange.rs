@@ -148,7 +148,7 @@ impl Gateway {
                 let token = Token {
                     owner: self.owners.own().to_owned(),
                     request_id: exchange.request.request_id.clone(),
-                    generation: Some(writer.generation()),
+                    generation: writer.generation(),
                 };
                 let gateway = Arc::clone(self);
                 // Boxed, as the other ways that few requests take: their room would be every request's.

@@ -51,11 +51,11 @@ struct States {
 }
 
 /// What is kept of a target.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Kept {
     extras: Arc<Extras>,
-    /// In the order of the instances.
-    cooling: Vec<Arc<Cooling>>,
+    /// By the instances' places.
+    cooling: HashMap<usize, Arc<Cooling>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -145,13 +145,14 @@ impl Fleet {
         self.change(index, |state| state.ready = false)
     }
 
-    /// Whether an instance is kept from requests for any of its targets.
+    /// Whether an instance is kept from requests for a target.
     #[cfg(test)]
-    pub(crate) fn state(&self, index: usize, now: u64) -> pick::State {
+    pub(crate) fn state(&self, index: usize, target: &str, now: u64) -> pick::State {
         let states = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let cooling = states.kept.get(target).and_then(|kept| kept.cooling.get(&index));
         if self.0.instances[index].breaker.is_open(now) {
             pick::State::Broken
-        } else if states.kept.values().any(|kept| kept.cooling[index].until(now).is_some()) {
+        } else if cooling.is_some_and(|cooling| cooling.until(now).is_some()) {
             pick::State::Cooling
         } else {
             pick::State::Ready
@@ -180,15 +181,12 @@ impl Inner {
         let mut view = View::new(states.revision, incomplete);
         for (index, (instance, state)) in self.instances.iter().zip(&states.instances).enumerate() {
             for description in state.targets.iter().flatten() {
-                let new = || Kept {
-                    extras: Arc::default(),
-                    cooling: self.instances.iter().map(|_| Arc::default()).collect(),
-                };
-                let kept = states.kept.entry(description.target.as_str().into()).or_insert_with(new);
+                let kept = states.kept.entry(description.target.as_str().into()).or_default();
+                let cooling = kept.cooling.entry(index).or_default();
                 let member = || Member {
                     instance: Arc::clone(instance),
                     zone: state.zone.clone(),
-                    cooling: Arc::clone(&kept.cooling[index]),
+                    cooling: Arc::clone(cooling),
                 };
                 view.add(description, &state.zone, state.ready.then(member), &kept.extras);
             }

@@ -8,8 +8,8 @@
 //!
 //! A log that is forgotten while somebody reads it is freed when its last reader ends, and is counted until then. So all
 //! logs together take `max_bytes` at most, and what those that ran when it was reached still grow by: a slow reader
-//! cannot make it more, since no log begins beyond. It can make it last until it has asked for
-//! nothing for half a minute: then, where its room is needed, it loses the rest.
+//! cannot make it more, since no log begins beyond. It can make it last until it has asked for nothing for
+//! `stall_timeout`: then it loses the rest.
 
 pub(crate) mod owner;
 pub(crate) mod relay;
@@ -47,11 +47,18 @@ pub struct Config {
     /// How long an answer is kept after its end. Default 10 min.
     #[serde(with = "humantime_serde")]
     pub keep: Duration,
+    /// How long a reader of an answer that is kept no longer may ask for nothing, before it loses the rest. Default 60 s.
+    #[serde(with = "humantime_serde")]
+    pub stall_timeout: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_bytes: ByteSize::mebibytes(64), keep: Duration::from_secs(600) }
+        Self {
+            max_bytes: ByteSize::mebibytes(64),
+            keep: Duration::from_secs(600),
+            stall_timeout: Duration::from_secs(60),
+        }
     }
 }
 
@@ -120,11 +127,19 @@ impl FrameLogs {
         Self { kept: Arc::default(), config }
     }
 
-    /// Lets go of old answers for ever, also where no request comes.
+    /// Lets go of old answers for ever, also where no request comes, and of those that nobody goes on reading.
     pub(crate) async fn keep_bounded(self) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            self.lock().forget_old(Instant::now());
+            tokio::time::sleep(self.config.stall_timeout.min(LOOK_EVERY)).await;
+            let forgotten = {
+                let mut kept = self.lock();
+                kept.forget_old(Instant::now());
+                kept.forgotten.retain(|log| log.strong_count() > 0);
+                kept.forgotten.clone()
+            };
+            for log in forgotten.iter().filter_map(Weak::upgrade) {
+                log.cut_if_stalled(self.config.stall_timeout);
+            }
         }
     }
 
@@ -151,7 +166,11 @@ impl FrameLogs {
     pub(crate) fn find(&self, name: &Name, asked: &Asked, generation: Generation) -> Result<Reader, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
-        kept.known(name, asked)?.filter(|reader| reader.generation() == generation).ok_or_else(lost)
+        // Before it is read: a reader that comes for another answer is none, and makes none last.
+        if kept.logs.get(name).is_some_and(|log| log.generation != generation) {
+            return Err(lost());
+        }
+        kept.known(name, asked)?.ok_or_else(lost)
     }
 
     /// Takes up a request after a frame, which must be there. What is asked may have a digest of 0: it is not known.
@@ -159,7 +178,7 @@ impl FrameLogs {
         &self,
         name: &Name,
         asked: &Asked,
-        generation: Option<Generation>,
+        generation: Generation,
         after: u64,
     ) -> Result<Reader, Error> {
         let mut kept = self.lock();
@@ -169,7 +188,7 @@ impl FrameLogs {
             return Err(reused(name));
         }
         // A wall for what is kept, too: frames that were made under other constraints stay where they are.
-        if log.asked.zones != asked.zones || generation.is_some_and(|generation| generation != log.generation) {
+        if log.asked.zones != asked.zones || log.generation != generation {
             return Err(lost());
         }
         Reader::begin(log, after).map_err(|unreadable| match unreadable {
@@ -201,8 +220,7 @@ impl Kept {
         while self.bytes.load(Ordering::Relaxed) >= limit {
             // Those that are still being read take their room until they were.
             if self.ended.is_empty() {
-                self.forgotten.retain(|log| log.upgrade().is_some_and(|log| !log.cut_if_stalled()));
-                return self.bytes.load(Ordering::Relaxed) < limit;
+                return false;
             }
             self.forget_first();
         }
@@ -210,8 +228,9 @@ impl Kept {
     }
 
     fn forget(&mut self, name: &Name) {
-        if let Some(log) = self.logs.remove(name) {
-            self.forgotten.retain(|log| log.strong_count() > 0);
+        if let Some(log) = self.logs.remove(name)
+            && Arc::strong_count(&log) > 1
+        {
             self.forgotten.push(Arc::downgrade(&log));
         }
     }

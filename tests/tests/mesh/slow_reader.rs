@@ -1,11 +1,14 @@
 //! A caller that does not read holds up nobody else.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use pointsman_errors::Reason;
+use pointsman_proto::inference::v1::GenerateRequest;
 use pointsman_proto::inference::v1::inference_service_client::InferenceServiceClient;
+use pointsman_testkit::eventually;
 use tonic::transport::Endpoint;
 
-use crate::caller::{Client, connect, read, read_deltas, say, say_at_most};
-use crate::service::{LIMIT, Pair, simulated_config};
+use crate::caller::{Client, connect, read, read_deltas, reason, say, say_at_most};
+use crate::service::{LIMIT, Pair, Start, gateway_config, simulated_config};
 
 /// Together more than a connection between two processes may hold, were it not for windows of their own.
 const SLOW_READERS: usize = 6;
@@ -48,6 +51,27 @@ async fn slow_readers_hold_up_nobody_else() -> Result<()> {
     answer.whole()?;
     drop(slow);
     mesh.stop().await
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_loses_what_is_kept_no_longer() -> Result<()> {
+    let engine = format!("answer_tokens: {TOKENS}, context_tokens: 1000000");
+    let worker = Start::new("worker", &simulated_config(&engine)).ready().await?;
+    let frame_log = "gateway: {frame_log: {max_bytes: 1MiB, stall_timeout: 1s}, ";
+    let config = gateway_config(&worker.address).replace("gateway: {", frame_log);
+    let gateway = Start::new("gateway", &config).ready().await?;
+    let named = |id: &str| GenerateRequest { request_id: id.to_owned(), ..say_at_most("simulated", "Hello", TOKENS) };
+    let mut frames = narrow(&gateway.address).await?.generate_stream(named("slow")).await?.into_inner();
+    read_deltas(&mut frames, 1).await?;
+    worker.metric_is(FINISHED, 1).await?;
+    let mut client = connect(&gateway.address).await?;
+    let few = |id: &str| GenerateRequest { request_id: id.to_owned(), ..say_at_most("simulated", "Hello", 1) };
+    let refused = client.generate(few("next")).await.err().context("there was room")?;
+    assert_eq!(reason(&refused)?, Reason::Overloaded);
+    eventually!(LIMIT, client.generate(few("next")).await.is_ok())?;
+    assert_eq!(read(frames).await?.reason()?, Reason::FrameLogLost);
+    gateway.stop().await?;
+    worker.stop().await
 }
 
 /// An engine that writes as fast as it can, and one that takes its time.

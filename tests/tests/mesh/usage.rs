@@ -96,6 +96,23 @@ async fn each_attempt_is_recorded_and_taken_once() -> Result<()> {
     kept.worker.stop().await
 }
 
+/// It has its ports by then, and serves nobody.
+#[tokio::test]
+async fn a_gateway_that_cannot_start_does_not_say_that_it_listens() -> Result<()> {
+    let kept = Kept::new().await?;
+    let gateway = kept.gateway().await?;
+    let file = kept.folder.path().join("second.yaml");
+    std::fs::write(&file, &kept.config)?;
+    let file = file.to_str().context("the folder's name is no text")?;
+    let second = ["gateway", "--config", file, "--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"];
+    let ended = pointsman(&second).await?;
+    let told = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.code != Some(0) && told.contains("is in use by another process"), "{ended:?}");
+    assert!(!told.contains(" listening "), "{told}");
+    gateway.stop().await?;
+    kept.worker.stop().await
+}
+
 #[tokio::test]
 async fn what_a_caller_saw_the_end_of_survives_kill_minus_nine() -> Result<()> {
     let kept = Kept::new().await?;

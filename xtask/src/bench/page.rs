@@ -74,8 +74,7 @@ fn gateway(page: &mut String, figures: &Value) -> Result<()> {
             100.0 * number(&row["driver_busy"]),
         )?;
     }
-    let pieces = &figures["pieces"];
-    let piece = |pointer: &str| pieces.pointer(pointer).map_or(f64::NAN, number);
+    let piece = |pointer: &str| figures["pieces"].pointer(pointer).map_or(f64::NAN, number);
     write!(
         page,
         "\nA piece that comes alone (one each 2 ms for each of 16 streams) takes {:.0} µs of the gateway's processor over the OpenAI\n\

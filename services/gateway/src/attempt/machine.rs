@@ -94,6 +94,11 @@ impl Outcome {
             Self::Failed(error) | Self::Stopped(error) => error.reason().name(),
         }
     }
+
+    /// Whether it is an error, whoever's.
+    pub(super) fn is_error(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Stopped(_))
+    }
 }
 
 /// What bounds a request's attempts.

@@ -259,7 +259,8 @@ impl<'a, C: Unary> Attempts<'a, C> {
     fn drop_call(&mut self, number: Number, outcome: &Outcome) {
         let asked = self.asked[number].take();
         let (Some(attempt), Some(asked)) = (self.trail.end(number, outcome.name()), asked) else { return };
-        verdict::give(&asked.span, &asked.instance, outcome, self.means.fleet.now());
+        span::attempt_ended(&asked.span, outcome.name(), outcome.is_error());
+        verdict::give(&asked.instance, outcome, self.means.fleet.now());
         let Order { call, context, decision, accept, .. } = &self.order;
         let About { request_id, model, is_billed, .. } = call.about();
         if is_billed {

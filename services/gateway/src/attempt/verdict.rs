@@ -1,17 +1,14 @@
-//! What the end of an attempt says: on its span, and of its instance.
+//! What the end of an attempt says of its instance.
 
 use pointsman_errors::Reason;
 use pointsman_policy::{Cause, cause_of};
-use tracing::Span;
 
 use super::machine::Outcome;
 use crate::fleet::Picked;
-use crate::span;
 
-/// Tells the attempt's span and the instance's breaker how it ended. `now` is on the fleet's clock.
-pub(super) fn give(span: &Span, instance: &Picked, outcome: &Outcome, now: u64) {
-    let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped(_));
-    span::attempt_ended(span, outcome.name(), failed);
+/// Tells the instance how an attempt at it ended: its breaker, or its cool-down for the target. `now` is on the
+/// fleet's clock.
+pub(super) fn give(instance: &Picked, outcome: &Outcome, now: u64) {
     let name = &*instance.name;
     match outcome {
         Outcome::Finished => {

@@ -31,7 +31,7 @@ impl Gateway {
         let relay = if let Some(EventId { generation, .. }) = after {
             // From the beginning: the surface skips what its reader has.
             let owner = peer.name().to_string();
-            let token = Token { owner, request_id: request.request_id.clone(), generation: Some(generation) };
+            let token = Token { owner, request_id: request.request_id.clone(), generation };
             let mut resume = Request::new(ResumeRequest { resume_token: token.to_string(), after_sequence: 0 });
             let context = MeshContext { request_digest: digest(&request), ..forwarded(&caller) };
             mesh_context::write(&context, resume.metadata_mut());

@@ -43,15 +43,20 @@ struct State {
     waiting: Vec<Waker>,
 }
 
-/// A reader that has asked for nothing in this time has stalled.
-pub(super) const STALLED: Duration = Duration::from_secs(30);
-
 impl State {
     /// Wakes this reader when there is more. Once for each: a poll replaces what the one before has left.
     fn wait<T>(&mut self, context: &Context<'_>) -> Poll<T> {
         self.waiting.retain(|waker| !waker.will_wake(context.waker()));
         self.waiting.push(context.waker().clone());
         Poll::Pending
+    }
+
+    /// Takes those who wait, to be woken. They have asked for what has come.
+    fn wake(&mut self) -> Vec<Waker> {
+        if !self.waiting.is_empty() {
+            self.read = Instant::now();
+        }
+        std::mem::take(&mut self.waiting)
     }
 
     fn extent(&self) -> Extent {
@@ -88,17 +93,19 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Frees the room of an answer that nobody else can come to, if all its readers have stalled: over HTTP/2 one
-    /// may do that for as long as its connection lasts. Returns whether it did.
-    pub(super) fn cut_if_stalled(&self) -> bool {
+    /// Frees the room of an answer that has ended and that nobody else can come to, if nobody has asked for more of it
+    /// for this long: over HTTP/2 a reader may stand still for as long as its connection lasts.
+    pub(super) fn cut_if_stalled(&self, timeout: Duration) {
         let mut state = self.lock();
-        if state.read.elapsed() < STALLED {
-            return false;
+        if state.end.is_none() || state.read.elapsed() < timeout {
+            return;
         }
-        state.frames = Vec::new();
         state.end = Some(Err(not_read()));
         self.total.fetch_sub(std::mem::take(&mut state.bytes), Ordering::Relaxed);
-        true
+        let frames = std::mem::take(&mut state.frames);
+        drop(state);
+        // Not under the lock: they may be many.
+        drop(frames);
     }
 
     /// Waits until nobody has read for this long.
@@ -175,7 +182,7 @@ impl Writer {
             let mut state = self.log.lock();
             state.frames.push(frame);
             state.bytes += bytes;
-            std::mem::take(&mut state.waiting)
+            state.wake()
         };
         self.log.total.fetch_add(bytes, Ordering::Relaxed);
         self.shelf.grew();
@@ -190,7 +197,7 @@ impl Writer {
         let waiting = {
             let mut state = self.log.lock();
             state.end = Some(end);
-            std::mem::take(&mut state.waiting)
+            state.wake()
         };
         waiting.into_iter().for_each(Waker::wake);
     }
@@ -228,10 +235,6 @@ impl Reader {
         Ok(Self { log: Arc::clone(log), next, ended: false })
     }
 
-    pub(super) fn generation(&self) -> Generation {
-        self.log.generation
-    }
-
     /// Returns how far the log is. A reader may be behind it, and is never before it.
     pub(crate) fn extent(&self) -> Extent {
         self.log.lock().extent()
@@ -241,6 +244,7 @@ impl Reader {
     pub(crate) async fn first(&mut self) -> Result<(), Error> {
         std::future::poll_fn(|context| {
             let mut state = self.log.lock();
+            state.read = Instant::now();
             if state.frames.len() > self.next {
                 return Poll::Ready(Ok(()));
             }

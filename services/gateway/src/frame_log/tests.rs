@@ -7,7 +7,7 @@ use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Delta, Finished, Frame, delta};
 use pointsman_types::ByteSize;
 
-use super::log::STALLED;
+use super::token::Generation;
 use super::{Asked, Config, Entered, FrameLogs, Name, Reader, Writer};
 
 fn name(id: &str) -> Name {
@@ -45,6 +45,12 @@ fn known(logs: &FrameLogs, id: &str) -> Reader {
     }
 }
 
+/// Takes up whichever answer there is.
+fn resume(logs: &FrameLogs, id: &str, after: u64) -> Result<Reader, Error> {
+    let generation = logs.lock().logs.get(&name(id)).map_or(Generation::MIN, |log| log.generation);
+    logs.resume(&name(id), &asked(0), generation, after)
+}
+
 async fn write(writer: Writer, frames: Vec<Result<Frame, Error>>) {
     writer.write(async move { Ok(stream::iter(frames)) }, Duration::ZERO).await;
 }
@@ -62,7 +68,7 @@ async fn a_repeat_joins_and_then_repeats() {
     let ((), first, second) = tokio::join!(writing, sequences(first), sequences(second));
     assert_eq!((first, second), (vec![1, 2, 3], vec![1, 2, 3]));
     assert_eq!(sequences(known(&logs, "a")).await, [1, 2, 3], "after the end");
-    assert_eq!(sequences(logs.resume(&name("a"), &asked(0), None, 2).unwrap()).await, [3]);
+    assert_eq!(sequences(resume(&logs, "a", 2).unwrap()).await, [3]);
     let other = Name { tenant: "other".into(), ..name("a") };
     assert!(matches!(enter(&logs, &other, 1).unwrap(), Entered::New(..)), "names are a tenant's own");
 }
@@ -83,7 +89,7 @@ async fn what_failed_is_forgotten_and_can_be_tried_again() {
     reader.first().await.unwrap();
     let read: Vec<_> = reader.map(|frame| frame.map_err(|error| error.reason())).collect().await;
     assert_eq!((read.len(), read[1].clone().err()), (2, Some(Reason::EngineLost)));
-    assert_eq!(logs.resume(&name("a"), &asked(0), None, 1).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
+    assert_eq!(resume(&logs, "a", 1).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
     let _again = new(&logs, "a");
 }
 
@@ -92,26 +98,23 @@ async fn what_failed_is_forgotten_and_can_be_tried_again() {
 async fn nobody_goes_on_in_another_answer() {
     let logs = FrameLogs::new(Config::default());
     let (writer, _reader) = new(&logs, "a");
-    let first = Some(writer.generation());
+    let first = writer.generation();
     assert!(logs.resume(&name("a"), &asked(0), first, 0).is_ok());
     write(writer, vec![Ok(frame(1, "x")), Err(Error::new(Reason::EngineLost, "gone"))]).await;
     let (writer, _reader) = new(&logs, "a");
     let second = writer.generation();
     write(writer, vec![Ok(frame(1, "y")), Ok(end(2))]).await;
-    let lost = |generation, after| {
-        logs.resume(&name("a"), &asked(0), generation, after).map(|_| ()).map_err(|error| error.reason())
-    };
-    assert_eq!(lost(first, 1), Err(Reason::FrameLogLost));
-    assert_eq!((lost(Some(second), 1), lost(None, 1)), (Ok(()), Ok(())));
-    assert!(first.is_some_and(|first| logs.find(&name("a"), &asked(1), first).is_err()));
-    assert!(logs.find(&name("a"), &asked(1), second).is_ok());
+    let taken_up = |generation| logs.resume(&name("a"), &asked(0), generation, 1).map_err(|error| error.reason());
+    assert_eq!((taken_up(first).err(), taken_up(second).err()), (Some(Reason::FrameLogLost), None));
+    let found = |generation| logs.find(&name("a"), &asked(1), generation).map_err(|error| error.reason());
+    assert_eq!((found(first).err(), found(second).err()), (Some(Reason::FrameLogLost), None));
 }
 
 #[tokio::test]
 async fn a_reader_has_got_nothing_that_was_not_written() {
     let logs = FrameLogs::new(Config::default());
     let (writer, _reader) = new(&logs, "a");
-    let resume = |after| logs.resume(&name("a"), &asked(0), None, after);
+    let resume = |after| resume(&logs, "a", after);
     let refused = |after| {
         let error = resume(after).map(|_| ()).unwrap_err();
         assert_eq!(error.reason(), Reason::InvalidRequest);
@@ -146,20 +149,21 @@ async fn work_that_everybody_has_left_is_cancelled_after_its_window() {
     let writing = tokio::spawn(writer.write(async move { Ok(endless) }, Duration::from_secs(30)));
     drop(reader);
     tokio::time::sleep(Duration::from_secs(29)).await;
-    let mut taken_up = logs.resume(&name("a"), &asked(0), None, 0).unwrap();
+    let mut taken_up = resume(&logs, "a", 0).unwrap();
     assert_eq!(taken_up.next().await.unwrap().unwrap().sequence, 1);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!writing.is_finished(), "somebody reads");
     drop(taken_up);
     tokio::time::sleep(Duration::from_secs(31)).await;
     writing.await.unwrap();
-    assert_eq!(logs.resume(&name("a"), &asked(0), None, 0).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
+    assert_eq!(resume(&logs, "a", 0).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
 }
 
 #[tokio::test]
 async fn bytes_and_time_bound_what_is_kept() {
     tokio::time::pause();
-    let config = Config { max_bytes: "2KiB".parse::<ByteSize>().unwrap(), keep: Duration::from_secs(60) };
+    let max_bytes = "2KiB".parse::<ByteSize>().unwrap();
+    let config = Config { max_bytes, keep: Duration::from_secs(60), ..Config::default() };
     let logs = FrameLogs::new(config);
     let text = "x".repeat(900);
     for id in ["a", "b", "c"] {
@@ -167,10 +171,10 @@ async fn bytes_and_time_bound_what_is_kept() {
         write(writer, vec![Ok(frame(1, &text)), Ok(end(2))]).await;
     }
     let _makes_room = new(&logs, "d");
-    assert!(logs.resume(&name("a"), &asked(0), None, 0).is_err(), "the oldest goes first");
-    assert!(logs.resume(&name("c"), &asked(0), None, 0).is_ok());
+    assert!(resume(&logs, "a", 0).is_err(), "the oldest goes first");
+    assert!(resume(&logs, "c", 0).is_ok());
     tokio::time::sleep(Duration::from_secs(61)).await;
-    assert!(logs.resume(&name("c"), &asked(0), None, 0).is_err(), "its time is over");
+    assert!(resume(&logs, "c", 0).is_err(), "its time is over");
 
     let (writer, _reader) = new(&logs, "e");
     let endless = stream::iter([Ok(frame(1, &text)), Ok(frame(2, &text))]).chain(stream::pending()).boxed();
@@ -190,7 +194,7 @@ async fn what_somebody_still_reads_takes_its_room() {
     write(writer, vec![Ok(frame(1, &text)), Ok(frame(2, &text)), Ok(end(3))]).await;
     let refused = enter(&logs, &name("b"), 1).map(|_| ()).unwrap_err();
     assert_eq!(refused.reason(), Reason::Overloaded, "forgotten, and still there");
-    assert!(logs.resume(&name("a"), &asked(0), None, 0).is_err(), "nobody else comes to it");
+    assert!(resume(&logs, "a", 0).is_err(), "nobody else comes to it");
     assert_eq!(sequences(slow).await, [1, 2, 3], "whole, for whoever has begun");
     let _has_room = new(&logs, "b");
 }
@@ -200,16 +204,38 @@ async fn who_stops_reading_does_not_take_room_for_ever() {
     tokio::time::pause();
     let config = Config { max_bytes: "2KiB".parse::<ByteSize>().unwrap(), ..Config::default() };
     let logs = FrameLogs::new(config);
+    tokio::spawn(logs.clone().keep_bounded());
     let (writer, mut slow) = new(&logs, "a");
     let text = "x".repeat(900);
     write(writer, vec![Ok(frame(1, &text)), Ok(frame(2, &text)), Ok(end(3))]).await;
+    let pause = config.stall_timeout - Duration::from_secs(15);
     for sequence in [1, 2] {
         assert_eq!(slow.next().await.unwrap().unwrap().sequence, sequence);
-        tokio::time::sleep(STALLED / 2).await;
+        tokio::time::sleep(pause).await;
         assert!(enter(&logs, &name("b"), 1).is_err(), "slowly, but it reads");
     }
-    tokio::time::sleep(STALLED / 2).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
     let _has_room = new(&logs, "b");
     assert_eq!(slow.next().await.unwrap().map_err(|error| error.reason()), Err(Reason::FrameLogLost));
     assert!(slow.next().await.is_none());
+}
+
+/// An answer that is still kept is whole, however slowly one of its readers reads it; and so is one that is not there yet.
+#[tokio::test]
+async fn who_waits_has_not_stopped_reading() {
+    tokio::time::pause();
+    let logs = FrameLogs::new(Config { max_bytes: "2KiB".parse::<ByteSize>().unwrap(), ..Config::default() });
+    tokio::spawn(logs.clone().keep_bounded());
+    let (writer, mut waits) = new(&logs, "a");
+    let (begin, begins) = tokio::sync::oneshot::channel();
+    let text = "x".repeat(2000);
+    let frames = stream::once(async { Ok(begins.await.unwrap()) }).chain(stream::iter([Ok(end(2))])).boxed();
+    let writing = tokio::spawn(writer.write(async move { Ok(frames) }, Duration::ZERO));
+    assert!(futures::poll!(waits.next()).is_pending());
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    begin.send(frame(1, &text)).unwrap();
+    writing.await.unwrap();
+    assert!(enter(&logs, &name("b"), 1).is_err(), "forgotten, and still there");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(sequences(waits).await, [1, 2]);
 }

@@ -1,6 +1,6 @@
 //! What the gateway speaks, for whoever wants to speak it: needs no key, as gRPC reflection needs none.
 
-use std::io::{self, Write};
+use std::io;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -28,7 +28,5 @@ fn archive() -> io::Result<Bytes> {
         header.set_mtime(1_767_225_600);
         archive.append_data(&mut header, path, content.as_bytes())?;
     }
-    let mut packed = archive.into_inner()?;
-    packed.flush()?;
-    Ok(packed.finish()?.into())
+    Ok(archive.into_inner()?.finish()?.into())
 }

@@ -67,8 +67,7 @@ fn row(request: &RequestInFlight, now: SystemTime) -> [String; 8] {
         RequestPhase::Waiting => "waiting",
         RequestPhase::Answering => "answering",
     };
-    // A piece has a token or more.
-    let tokens = request.output_tokens.map_or_else(|| format!(">={}", request.pieces), |tokens| tokens.to_string());
+    let tokens = request.output_tokens.map_or_else(|| "-".to_owned(), |tokens| tokens.to_string());
     let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     [
         format!("{:.1}s", age.as_secs_f64()),
@@ -110,7 +109,7 @@ mod tests {
 2 requests in flight at g
 AGE    PHASE      TENANT  MODEL  TARGET                 INSTANCE  TOKENS  REQUEST
 12.0s  answering  local   pip    models/pip/versions/1  w1        250     a
-1.0s   answering  local   pip    models/pip/versions/1  w1        >=3     b
+1.0s   answering  local   pip    models/pip/versions/1  w1        -       b
 ";
         assert_eq!(drawn(vec![request("a", 12, 100, Some(250)), request("b", 1, 3, None)], 0), want);
         assert!(drawn(vec![request("a", 12, 100, Some(250))], 0).starts_with("1 request in flight at g\n"));

@@ -9,23 +9,26 @@ use parse_dockerfile::{CopyInstruction, Dockerfile, Instruction, Source};
 use super::DOCKERFILE;
 use crate::tree;
 
+/// The stage with the sources.
+const SOURCE: &str = "source";
+
 pub(super) fn findings(root: &Path) -> Result<Vec<String>> {
     let read = |name: &str| fs::read_to_string(root.join(name)).with_context(|| format!("reading {name}"));
     let text = read(DOCKERFILE)?;
     let mut findings = in_text(&text, &read(".dockerignore")?, root)?;
+    let dockerfile = parse(&text)?;
+    let compiled = compiled(&dockerfile);
     for source in tree::sources(&["rs"])?
         .iter()
         .filter(|source| source.path.starts_with("libs/") || source.path.starts_with("services/"))
     {
-        findings.extend(not_copied(&text, &source.path, &source.text()?)?);
+        findings.extend(not_copied(&compiled, &source.path, &source.text()?));
     }
     Ok(findings)
 }
 
-/// What a file of ours compiles in from elsewhere (`include_str!`), and no image would have.
-fn not_copied(dockerfile: &str, path: &str, text: &str) -> Result<Vec<String>> {
-    let dockerfile = parse(dockerfile)?;
-    let copied: Vec<&str> = dockerfile.stages().flat_map(|stage| stage.instructions).flat_map(copied_by).collect();
+/// What a file of ours compiles in from elsewhere (`include_str!`), and a stage that compiles does not have.
+fn not_copied(compiled: &[&str], path: &str, text: &str) -> Vec<String> {
     let quoted =
         text.split("include_str!(\"").chain(text.split("include_bytes!(\"")).filter_map(|rest| rest.split_once('"'));
     let folders: Vec<&str> = path.split('/').rev().skip(1).collect();
@@ -34,11 +37,17 @@ fn not_copied(dockerfile: &str, path: &str, text: &str) -> Result<Vec<String>> {
         let ups = included.matches("../").count();
         let above: Vec<&str> = folders.iter().skip(ups).rev().copied().collect();
         let included = [&above[..], &[included.trim_start_matches("../")]].concat().join("/");
-        if !copied.iter().any(|folder| included == *folder || included.starts_with(&format!("{folder}/"))) {
+        if !compiled.iter().any(|folder| included == *folder || included.starts_with(&format!("{folder}/"))) {
             findings.push(format!("{path} compiles in {included}, which {DOCKERFILE} does not copy"));
         }
     }
-    Ok(findings)
+    findings
+}
+
+/// What the stage has that every stage which compiles begins with.
+fn compiled<'a>(dockerfile: &'a Dockerfile<'_>) -> Vec<&'a str> {
+    let source = dockerfile.stage(SOURCE);
+    source.into_iter().flat_map(|stage| stage.instructions).flat_map(copied_by).collect()
 }
 
 /// The paths of the repository that an instruction copies.
@@ -132,7 +141,7 @@ COPY --from=other /a /b
         assert_eq!(findings, expected.map(|finding| format!("{DOCKERFILE}: {finding}")));
         let source =
             "include_str!(\"../../../proto/x.proto\"), include_bytes!(\"../../libs/b/y\"), include_str!(\"here.txt\")";
-        let findings = not_copied(text, "libs/a/src/lib.rs", source).unwrap();
+        let findings = not_copied(&["libs", "Cargo.toml"], "libs/a/src/lib.rs", source);
         assert_eq!(
             findings,
             [format!("libs/a/src/lib.rs compiles in proto/x.proto, which {DOCKERFILE} does not copy")]

@@ -82,7 +82,7 @@ impl Writer {
             return;
         }
         if let Some(Body::Started(started)) = &frame.body {
-            self.generation = started.resume_token.parse().ok().and_then(|token: Token| token.generation);
+            self.generation = started.resume_token.parse().ok().map(|token: Token| token.generation);
         }
         if let Some(generation) = self.generation.filter(|_| out.len() > begin) {
             let id = EventId { number: frame.sequence, generation };

@@ -5,10 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
 use pointsman_policy::decide::Circumstances;
-use pointsman_policy::pick::{Prefix, State, Wish};
+use pointsman_policy::pick::{Prefix, Wish};
 use pointsman_policy::{Cause, Causes, Decision, Facts, cause_of, decide};
 use pointsman_proto::inference::v1::{AttemptKind, Priority};
-use tracing::Span;
 
 use super::super::super::verdict;
 use super::super::{Action, Event, Limits, Machine, Number, Outcome as AttemptOutcome};
@@ -40,8 +39,8 @@ pub(super) struct Exchange {
     begin: u64,
     pub(super) calls: Vec<Option<Call>>,
     tried: Vec<Arc<str>>,
-    /// The instances that were good all the time, as bits.
-    pub(super) good: u64,
+    /// The instances that were good for each target all the time, as bits.
+    pub(super) good: Vec<u64>,
     /// How many instances of each step's target the view has.
     members: Vec<usize>,
     asked: u32,
@@ -236,7 +235,7 @@ impl World {
             assert!(process.last_probe_end.is_none_or(|end| self.now >= end + 1000), "no rest between probes");
             process.probe = Some(id);
         }
-        self.look_at_breaker(process);
+        self.look_at_state(process);
         self.count_running(process, true);
         let mode = self.processes[process].mode;
         let zone = self.processes[process].zone;
@@ -295,9 +294,9 @@ impl World {
         }
         let Some(call) = exchange.calls[attempt].take() else { return };
         let Call { id, picked, process: index, is_probe, .. } = call;
-        verdict::give(&Span::none(), &picked, outcome, clock);
+        verdict::give(&picked, outcome, clock);
         drop(picked);
-        let state = self.fleet.state(index, clock);
+        let broke = self.is_broken(index);
         self.count_running(index, false);
         let now = self.now;
         let process = &mut self.processes[index];
@@ -309,10 +308,10 @@ impl World {
         }
         if matches!(outcome, AttemptOutcome::Finished) {
             (process.opened, process.probe, process.last_probe_end) = (false, None, None);
-        } else if state == State::Broken {
+        } else if broke {
             process.opened = true;
         }
-        self.look_at_breaker(index);
+        self.look_at_state(index);
     }
 
     fn end(&mut self, number: usize, outcome: Outcome) {
@@ -345,7 +344,8 @@ impl World {
             let leads = place == 0 || exchange.causes.iter().all(|cause| step.causes.contains(*cause));
             let allowed = (0..self.processes.len()).filter(|index| exchange.allows(self.processes[*index].zone));
             let allowed = allowed.fold(0, |bits: u64, index| bits | 1 << index);
-            let able = exchange.good & allowed & self.serving(&step.target.name, false);
+            let able =
+                exchange.good[target_number(&step.target.name)] & allowed & self.serving(&step.target.name, false);
             assert!(
                 !leads || able == 0,
                 "request {number} ended with {outcome:?}, and {able:b} of {} could have answered; {:?}",

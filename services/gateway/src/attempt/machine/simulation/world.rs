@@ -144,8 +144,8 @@ impl World {
         }
         self.now += SETTLED;
         for (index, instance) in self.fleet.instances().iter().enumerate() {
-            let state = self.fleet.state(index, self.clock());
-            assert_eq!(state, State::Ready, "{} stays out for ever: {:?}", instance.name, self.processes[index].probe);
+            let is_out = (0..self.targets).any(|target| self.state(index, target) != State::Ready);
+            assert!(!is_out, "{} stays out for ever: {:?}", instance.name, self.processes[index].probe);
         }
         // One after the other: a breaker that is half open lets no second one through.
         let now = self.now;
@@ -260,15 +260,26 @@ impl World {
         self.fleet.describe(index, described);
     }
 
-    /// Whether an instance does its work, and the gateway may know that.
-    fn is_good(&self, index: usize) -> bool {
-        let process = &self.processes[index];
-        process.mode == Mode::Healthy && process.ready && self.fleet.state(index, self.clock()) == State::Ready
+    /// Whether the gateway keeps requests for a target from an instance.
+    fn state(&self, index: usize, target: usize) -> State {
+        self.fleet.state(index, &plan::target(target), self.clock())
     }
 
-    /// The instances that are good at this moment, as bits.
-    pub(super) fn good(&self) -> u64 {
-        (0..self.processes.len()).filter(|index| self.is_good(*index)).fold(0, |bits, index| bits | 1 << index)
+    pub(super) fn is_broken(&self, index: usize) -> bool {
+        self.state(index, 0) == State::Broken
+    }
+
+    /// Whether an instance does its work, and the gateway may know that.
+    fn is_good(&self, index: usize, target: usize) -> bool {
+        let process = &self.processes[index];
+        process.mode == Mode::Healthy && process.ready && self.state(index, target) == State::Ready
+    }
+
+    /// The instances that are good for each target at this moment, as bits.
+    pub(super) fn good(&self) -> Vec<u64> {
+        let all = 0..self.processes.len();
+        let good = |target| all.clone().filter(move |index| self.is_good(*index, target));
+        (0..self.targets).map(|target| good(target).fold(0, |bits, index| bits | 1 << index)).collect()
     }
 
     /// The instances that serve a target, as bits.
@@ -284,15 +295,20 @@ impl World {
     pub(super) fn blemish(&mut self, index: usize) {
         for number in &self.live {
             if let Some(exchange) = &mut self.exchanges[*number] {
-                exchange.good &= !(1 << index);
+                exchange.good.iter_mut().for_each(|good| *good &= !(1 << index));
             }
         }
     }
 
-    /// Notes what became of an instance's breaker.
-    pub(super) fn look_at_breaker(&mut self, index: usize) {
-        if self.fleet.state(index, self.clock()) != State::Ready {
-            self.blemish(index);
+    /// Notes for which targets an instance is out.
+    pub(super) fn look_at_state(&mut self, index: usize) {
+        let out: Vec<usize> = (0..self.targets).filter(|target| self.state(index, *target) != State::Ready).collect();
+        for target in out {
+            for number in &self.live {
+                if let Some(exchange) = &mut self.exchanges[*number] {
+                    exchange.good[target] &= !(1 << index);
+                }
+            }
         }
     }
 
