@@ -7,7 +7,7 @@ use std::str::FromStr;
 use mistralrs::core::{DeviceLayerMapMetadata, DeviceMapMetadata};
 use mistralrs::{
     AutoDeviceMapParams, DeviceMapSetting, EmbeddingModelBuilder, GgufModelBuilder, MemoryGpuConfig, ModelDType,
-    PagedAttentionConfig, PagedAttentionMetaBuilder, TextModelBuilder,
+    MultimodalModelBuilder, PagedAttentionConfig, PagedAttentionMetaBuilder, TextModelBuilder,
 };
 use pointsman_types::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -401,6 +401,12 @@ macro_rules! builder {
 
 builder!(
     TextModelBuilder,
+    dtype(ModelDType) => with_dtype,
+    prefix_cache(Option<usize>) => with_prefix_cache_n,
+    paged_attention(PagedAttentionConfig) => with_paged_attn;
+);
+builder!(
+    MultimodalModelBuilder,
     dtype(ModelDType) => with_dtype,
     prefix_cache(Option<usize>) => with_prefix_cache_n,
     paged_attention(PagedAttentionConfig) => with_paged_attn;

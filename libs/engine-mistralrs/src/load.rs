@@ -1,13 +1,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use mistralrs::{
-    EmbeddingModelBuilder, GgufModelBuilder, LoraModelBuilder, TextModelBuilder, TokenSource, UqffTextModelBuilder,
+    EmbeddingModelBuilder, GgufModelBuilder, LoraModelBuilder, MultimodalModelBuilder, TextModelBuilder, TokenSource,
+    UqffTextModelBuilder,
 };
 use pointsman_engine::try_out;
 use pointsman_proto::inference::v1::{Ability, TargetDescription};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 use crate::adapter::AdapterFolder;
 use crate::engine::Loaded;
@@ -15,6 +18,7 @@ use crate::files::Files;
 use crate::folder::Folder;
 use crate::gguf::Gguf;
 use crate::guides::Guides;
+use crate::sight::{self, Sight};
 use crate::template::Template;
 use crate::{Adapter, Config, EmbeddingModel, LoadError, MistralrsEngine};
 
@@ -32,13 +36,19 @@ const ABILITIES_BY_TOKENS: [Ability; 6] = [
     Ability::LarkGrammar,
 ];
 
-fn abilities(template: &Template) -> Vec<Ability> {
+fn abilities(template: &Template, sees: bool) -> Vec<Ability> {
     let mut abilities = ABILITIES.to_vec();
     if !template.has_channels() {
         abilities.extend(ABILITIES_BY_TOKENS);
     }
     if template.knows_tools() {
         abilities.push(Ability::Tools);
+    }
+    if template.knows_thinking() {
+        abilities.push(Ability::Reasoning);
+    }
+    if sees {
+        abilities.push(Ability::Images);
     }
     abilities.sort_unstable();
     abilities
@@ -94,11 +104,31 @@ impl MistralrsEngine {
 
     async fn load_target(config: Config, adapter: Option<Adapter>) -> Result<Self, LoadError> {
         config.check()?;
-        let place = config.model.clone();
+        let (limit, place) = (config.load_timeout, config.model.clone());
+        within(limit, place.clone(), Self::load_and_try(config, adapter, place)).await
+    }
+
+    async fn load_and_try(config: Config, adapter: Option<Adapter>, place: PathBuf) -> Result<Self, LoadError> {
         let engine = on_own_thread(place.clone(), move || load_here(&config, adapter.as_ref())).await?;
         // A model in a number format that the device lacks loads, and fails every request.
-        try_out(&engine).await.map_err(|source| LoadError::CannotGenerate { folder: place, source })?;
+        let tried = match (try_out(&engine).await, engine.vision()) {
+            (Ok(()), Some(vision)) => sight::try_out(&engine, vision).await,
+            (tried, _) => tried,
+        };
+        tried.map_err(|source| LoadError::CannotGenerate { folder: place, source })?;
         Ok(engine)
+    }
+}
+
+/// Gives up what takes longer than a limit.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    path: PathBuf,
+    loading: impl Future<Output = Result<T, LoadError>>,
+) -> Result<T, LoadError> {
+    match limit {
+        Some(limit) => timeout(limit, loading).await.unwrap_or(Err(LoadError::TooLong { path, limit })),
+        None => loading.await,
     }
 }
 
@@ -129,6 +159,8 @@ fn load_here(config: &Config, adapter: Option<&Adapter>) -> Result<MistralrsEngi
     let place = adapter.map_or(&config.model, |adapter| &adapter.path);
     let refused = |source| LoadError::Refused { folder: place.clone(), source };
     let model = build(config, &files, folder.as_ref()).map_err(refused)?;
+    let sight = files.vision().map(|vision| block_on(Sight::learn(&model, vision.clone())));
+    let sight = sight.transpose().map_err(refused)?;
     // After mistral.rs, which says what is wrong with the files.
     let vocabulary = files.vocabulary(&template)?;
     let (name, tenants) = match adapter {
@@ -138,14 +170,14 @@ fn load_here(config: &Config, adapter: Option<&Adapter>) -> Result<MistralrsEngi
     };
     let description = TargetDescription {
         target: format!("models/{name}/versions/{version}"),
-        abilities: abilities(&template).into_iter().map(i32::from).collect(),
+        abilities: abilities(&template, sight.is_some()).into_iter().map(i32::from).collect(),
         tenants: tenants.clone(),
         ..describe(&model, &files, config)
     };
     let max_concurrent = max_concurrent(config);
     let guides = Arc::new(Guides::new(Arc::new(vocabulary)));
     let sequences = Arc::new(Semaphore::new(max_concurrent));
-    Ok(MistralrsEngine::new(Loaded { model, description, template, guides, sequences }, max_concurrent))
+    Ok(MistralrsEngine::new(Loaded { model, description, template, sight, guides, sequences }, max_concurrent))
 }
 
 /// Describes what a model of any kind has: its context, and what decides its answers beside its weights.
@@ -168,6 +200,9 @@ pub(crate) fn block_on<T>(loading: impl Future<Output = anyhow::Result<T>>) -> a
 fn build(config: &Config, files: &Files, adapter: Option<&AdapterFolder>) -> anyhow::Result<mistralrs::Model> {
     let folder = match files {
         Files::Gguf(gguf) => return block_on(gguf_builder(config, gguf)?.build()),
+        Files::Folder(folder) if folder.vision.is_some() => {
+            return block_on(multimodal_builder(config, folder)?.build());
+        }
         Files::Folder(folder) => folder,
     };
     let builder = text_builder(config, folder)?;
@@ -191,6 +226,17 @@ fn text_builder(config: &Config, folder: &Folder) -> anyhow::Result<TextModelBui
         builder = builder.with_isq(quantize.isq());
     }
     Ok(builder)
+}
+
+fn multimodal_builder(config: &Config, folder: &Folder) -> anyhow::Result<MultimodalModelBuilder> {
+    let builder = MultimodalModelBuilder::new(&folder.path)
+        .with_token_source(TokenSource::None)
+        .with_max_num_seqs(max_concurrent(config));
+    let builder = config.hardware.apply(builder)?;
+    Ok(match config.quantize {
+        Some(quantize) => builder.with_isq(quantize.isq()),
+        None => builder,
+    })
 }
 
 fn gguf_builder(config: &Config, gguf: &Gguf) -> anyhow::Result<GgufModelBuilder> {
@@ -222,7 +268,9 @@ mod tests {
             ("{{ tools }}<tool_call>", true, true),
             ("{{ tools }}<tool_call><|channel|>", false, false),
         ] {
-            let abilities = abilities(&Template::from(template));
+            let abilities = abilities(&Template::from(template), tools);
+            assert_eq!(abilities.contains(&Ability::Images), tools);
+            assert!(!abilities.contains(&Ability::Reasoning));
             assert_eq!(abilities.contains(&Ability::Tools), tools, "{template}");
             assert_eq!(abilities.contains(&Ability::Logprobs), logprobs, "{template}");
             assert!(abilities.contains(&Ability::MultipleChoices));

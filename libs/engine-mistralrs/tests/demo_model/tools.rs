@@ -17,7 +17,7 @@ use crate::{CHATML, answer, ask, engine, run, sampled, start, with_template};
 const CITY: &str = r#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#;
 const PLACE: &str = r#"{"type":"object","properties":{"place":{"enum":["Bergen","Oslo"]},"days":{"type":"integer","minimum":1,"maximum":9}},"required":["place","days"],"additionalProperties":false}"#;
 
-fn tool(name: &str, schema: &str) -> Tool {
+pub(crate) fn tool(name: &str, schema: &str) -> Tool {
     let description = format!("About {name}");
     Tool { name: name.to_owned(), description, parameters_json_schema: schema.to_owned(), strict: false }
 }
