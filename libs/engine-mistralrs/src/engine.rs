@@ -144,8 +144,7 @@ impl Loaded {
         }
         let max_output_tokens = max_output_tokens.min(room);
         if max_output_tokens == 0 {
-            let message = "limits.max_output_tokens must be at least 1".to_owned();
-            return Err(EngineError::InvalidRequest { message });
+            return Err(request::invalid("limits.max_output_tokens", "must be at least 1"));
         }
         let begun = Begun { loaded: self, plan, prompt, prompt_tokens, max_output_tokens };
         let permit = Arc::clone(&begun.loaded.sequences).acquire_owned().await.map_err(|_| closed())?;

@@ -8,7 +8,7 @@ use pointsman_engine::EngineError;
 use pointsman_proto::inference::v1::{GenerateRequest, Image, Message, Part, Role, ToolCall, ToolResult, part};
 use serde_json::{Value, json};
 
-use crate::pictures::Picture;
+use crate::pictures::{Picture, Place};
 use crate::request::invalid;
 use crate::template::Template;
 
@@ -116,8 +116,8 @@ impl<'a> Writer<'a> {
 
     /// A template writes a mark for each picture, in which it looks at the type, or whether there is an `image`.
     fn show(&mut self, image: &Image, field: &str) -> Result<IndexMap<String, Value>, EngineError> {
-        let number = self.pictures.len();
-        self.pictures.push(Picture::read(image, field.to_owned())?);
+        let number = self.pictures.len() + 1;
+        self.pictures.push(Picture::read(image, Place { field: format!("{field}.image"), number })?);
         Ok(IndexMap::from([("type".to_owned(), json!("image")), ("image".to_owned(), json!(number.to_string()))]))
     }
 
@@ -254,8 +254,8 @@ mod tests {
             (TOOLS, vec![message(Role::User, &[call("a", "{}")])], "messages[0].parts[0]"),
             (TOOLS, vec![message(Role::Tool, &[text("Hi")])], "messages[0].parts[0]"),
         ] {
-            let Err(EngineError::InvalidRequest { message }) = written(template, messages) else { panic!("{field}") };
-            assert!(message.starts_with(&format!("{field}:")), "{message}");
+            let refused = written(template, messages).unwrap_err();
+            assert!(matches!(&refused, EngineError::InvalidField { field: named, .. } if named == field), "{refused}");
         }
     }
 }

@@ -19,11 +19,26 @@ const MEMORY_TO_DECODE: u64 = 512 << 20;
 /// The longer edge of a picture that is to be seen in little detail, as OpenAI has it.
 const LOW_DETAIL: u32 = 512;
 
+/// Where a picture stands in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The contract's name of it.
+    pub(crate) field: String,
+    /// Which of the request's pictures it is, from 1: of other names of the field, not each has a place for it.
+    pub(crate) number: usize,
+}
+
+impl Place {
+    /// Refuses a request for this picture.
+    pub(crate) fn refuse(&self, why: &str) -> EngineError {
+        invalid(&self.field, &format!("picture {} {why}", self.number))
+    }
+}
+
 /// A picture that was not decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Picture {
-    /// Where it stands in the request.
-    pub(crate) field: String,
+    pub(crate) place: Place,
     data: Bytes,
     format: ImageFormat,
     shrinks: bool,
@@ -36,21 +51,22 @@ pub(crate) struct Picture {
 
 impl Picture {
     /// Reads what a picture is, and nothing of what is seen on it.
-    pub(crate) fn read(image: &Image, field: String) -> Result<Self, EngineError> {
+    pub(crate) fn read(image: &Image, place: Place) -> Result<Self, EngineError> {
         let data = match &image.source {
             Some(Source::Data(data)) => data.clone(),
             Some(Source::Uri(_)) | None => {
-                let what = "this worker reaches no network; send the picture itself, as a data URI or as bytes";
-                return Err(invalid(&field, what));
+                let why =
+                    "is at an address, and this worker reaches no network; send itself, as a data URI or as bytes";
+                return Err(place.refuse(why));
             }
         };
         let taken = "must be a PNG, JPEG, WebP or GIF";
-        let format = image::guess_format(&data).map_err(|_| invalid(&field, taken))?;
+        let format = image::guess_format(&data).map_err(|_| place.refuse(taken))?;
         if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Gif) {
-            return Err(invalid(&field, taken));
+            return Err(place.refuse(taken));
         }
         let shrinks = image.detail == "low";
-        let mut picture = Self { field, data, format, shrinks, width: 0, height: 0, pixels: 0 };
+        let mut picture = Self { place, data, format, shrinks, width: 0, height: 0, pixels: 0 };
         let mut decoder = picture.decoder(MEMORY_TO_READ)?;
         let (width, height) = decoder.dimensions();
         let turned = matches!(
@@ -97,7 +113,7 @@ impl Picture {
     }
 
     fn broken(&self, error: &image::ImageError) -> EngineError {
-        invalid(&self.field, &format!("is no picture that can be read: {}", first_line(error)))
+        self.place.refuse(&format!("cannot be read: {}", first_line(error)))
     }
 }
 
@@ -108,8 +124,8 @@ pub(crate) fn check_sizes(pictures: &[Picture]) -> Result<(), EngineError> {
         pixels = pixels.saturating_add(picture.pixels);
         if pixels > MOST_PIXELS {
             let most = MOST_PIXELS >> 20;
-            let what = format!("the pictures up to here have more than {most} Mi pixels; send smaller or fewer ones");
-            return Err(invalid(&picture.field, &what));
+            let why = format!("and those before it have more than {most} Mi pixels; send smaller or fewer ones");
+            return Err(picture.place.refuse(&why));
         }
     }
     Ok(())

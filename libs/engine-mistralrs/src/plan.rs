@@ -129,7 +129,7 @@ impl Plan {
 fn picture_tokens(pictures: &[Picture], vision: &Vision) -> Result<u32, EngineError> {
     let mut tokens = 0_u32;
     for picture in pictures {
-        let own = vision.tokens(picture.width, picture.height).map_err(|why| invalid(&picture.field, &why))?;
+        let own = vision.tokens(picture.width, picture.height).map_err(|why| picture.place.refuse(&why))?;
         tokens = tokens.saturating_add(own.saturating_sub(1));
     }
     Ok(tokens)
@@ -209,8 +209,9 @@ mod tests {
             plan(|request| request.sampling = Some(Sampling { logit_bias, ..Sampling::default() }))
         };
         assert!(bias(&[0, 1023]).is_ok());
-        let Err(EngineError::InvalidRequest { message }) = bias(&[1, 4000, 1024]) else { panic!("taken") };
-        assert_eq!(message, "sampling.logit_bias: token 1024 is none of this model's, which are 0 to 1023");
+        let Err(EngineError::InvalidField { field, rule }) = bias(&[1, 4000, 1024]) else { panic!("taken") };
+        assert_eq!(field, "sampling.logit_bias");
+        assert_eq!(rule, "token 1024 is none of this model's, which are 0 to 1023");
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub(crate) fn first_line(error: &impl Display) -> String {
 
 /// Refuses a request for one of its fields.
 pub(crate) fn invalid(field: &str, what_to_do: &str) -> EngineError {
-    EngineError::InvalidRequest { message: format!("{field}: {what_to_do}") }
+    EngineError::InvalidField { field: field.to_owned(), rule: what_to_do.to_owned() }
 }
 
 #[cfg(test)]

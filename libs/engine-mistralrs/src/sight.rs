@@ -99,8 +99,7 @@ impl Marks {
             return Ok(());
         }
         let marks = [&[PICTURE_MARK], &SIDE_MARKS[..], &OTHER_MARKS].concat().join(", ");
-        let message = format!("messages: leave out the model's own marks of pictures ({marks})");
-        Err(EngineError::InvalidRequest { message })
+        Err(request::invalid("messages", &format!("leave out the model's own marks of pictures ({marks})")))
     }
 
     /// Returns all of them: no answer has one.

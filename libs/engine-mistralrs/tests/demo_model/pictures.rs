@@ -108,7 +108,7 @@ async fn answer(request: GenerateRequest) -> Answer {
 
 async fn refusal(request: GenerateRequest) -> String {
     match try_answer(request, 20).await {
-        Err(EngineError::InvalidRequest { message }) => message,
+        Err(EngineError::InvalidField { field, rule }) => format!("{field}: {rule}"),
         other => panic!("{other:?}"),
     }
 }
@@ -252,7 +252,7 @@ fn a_picture_that_is_none_is_refused_by_its_place_and_nothing_is_lost() {
         let cases = [
             (shown(b"no picture".to_vec()), "must be a PNG"),
             (shown(b"<svg></svg>".to_vec()), "must be a PNG"),
-            (shown(broken), "is no picture that can be read"),
+            (shown(broken), "cannot be read"),
             (shown(bomb(65_000, 65_000)), "more than 32 Mi pixels"),
             (shown(bomb(6_000, 5_999)), "more than 32 Mi pixels"),
             (shown(png(31, 64, [0; 3])), "at least 32 × 32"),
@@ -261,7 +261,10 @@ fn a_picture_that_is_none_is_refused_by_its_place_and_nothing_is_lost() {
         ];
         for (picture, says) in cases {
             let refused = refusal(user(vec![good(), said("Hello"), picture])).await;
-            assert!(refused.starts_with("messages[0].parts[2]: ") && refused.contains(says), "{refused}");
+            assert!(
+                refused.starts_with("messages[0].parts[2].image: picture 2 ") && refused.contains(says),
+                "{refused}"
+            );
         }
         let misplaced = GenerateRequest { messages: vec![message(Role::System, vec![good()])], ..ask("") };
         assert!(refusal(misplaced).await.starts_with("messages[0].parts[0]: "));
