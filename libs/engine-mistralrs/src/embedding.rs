@@ -34,7 +34,7 @@ impl EmbeddingModel {
     pub async fn load(config: Config) -> Result<Self, LoadError> {
         config.check()?;
         let (limit, place) = (config.load_timeout, config.model.clone());
-        within(limit, place.clone(), Self::load_and_try(config, place)).await
+        within(limit, place.clone(), Box::pin(Self::load_and_try(config, place))).await
     }
 
     async fn load_and_try(config: Config, place: PathBuf) -> Result<Self, LoadError> {

@@ -105,7 +105,7 @@ impl MistralrsEngine {
     async fn load_target(config: Config, adapter: Option<Adapter>) -> Result<Self, LoadError> {
         config.check()?;
         let (limit, place) = (config.load_timeout, config.model.clone());
-        within(limit, place.clone(), Self::load_and_try(config, adapter, place)).await
+        within(limit, place.clone(), Box::pin(Self::load_and_try(config, adapter, place))).await
     }
 
     async fn load_and_try(config: Config, adapter: Option<Adapter>, place: PathBuf) -> Result<Self, LoadError> {
