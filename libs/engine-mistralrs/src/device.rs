@@ -343,14 +343,18 @@ impl Hardware {
         }
     }
 
-    fn paged(&self) -> anyhow::Result<Option<PagedAttentionConfig>> {
-        let PagedAttention { mode, block_size, memory } = &self.paged_attention;
-        let is_on = match mode {
+    /// Whether keys and values are in blocks, where that can be.
+    pub(crate) fn has_paged_attention(&self) -> bool {
+        match self.paged_attention.mode {
             PagedMode::Auto => BUILD == Build::Cuda,
             PagedMode::On => true,
             PagedMode::Off => false,
-        };
-        if !is_on {
+        }
+    }
+
+    fn paged(&self) -> anyhow::Result<Option<PagedAttentionConfig>> {
+        let PagedAttention { block_size, memory, .. } = &self.paged_attention;
+        if !self.has_paged_attention() {
             return Ok(None);
         }
         let memory = match *memory {

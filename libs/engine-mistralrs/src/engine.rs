@@ -44,7 +44,7 @@ impl Engine for MistralrsEngine {
         &self.loaded.description
     }
 
-    /// [`Config::max_concurrent`](crate::Config::max_concurrent); on the CPU 1.
+    /// [`Config::max_concurrent`](crate::Config::max_concurrent); 1 where mistral.rs can do no more.
     fn max_concurrent(&self) -> usize {
         self.max_concurrent
     }

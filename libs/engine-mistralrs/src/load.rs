@@ -62,8 +62,13 @@ const ENGINE: &str = "mistralrs-0.8.1";
 /// On the CPU one: its attention for one new token (`flash_attn_cpu_single_q`) has room for the results of a
 /// single sequence, and gives those of the last one in a batch to all. Two conversations that reach the same
 /// length are continued with each other's content.
-fn max_concurrent(config: &Config) -> usize {
-    if config.hardware.is_cpu() { 1 } else { config.max_concurrent.min(Semaphore::MAX_PERMITS) }
+///
+/// One, too, where a model sees and has no paged attention: a step that continues answers with pictures and without
+/// reckons the places of the first as if they had none (`get_rope_index` gets their last token alone; read, not
+/// tried). The scheduler of paged attention keeps the two apart.
+fn max_concurrent(config: &Config, sees: bool) -> usize {
+    let alone = config.hardware.is_cpu() || (sees && !config.hardware.has_paged_attention());
+    if alone { 1 } else { config.max_concurrent.min(Semaphore::MAX_PERMITS) }
 }
 
 /// A model that was loaded.
@@ -174,7 +179,7 @@ fn load_here(config: &Config, adapter: Option<&Adapter>) -> Result<MistralrsEngi
         tenants: tenants.clone(),
         ..describe(&model, &files, config)
     };
-    let max_concurrent = max_concurrent(config);
+    let max_concurrent = max_concurrent(config, sight.is_some());
     let guides = Arc::new(Guides::new(Arc::new(vocabulary)));
     let sequences = Arc::new(Semaphore::new(max_concurrent));
     Ok(MistralrsEngine::new(Loaded { model, description, template, sight, guides, sequences }, max_concurrent))
@@ -220,7 +225,7 @@ fn text_builder(config: &Config, folder: &Folder) -> anyhow::Result<TextModelBui
         }
         None => TextModelBuilder::new(&folder.path),
     };
-    let builder = builder.with_token_source(TokenSource::None).with_max_num_seqs(max_concurrent(config));
+    let builder = builder.with_token_source(TokenSource::None).with_max_num_seqs(max_concurrent(config, false));
     let mut builder = config.hardware.apply(builder)?;
     if let Some(quantize) = config.quantize {
         builder = builder.with_isq(quantize.isq());
@@ -231,7 +236,7 @@ fn text_builder(config: &Config, folder: &Folder) -> anyhow::Result<TextModelBui
 fn multimodal_builder(config: &Config, folder: &Folder) -> anyhow::Result<MultimodalModelBuilder> {
     let builder = MultimodalModelBuilder::new(&folder.path)
         .with_token_source(TokenSource::None)
-        .with_max_num_seqs(max_concurrent(config));
+        .with_max_num_seqs(max_concurrent(config, true));
     let builder = config.hardware.apply(builder)?;
     Ok(match config.quantize {
         Some(quantize) => builder.with_isq(quantize.isq()),
@@ -243,7 +248,7 @@ fn gguf_builder(config: &Config, gguf: &Gguf) -> anyhow::Result<GgufModelBuilder
     let (folder, name) = &gguf.place;
     let mut builder = GgufModelBuilder::new(folder, vec![name])
         .with_token_source(TokenSource::None)
-        .with_max_num_seqs(max_concurrent(config));
+        .with_max_num_seqs(max_concurrent(config, false));
     if let Some(template) = &gguf.template_beside {
         builder = builder.with_chat_template(template);
     }

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
+use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use pointsman_engine::EngineError;
@@ -92,6 +93,9 @@ impl Picture {
     }
 
     /// Takes long. The first of several pictures is taken where they move.
+    ///
+    /// A large one is made small here, and not by mistral.rs: it would do it, in the same way, on the engine's thread,
+    /// where everybody waits for it.
     pub(crate) fn decode(&self) -> Result<DynamicImage, EngineError> {
         let mut decoder = self.decoder(MEMORY_TO_DECODE)?;
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -99,7 +103,7 @@ impl Picture {
         let mut image = DynamicImage::ImageRgb8(decoded.into_rgb8());
         image.apply_orientation(orientation);
         if (image.width(), image.height()) != (self.width, self.height) {
-            image = image.thumbnail_exact(self.width, self.height);
+            image = image.resize_exact(self.width, self.height, FilterType::CatmullRom);
         }
         Ok(image)
     }
@@ -129,4 +133,94 @@ pub(crate) fn check_sizes(pictures: &[Picture]) -> Result<(), EngineError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::sync::LazyLock;
+
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{ExtendedColorType, ImageEncoder, ImageFormat, Rgb, RgbImage};
+    use pointsman_engine::EngineError;
+    use pointsman_proto::inference::v1::{Image, image::Source};
+    use proptest::prelude::*;
+
+    use super::{Picture, Place, check_sizes};
+
+    fn read(data: Vec<u8>, detail: &str) -> Result<Picture, EngineError> {
+        let image = Image { source: Some(Source::Data(data.into())), detail: detail.to_owned(), ..Image::default() };
+        Picture::read(&image, Place { field: "messages[0].parts[0].image".to_owned(), number: 1 })
+    }
+
+    fn drawing() -> RgbImage {
+        RgbImage::from_fn(60, 40, |x, _| if x < 20 { Rgb([250, 0, 0]) } else { Rgb([0, 0, 250]) })
+    }
+
+    fn drawn(format: ImageFormat) -> Vec<u8> {
+        let mut data = Cursor::new(Vec::new());
+        drawing().write_to(&mut data, format).unwrap();
+        data.into_inner()
+    }
+
+    #[test]
+    fn a_picture_is_turned_as_its_camera_says() {
+        // The one entry of this directory is the orientation, a quarter to the right.
+        let exif = [b"II*\0\x08\0\0\0\x01\0".as_slice(), &[0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]];
+        let mut data = Vec::new();
+        let mut encoder = JpegEncoder::new(&mut data);
+        encoder.set_exif_metadata(exif.concat()).unwrap();
+        encoder.write_image(&drawing(), 60, 40, ExtendedColorType::Rgb8).unwrap();
+        let picture = read(data, "").unwrap();
+        assert_eq!((picture.width, picture.height), (40, 60));
+        let seen = picture.decode().unwrap().into_rgb8();
+        assert_eq!(seen.dimensions(), (40, 60));
+        // What was on the left is above.
+        assert!(seen.get_pixel(20, 2).0[0] > 200 && seen.get_pixel(20, 57).0[2] > 200);
+    }
+
+    #[test]
+    fn little_detail_is_small() {
+        let mut data = Cursor::new(Vec::new());
+        RgbImage::new(1024, 300).write_to(&mut data, ImageFormat::Png).unwrap();
+        for (detail, size) in [("low", (512, 150)), ("high", (1024, 300))] {
+            let picture = read(data.get_ref().clone(), detail).unwrap();
+            let seen = picture.decode().unwrap();
+            assert_eq!((picture.width, picture.height), size);
+            assert_eq!((seen.width(), seen.height()), size);
+        }
+        let small = read(drawn(ImageFormat::Png), "low").unwrap();
+        assert_eq!((small.width, small.height), (60, 40));
+    }
+
+    #[test]
+    fn pictures_are_bounded_together() {
+        let half = Picture { pixels: 17 << 20, ..read(drawn(ImageFormat::Png), "").unwrap() };
+        assert!(check_sizes(std::slice::from_ref(&half)).is_ok());
+        assert!(check_sizes(&[half.clone(), half]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_sent_for_a_picture_ends_anything(
+            format in 0_usize..4,
+            keep in 0_usize..3000,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        ) {
+            const FORMATS: [ImageFormat; 4] = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif];
+            static DRAWN: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| FORMATS.map(drawn));
+            let mut data = DRAWN[format].clone();
+            data.truncate(keep.max(1));
+            for (place, byte) in changes {
+                let place = place.index(data.len());
+                data[place] = byte;
+            }
+            if let Ok(picture) = read(data, "")
+                && check_sizes(std::slice::from_ref(&picture)).is_ok()
+                && let Ok(seen) = picture.decode()
+            {
+                prop_assert_eq!((seen.width(), seen.height()), (picture.width, picture.height));
+            }
+        }
+    }
 }

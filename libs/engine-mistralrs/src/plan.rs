@@ -47,9 +47,9 @@ impl Plan {
         guides: &Guides,
     ) -> Result<Self, EngineError> {
         check_bias(&request, guides.vocabulary())?;
-        let Conversation { messages, pictures } = conversation(&request, template, vision.is_some())?;
+        let Conversation { messages, mut pictures } = conversation(&request, template, vision.is_some())?;
         check_sizes(&pictures)?;
-        let picture_tokens = vision.map_or(Ok(0), |vision| picture_tokens(&pictures, vision))?;
+        let picture_tokens = vision.map_or(Ok(0), |vision| picture_tokens(&mut pictures, vision))?;
         let thinking = template.thinking(request.reasoning_effort());
         let thinking = thinking.map_err(|what_to_do| invalid("reasoning_effort", what_to_do))?;
         let offer = Offer::of(&request)?;
@@ -126,11 +126,14 @@ impl Plan {
     }
 }
 
-fn picture_tokens(pictures: &[Picture], vision: &Vision) -> Result<u32, EngineError> {
+/// Counts the tokens of the pictures beyond one for each, and says how large the model sees them.
+fn picture_tokens(pictures: &mut [Picture], vision: &Vision) -> Result<u32, EngineError> {
     let mut tokens = 0_u32;
     for picture in pictures {
         let own = vision.tokens(picture.width, picture.height).map_err(|why| picture.place.refuse(&why))?;
         tokens = tokens.saturating_add(own.saturating_sub(1));
+        (picture.width, picture.height) =
+            vision.fitted(picture.width, picture.height).unwrap_or((picture.width, picture.height));
     }
     Ok(tokens)
 }

@@ -117,6 +117,15 @@ impl Vision {
         u32::try_from(across * down).map_err(|_| format!("has too many pixels, {width} × {height}"))
     }
 
+    /// Returns the size that a picture may be brought to beforehand, and is as many tokens then. None: it is small
+    /// enough.
+    pub(crate) fn fitted(&self, width: u32, height: u32) -> Option<(u32, u32)> {
+        let edge = |edge: u32| u32::try_from(self.cells(edge, width, height) * self.cell).ok();
+        let (across, down) = (edge(width)?, edge(height)?);
+        let is_smaller = across <= width && down <= height && (across, down) != (width, height);
+        (is_smaller && self.tokens(across, down) == self.tokens(width, height)).then_some((across, down))
+    }
+
     /// Returns width and height of a small picture.
     pub(crate) fn example(&self) -> (u32, u32) {
         let edge = |cells: usize| u32::try_from(self.cell * cells).unwrap_or(u32::MAX);
@@ -166,6 +175,20 @@ mod tests {
             (1920, 1080, 42 * 24),
         ] {
             assert_eq!(vision().tokens(width, height), Ok(tokens), "{width} × {height}");
+        }
+    }
+
+    #[test]
+    fn a_large_picture_may_be_brought_to_its_size_beforehand() {
+        for (width, height, fitted) in [
+            (4096, 4096, Some((1024, 1024))),
+            (1920, 1080, Some((1344, 768))),
+            (520, 270, Some((512, 256))),
+            (512, 256, None),
+            (500, 260, None),
+            (32, 32, None),
+        ] {
+            assert_eq!(vision().fitted(width, height), fitted, "{width} × {height}");
         }
     }
 

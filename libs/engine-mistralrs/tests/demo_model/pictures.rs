@@ -173,13 +173,24 @@ fn every_format_is_read_and_detail_is_bounded() {
             let picture = shown(drawn(96, 64, [9, 99, 9], format));
             assert_eq!(answer(user(vec![picture, said("Hello")])).await.counted, plain.counted, "{format:?}");
         }
-        // A picture of 32 × 1,024 pixels is one of 16 × 512 in little detail, which is too narrow.
+        // In little detail it is 16 × 512, which is too narrow.
         let long = |detail: &str| {
             let source = Some(Source::Data(png(64, 2048, [0; 3]).into()));
             user(vec![Kind::Image(Image { source, detail: detail.to_owned(), ..Image::default() })])
         };
         assert_eq!(answer(long("auto")).await.counted, answer(long("high")).await.counted);
         assert!(refusal(long("low")).await.contains("it is 16 × 512"));
+    });
+}
+
+#[test]
+fn a_large_picture_is_made_small_and_counts_as_it_is_read() {
+    run(async {
+        for (width, height) in [(1000, 700), (256, 256), (260, 250), (700, 97), (33, 2000)] {
+            let seen = answer(user(vec![shown(png(width, height, [9, 99, 9])), said("Hello")])).await;
+            assert_eq!(seen.usage.input_tokens, Some(seen.counted), "{width} × {height}");
+            assert_eq!(seen.usage.source(), UsageSource::Reported);
+        }
     });
 }
 
