@@ -217,7 +217,7 @@ async fn mistralrs_hangs_and_is_given_up() -> Result<()> {
     }
     std::fs::write(folder.path().join("chat_template.jinja"), ENDLESS)?;
     let config = format!(
-        "engine: {{mistralrs: {{name: pip, model: \"{}\"}}}}\nworker: {{watchdog: {{step: 3s, first_token: 3s, per_prompt_token: 1ms}}}}\n",
+        "engine: {{mistralrs: {{name: pip, model: \"{}\"}}}}\nworker: {{watchdog: {{step: 6s, first_token: 6s, per_prompt_token: 1ms}}}}\n",
         folder.path().display()
     );
     let worker = Start::new("worker", &config).ready().await?;
