@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pointsman_types::{is_segment, is_tenant_name};
 use serde::{Deserialize, Serialize};
@@ -29,9 +30,14 @@ pub struct Config {
     #[serde(default)]
     pub tenants: Vec<String>,
     /// How many generations run at once, batched; at least 1. Others wait. On the CPU it is always 1, because
-    /// there mistral.rs 0.8.1 mixes up the answers of a batch. Default 16.
+    /// there mistral.rs 0.8.1 mixes up the answers of a batch, and so it is for a model that sees without paged
+    /// attention. Default 16.
     #[serde(default = "default_max_concurrent")]
     pub max_concurrent: usize,
+    /// How long it may take until the model has generated its first token, each adapter for itself; then the process
+    /// ends. Default: as long as it takes.
+    #[serde(default, with = "humantime_serde::option")]
+    pub load_timeout: Option<Duration>,
     /// What it runs on. Default: the device that the build is for.
     #[serde(default)]
     pub hardware: Hardware,
@@ -64,6 +70,7 @@ impl Config {
             adapters: Vec::new(),
             tenants: Vec::new(),
             max_concurrent: default_max_concurrent(),
+            load_timeout: None,
             hardware: Hardware::default(),
         }
     }
@@ -113,12 +120,17 @@ impl Config {
         if self.max_concurrent == 0 {
             return Err(LoadError::NothingConcurrent);
         }
+        if self.load_timeout.is_some_and(|limit| limit.is_zero()) {
+            return Err(LoadError::NoTimeToLoad);
+        }
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Adapter, Config};
 
     fn adapter(name: &str) -> Adapter {
@@ -143,6 +155,7 @@ mod tests {
         let long = Config { adapters: vec![adapter(&"a".repeat(60))], ..Config::new("pip", "folder") };
         assert!(long.check().is_err() && Config::new("a".repeat(60), "folder").check().is_ok());
         assert!(Config { max_concurrent: 0, ..Config::new("pip", "folder") }.check().is_err());
+        assert!(Config { load_timeout: Some(Duration::ZERO), ..Config::new("pip", "folder") }.check().is_err());
         assert!(Config { tenants: vec!["a b".to_owned()], ..Config::new("pip", "folder") }.check().is_err());
     }
 

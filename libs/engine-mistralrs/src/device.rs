@@ -7,7 +7,7 @@ use std::str::FromStr;
 use mistralrs::core::{DeviceLayerMapMetadata, DeviceMapMetadata};
 use mistralrs::{
     AutoDeviceMapParams, DeviceMapSetting, EmbeddingModelBuilder, GgufModelBuilder, MemoryGpuConfig, ModelDType,
-    PagedAttentionConfig, PagedAttentionMetaBuilder, TextModelBuilder,
+    MultimodalModelBuilder, PagedAttentionConfig, PagedAttentionMetaBuilder, TextModelBuilder,
 };
 use pointsman_types::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -343,14 +343,18 @@ impl Hardware {
         }
     }
 
-    fn paged(&self) -> anyhow::Result<Option<PagedAttentionConfig>> {
-        let PagedAttention { mode, block_size, memory } = &self.paged_attention;
-        let is_on = match mode {
+    /// Whether keys and values are in blocks, where that can be.
+    pub(crate) fn has_paged_attention(&self) -> bool {
+        match self.paged_attention.mode {
             PagedMode::Auto => BUILD == Build::Cuda,
             PagedMode::On => true,
             PagedMode::Off => false,
-        };
-        if !is_on {
+        }
+    }
+
+    fn paged(&self) -> anyhow::Result<Option<PagedAttentionConfig>> {
+        let PagedAttention { block_size, memory, .. } = &self.paged_attention;
+        if !self.has_paged_attention() {
             return Ok(None);
         }
         let memory = match *memory {
@@ -401,6 +405,12 @@ macro_rules! builder {
 
 builder!(
     TextModelBuilder,
+    dtype(ModelDType) => with_dtype,
+    prefix_cache(Option<usize>) => with_prefix_cache_n,
+    paged_attention(PagedAttentionConfig) => with_paged_attn;
+);
+builder!(
+    MultimodalModelBuilder,
     dtype(ModelDType) => with_dtype,
     prefix_cache(Option<usize>) => with_prefix_cache_n,
     paged_attention(PagedAttentionConfig) => with_paged_attn;

@@ -1,17 +1,16 @@
 use std::path::PathBuf;
 
 use futures::future::{BoxFuture, FutureExt};
-use mistralrs::core::TokenizationRequest;
-use mistralrs::{MessageContent, Model, Request, RequestMessage, Response, SamplingParams};
+use mistralrs::{Model, Request, RequestMessage, Response, SamplingParams};
 use pointsman_engine::{Embedded, Engine, EngineError, Generation, Job};
 use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{Ability, EmbedRequest, GenerateRequest, TargetDescription};
 use tokio::sync::mpsc;
 
 use crate::files::Files;
-use crate::load::{block_on, describe, embedding_builder, on_own_thread};
+use crate::load::{block_on, describe, embedding_builder, on_own_thread, within};
 use crate::mailbox;
-use crate::request::{first_line, invalid};
+use crate::request::{first_line, invalid, text_tokenization};
 use crate::{Config, LoadError};
 
 /// A model that makes vectors of texts, near each other where the texts mean the same.
@@ -34,7 +33,11 @@ impl EmbeddingModel {
     /// [`MistralrsEngine::load`](crate::MistralrsEngine::load).
     pub async fn load(config: Config) -> Result<Self, LoadError> {
         config.check()?;
-        let place = config.model.clone();
+        let (limit, place) = (config.load_timeout, config.model.clone());
+        within(limit, place.clone(), Box::pin(Self::load_and_try(config, place))).await
+    }
+
+    async fn load_and_try(config: Config, place: PathBuf) -> Result<Self, LoadError> {
         let mut model = on_own_thread(place.clone(), move || load_here(&config)).await?;
         let tried = model.embed(vec!["Hello".to_owned()]).await;
         let tried = tried.map_err(|source| LoadError::CannotGenerate { folder: place, source })?;
@@ -69,16 +72,7 @@ impl EmbeddingModel {
 
     async fn tokenize(&self, index: usize, text: String) -> Result<Vec<u32>, EngineError> {
         let (sender, tokens) = mpsc::channel(1);
-        let request = TokenizationRequest {
-            text: MessageContent::Left(text).flip().map_left(|_| Vec::new()),
-            tools: None,
-            add_generation_prompt: false,
-            add_special_tokens: true,
-            enable_thinking: None,
-            reasoning_effort: None,
-            response: sender,
-        };
-        mailbox::submit(&self.model, Request::Tokenize(request))?;
+        mailbox::submit(&self.model, text_tokenization(text, true, sender))?;
         let tokens = match mailbox::only_answer(tokens).await {
             Some(Ok(tokens)) => tokens,
             Some(Err(error)) => return Err(EngineError::Failed { detail: error.to_string() }),

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
+use image::DynamicImage;
 use mistralrs::Model;
 use pointsman_engine::{Engine, EngineError, Generation, Job};
 use pointsman_proto::Valid;
@@ -10,11 +11,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::choices::{closed, join};
 use crate::guides::Guides;
 use crate::mailbox;
-use crate::messages::Messages;
+use crate::pictures::Picture;
 use crate::plan::Plan;
 use crate::request::{self, Prompt};
+use crate::sight::Sight;
 use crate::stream::{Answer, Bounds};
 use crate::template::Template;
+use crate::vision::Vision;
 
 /// A model that mistral.rs runs, on threads of its own.
 ///
@@ -29,6 +32,8 @@ pub(crate) struct Loaded {
     pub(crate) model: Model,
     pub(crate) description: TargetDescription,
     pub(crate) template: Template,
+    /// None: it does not see.
+    pub(crate) sight: Option<Sight>,
     pub(crate) guides: Arc<Guides>,
     /// One permit for each sequence that mistral.rs may have, running or not yet dropped.
     pub(crate) sequences: Arc<Semaphore>,
@@ -39,7 +44,7 @@ impl Engine for MistralrsEngine {
         &self.loaded.description
     }
 
-    /// [`Config::max_concurrent`](crate::Config::max_concurrent); on the CPU 1.
+    /// [`Config::max_concurrent`](crate::Config::max_concurrent); 1 where mistral.rs can do no more.
     fn max_concurrent(&self) -> usize {
         self.max_concurrent
     }
@@ -60,32 +65,45 @@ impl MistralrsEngine {
     pub(crate) fn new(loaded: Loaded, max_concurrent: usize) -> Self {
         Self { loaded: Arc::new(loaded), max_concurrent }
     }
+
+    /// How the model takes pictures, if it sees.
+    pub(crate) fn vision(&self) -> Option<&Vision> {
+        self.loaded.vision()
+    }
 }
 
 impl Loaded {
     /// Counts the prompt, and refuses what could not be generated: nothing has begun yet.
-    async fn count(&self, request: &Valid<GenerateRequest>) -> Result<u32, EngineError> {
+    async fn count(self: &Arc<Self>, request: &Valid<GenerateRequest>) -> Result<u32, EngineError> {
         let plan = self.plan(request.clone()).await?;
-        Ok(length(&self.tokenize(&plan).await?))
+        let tokens = self.tokenize(&plan).await?;
+        // Once more when it is generated: a broken one is to be refused before its caller hears that it was taken,
+        // and until its turn comes it need not lie here decoded.
+        self.decode(&plan).await?;
+        Ok(plan.prompt_tokens(&tokens))
     }
 
-    async fn plan(&self, request: Valid<GenerateRequest>) -> Result<Plan, EngineError> {
-        let (template, guides) = (self.template.clone(), Arc::clone(&self.guides));
+    async fn plan(self: &Arc<Self>, request: Valid<GenerateRequest>) -> Result<Plan, EngineError> {
         if !Plan::is_costly(&request) {
-            return Plan::of(request, &template, &guides);
+            return Plan::of(request, &self.template, self.vision(), &self.guides);
         }
-        // Large grammars take long to make.
-        self.guides.costly().run(move || Plan::of(request, &template, &guides)).await?
+        let own = Arc::clone(self);
+        self.guides.costly().run(move || Plan::of(request, &own.template, own.vision(), &own.guides)).await?
+    }
+
+    fn vision(&self) -> Option<&Vision> {
+        self.sight.as_ref().map(|sight| &sight.vision)
     }
 
     /// Has mistral.rs make the prompt, as it does for a chat.
     async fn tokenize(&self, plan: &Plan) -> Result<Vec<u32>, EngineError> {
         let (sender, tokens) = mpsc::channel(1);
-        let messages: Messages = plan.messages.clone();
-        let tools = plan.offer.as_ref().map(|offer| offer.for_template());
-        mailbox::submit(&self.model, request::tokenization(messages, tools, sender))?;
+        mailbox::submit(&self.model, request::tokenization(plan.ingredients(), sender))?;
         match mailbox::only_answer(tokens).await {
-            Some(Ok(tokens)) => Ok(tokens),
+            Some(Ok(tokens)) => {
+                self.sight.as_ref().map_or(Ok(()), |sight| sight.marks.check(&tokens, plan.pictures.len()))?;
+                Ok(tokens)
+            }
             // Nothing but the chat template can fail here, over messages that it was not made for.
             Some(Err(error)) => Err(EngineError::InvalidRequest {
                 message: format!("the model's chat template refuses the messages: {}", request::first_line(&error)),
@@ -94,15 +112,29 @@ impl Loaded {
         }
     }
 
+    async fn decode(&self, plan: &Plan) -> Result<Vec<DynamicImage>, EngineError> {
+        if plan.pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pictures = Arc::clone(&plan.pictures);
+        self.guides.costly().run(move || pictures.iter().map(Picture::decode).collect()).await?
+    }
+
     async fn start(self: Arc<Self>, job: Job) -> Result<Generation, EngineError> {
         let Job { request, mut prompt_tokens, max_output_tokens } = job;
         let plan = self.plan(request).await?;
-        let prompt = if plan.is_told_by_tokens() {
-            let tokens = self.tokenize(&plan).await?;
-            prompt_tokens = length(&tokens);
-            Prompt::Tokens(Arc::new(tokens))
+        let sees = !plan.pictures.is_empty();
+        let prompt = if plan.is_told_by_tokens() || sees {
+            let tokens = Arc::new(self.tokenize(&plan).await?);
+            prompt_tokens = plan.prompt_tokens(&tokens);
+            if sees {
+                let images = Arc::new(self.decode(&plan).await?);
+                Prompt::Seen(plan.ingredients(), images, plan.is_told_by_tokens().then_some(tokens))
+            } else {
+                Prompt::Tokens(tokens)
+            }
         } else {
-            Prompt::Chat(plan.messages.clone())
+            Prompt::Chat(plan.ingredients())
         };
         // Beyond the context mistral.rs fails in the middle of a batch, in a matrix product.
         let context_tokens = self.description.context_tokens;
@@ -112,8 +144,7 @@ impl Loaded {
         }
         let max_output_tokens = max_output_tokens.min(room);
         if max_output_tokens == 0 {
-            let message = "limits.max_output_tokens must be at least 1".to_owned();
-            return Err(EngineError::InvalidRequest { message });
+            return Err(request::invalid("limits.max_output_tokens", "must be at least 1"));
         }
         let begun = Begun { loaded: self, plan, prompt, prompt_tokens, max_output_tokens };
         let permit = Arc::clone(&begun.loaded.sequences).acquire_owned().await.map_err(|_| closed())?;
@@ -154,8 +185,4 @@ impl Begun {
         mailbox::submit(&self.loaded.model, request)?;
         Ok(answer.into_stream())
     }
-}
-
-fn length(tokens: &[u32]) -> u32 {
-    u32::try_from(tokens.len()).unwrap_or(u32::MAX)
 }

@@ -1,5 +1,6 @@
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pointsman_engine::EngineError;
 use thiserror::Error;
@@ -30,6 +31,19 @@ pub enum LoadError {
     /// Nothing would ever run.
     #[error("`max_concurrent` must be at least 1")]
     NothingConcurrent,
+    /// No model is loaded in no time.
+    #[error("`load_timeout` must be longer than 0s; leave it out for as long as it takes")]
+    NoTimeToLoad,
+    /// Loading took too long; what was begun cannot be ended but with the process.
+    #[error(
+        "{} was not loaded within {limit:?}; give `load_timeout` more, or look what keeps the disk or the device", .path.display()
+    )]
+    TooLong {
+        /// The model's folder or file.
+        path: PathBuf,
+        /// The configured limit.
+        limit: Duration,
+    },
     /// The build, or mistral.rs, cannot run a model so.
     #[error("{}", .problems.join("; "))]
     HardwareRefused {
@@ -64,6 +78,26 @@ pub enum LoadError {
     ChatTemplateMissing {
         /// The folder.
         folder: PathBuf,
+    },
+    /// Nothing here knows how the model takes pictures.
+    #[error(
+        "{} is a `{class}`, and of the models that see only Qwen3VLForConditionalGeneration, \
+         Qwen3VLMoeForConditionalGeneration, Qwen3_5ForConditionalGeneration and Qwen3_5MoeForConditionalGeneration \
+         are loaded; take one of those", .folder.display()
+    )]
+    VisionUnsupported {
+        /// The folder.
+        folder: PathBuf,
+        /// The model's class, as its `config.json` says it.
+        class: &'static str,
+    },
+    /// The model cuts pictures otherwise than mistral.rs does.
+    #[error("{} cannot be used: {why}", .file.display())]
+    PreparationUnusable {
+        /// The model's `preprocessor_config.json`.
+        file: PathBuf,
+        /// What to change.
+        why: &'static str,
     },
     /// The folder holds more models than one.
     #[error("the folder {} has {count} files with weights of different models; give the path of one GGUF file, or move the others away", .folder.display())]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::folder::{Folder, unreadable};
 use crate::gguf::Gguf;
 use crate::template::Template;
+use crate::vision::Vision;
 use crate::vocabulary::Vocabulary;
-use crate::{Config, Dtype, LoadError, Quantization, digest};
+use crate::{Config, Dtype, LoadError, PagedAttention, PagedMode, Quantization, digest};
 
 /// A model's files, in which nothing is missing.
 #[derive(Debug)]
@@ -36,18 +37,18 @@ impl Files {
 
     /// Refuses what cannot be done with files of this format.
     pub(crate) fn check(&self, config: &Config) -> Result<(), LoadError> {
+        let path = config.model.clone();
         let format = match self {
             Self::Folder(folder) if folder.uqff.is_none() => {
-                if folder.embeds && (config.quantize.is_some() || !config.adapters.is_empty()) {
-                    let (folder, what) = (folder.path.clone().into(), "`quantize` or `adapters`");
-                    return Err(LoadError::FormatCannot { path: folder, format: "embedding", what });
-                }
-                return Ok(());
+                let Some((format, what)) = kind_cannot(folder, config) else { return Ok(()) };
+                return Err(LoadError::FormatCannot { path, format, what });
+            }
+            Self::Folder(folder) if folder.vision.is_some() => {
+                return Err(LoadError::FormatCannot { path, format: "UQFF", what: "a model that sees" });
             }
             Self::Folder(_) => "UQFF",
             Self::Gguf(_) => "GGUF",
         };
-        let path = config.model.clone();
         if config.quantize.is_some() {
             return Err(LoadError::FormatCannot { path, format, what: "`quantize`: its weights are quantised" });
         }
@@ -63,6 +64,14 @@ impl Files {
     /// Whether the model makes vectors of texts, and no texts.
     pub(crate) fn embeds(&self) -> bool {
         matches!(self, Self::Folder(folder) if folder.embeds)
+    }
+
+    /// How the model takes pictures, if it sees.
+    pub(crate) fn vision(&self) -> Option<&Vision> {
+        match self {
+            Self::Folder(folder) => folder.vision.as_ref(),
+            Self::Gguf(_) => None,
+        }
     }
 
     /// Returns the version that the weights give, with those of an adapter, and with what is made of them.
@@ -109,6 +118,25 @@ impl Files {
             Self::Gguf(gguf) => gguf.vocabulary(),
         }
     }
+}
+
+/// Returns what a model of this kind cannot do of what is asked for.
+fn kind_cannot(folder: &Folder, config: &Config) -> Option<(&'static str, &'static str)> {
+    let hardware = &config.hardware;
+    let asked = |asks: bool, what: &'static str| asks.then_some(what);
+    if folder.embeds {
+        let pages = hardware.paged_attention != PagedAttention { mode: PagedMode::Off, ..PagedAttention::default() };
+        let pages = pages && hardware.paged_attention != PagedAttention::default();
+        let keeps = hardware.prefix_cache.is_some_and(|count| count > 0);
+        let what = asked(config.quantize.is_some() || !config.adapters.is_empty(), "`quantize` or `adapters`")
+            .or(asked(pages, "`hardware.paged_attention`: it keeps no keys and values"))
+            .or(asked(keeps, "`hardware.prefix_cache`: it keeps no keys and values"));
+        return what.map(|what| ("an embedding model", what));
+    }
+    if folder.vision.is_some() {
+        return asked(!config.adapters.is_empty(), "`adapters`").map(|what| ("a model that sees", what));
+    }
+    None
 }
 
 /// Returns the files in a folder whose names end so, sorted.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::LoadError;
 use crate::files::files_with;
+use crate::vision::Vision;
 
 /// A model folder in which nothing is missing.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Folder {
     pub(crate) uqff: Option<PathBuf>,
     /// Whether it makes vectors of texts, and no texts.
     pub(crate) embeds: bool,
+    /// How it takes pictures, if it sees.
+    pub(crate) vision: Option<Vision>,
 }
 
 impl Folder {
@@ -51,6 +54,7 @@ impl Folder {
             }
             weights.extend_from_slice(all);
         }
+        let vision = if embeds { None } else { Vision::read(folder)? };
         if !embeds && !has_chat_template(folder)? {
             return Err(LoadError::ChatTemplateMissing { folder: folder.to_owned() });
         }
@@ -61,7 +65,7 @@ impl Folder {
             .into_string()
             .map_err(|path| LoadError::FolderNameUnusable { folder: path.into() })?;
         let uqff = uqff.map(|(first, _)| first);
-        Ok(Self { path, weights, context_tokens, uqff, embeds })
+        Ok(Self { path, weights, context_tokens, uqff, embeds, vision })
     }
 }
 

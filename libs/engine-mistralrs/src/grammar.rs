@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_grammar_is_refused_by_its_field() {
-        for (format, field) in [
+        for (format, says) in [
             (schema("no JSON", true), "response_format.json_schema.json_schema: must be JSON:"),
             (schema("[]", true), "response_format.json_schema.json_schema: must be a JSON Schema"),
             (schema("false", true), "response_format.json_schema.json_schema: must be a JSON Schema"),
@@ -216,8 +216,9 @@ mod tests {
             (Format::Regex("(".to_owned()), "response_format.regex: cannot be used as a grammar:"),
             (Format::LarkGrammar("start: missing".to_owned()), "response_format.lark_grammar: cannot be used"),
         ] {
-            let Err(EngineError::InvalidRequest { message }) = matcher(format.clone()) else { panic!("{format:?}") };
-            assert!(message.starts_with(field) && !message.contains('\n'), "{message}");
+            let Err(EngineError::InvalidField { field, rule }) = matcher(format.clone()) else { panic!("{format:?}") };
+            let said = format!("{field}: {rule}");
+            assert!(said.starts_with(says) && !said.contains('\n'), "{said}");
         }
     }
 
@@ -244,8 +245,8 @@ mod tests {
             (regex("(?=a)b"), "look-around"),
             (regex("a{99999999999}"), "decimal literal"),
         ] {
-            let Err(EngineError::InvalidRequest { message }) = matcher(format.clone()) else { panic!("{format:?}") };
-            assert!(message.contains(problem) && !message.contains('\n'), "{message}");
+            let Err(EngineError::InvalidField { rule, .. }) = matcher(format.clone()) else { panic!("{format:?}") };
+            assert!(rule.contains(problem) && !rule.contains('\n'), "{rule}");
         }
         for format in [lark("start: \"\""), regex("(a{1,1000}){1,1000}"), regex("((a*)*)*b"), regex(r"\p{L}{1,5000}")] {
             assert!(matcher(format).is_ok());

@@ -4,7 +4,7 @@
 //! with a LoRA adapter) and generates with them: greedy or
 //! sampled (temperature, top-k, top-p, min-p, penalties, bias), with a seed that repeats an answer, stop texts
 //! found across token borders, log-probabilities, several answers, answers in a form (JSON, regular expression,
-//! grammar), and tools where the model's chat template knows them. It reaches no network, and has no telemetry.
+//! grammar), tools where the model's chat template knows them, and pictures where the model sees. It reaches no network, and has no telemetry.
 //!
 //! On the CPU answers are generated one at a time: there mistral.rs 0.8.1 gives each conversation of a batch
 //! the content of another ([`MistralrsEngine::max_concurrent`]).
@@ -30,6 +30,7 @@
 //! - `device`: what a model runs on, and what of that a build cannot do.
 //! - [`EmbeddingModel`]: vectors of texts.
 //! - `template`, `vocabulary`: what the model knows beside its weights, read once more from its files.
+//! - `vision`, `sight`, `pictures`: which models see, what a picture is to them, and what it may be.
 //! - `engine`, `plan`, `request`, `mailbox`: a generation, from the request to what mistral.rs gets of it; `messages`, `tools`,
 //!   `grammar`, `guides`: what it is made of; `costly`: where the long part of that is done.
 //! - `sampling`: the choice of each token, all in one place, between mistral.rs' logits and its sampler.
@@ -52,13 +53,16 @@ mod guides;
 mod load;
 mod mailbox;
 mod messages;
+mod pictures;
 mod plan;
 mod quantization;
 mod request;
 mod sampling;
+mod sight;
 mod stream;
 mod template;
 mod tools;
+mod vision;
 mod vocabulary;
 
 pub use config::{Adapter, Config};

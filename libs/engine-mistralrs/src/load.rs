@@ -1,13 +1,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use mistralrs::{
-    EmbeddingModelBuilder, GgufModelBuilder, LoraModelBuilder, TextModelBuilder, TokenSource, UqffTextModelBuilder,
+    EmbeddingModelBuilder, GgufModelBuilder, LoraModelBuilder, MultimodalModelBuilder, TextModelBuilder, TokenSource,
+    UqffTextModelBuilder,
 };
 use pointsman_engine::try_out;
 use pointsman_proto::inference::v1::{Ability, TargetDescription};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 use crate::adapter::AdapterFolder;
 use crate::engine::Loaded;
@@ -15,6 +18,7 @@ use crate::files::Files;
 use crate::folder::Folder;
 use crate::gguf::Gguf;
 use crate::guides::Guides;
+use crate::sight::{self, Sight};
 use crate::template::Template;
 use crate::{Adapter, Config, EmbeddingModel, LoadError, MistralrsEngine};
 
@@ -32,13 +36,19 @@ const ABILITIES_BY_TOKENS: [Ability; 6] = [
     Ability::LarkGrammar,
 ];
 
-fn abilities(template: &Template) -> Vec<Ability> {
+fn abilities(template: &Template, sees: bool) -> Vec<Ability> {
     let mut abilities = ABILITIES.to_vec();
     if !template.has_channels() {
         abilities.extend(ABILITIES_BY_TOKENS);
     }
     if template.knows_tools() {
         abilities.push(Ability::Tools);
+    }
+    if template.knows_thinking() {
+        abilities.push(Ability::Reasoning);
+    }
+    if sees {
+        abilities.push(Ability::Images);
     }
     abilities.sort_unstable();
     abilities
@@ -52,8 +62,13 @@ const ENGINE: &str = "mistralrs-0.8.1";
 /// On the CPU one: its attention for one new token (`flash_attn_cpu_single_q`) has room for the results of a
 /// single sequence, and gives those of the last one in a batch to all. Two conversations that reach the same
 /// length are continued with each other's content.
-fn max_concurrent(config: &Config) -> usize {
-    if config.hardware.is_cpu() { 1 } else { config.max_concurrent.min(Semaphore::MAX_PERMITS) }
+///
+/// One, too, where a model sees and has no paged attention: a step that continues answers with pictures and without
+/// reckons the places of the first as if they had none (`get_rope_index` gets their last token alone; read, not
+/// tried). The scheduler of paged attention keeps the two apart.
+fn max_concurrent(config: &Config, sees: bool) -> usize {
+    let alone = config.hardware.is_cpu() || (sees && !config.hardware.has_paged_attention());
+    if alone { 1 } else { config.max_concurrent.min(Semaphore::MAX_PERMITS) }
 }
 
 /// A model that was loaded.
@@ -94,11 +109,31 @@ impl MistralrsEngine {
 
     async fn load_target(config: Config, adapter: Option<Adapter>) -> Result<Self, LoadError> {
         config.check()?;
-        let place = config.model.clone();
+        let (limit, place) = (config.load_timeout, config.model.clone());
+        within(limit, place.clone(), Box::pin(Self::load_and_try(config, adapter, place))).await
+    }
+
+    async fn load_and_try(config: Config, adapter: Option<Adapter>, place: PathBuf) -> Result<Self, LoadError> {
         let engine = on_own_thread(place.clone(), move || load_here(&config, adapter.as_ref())).await?;
         // A model in a number format that the device lacks loads, and fails every request.
-        try_out(&engine).await.map_err(|source| LoadError::CannotGenerate { folder: place, source })?;
+        let tried = match (try_out(&engine).await, engine.vision()) {
+            (Ok(()), Some(vision)) => sight::try_out(&engine, vision).await,
+            (tried, _) => tried,
+        };
+        tried.map_err(|source| LoadError::CannotGenerate { folder: place, source })?;
         Ok(engine)
+    }
+}
+
+/// Gives up what takes longer than a limit.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    path: PathBuf,
+    loading: impl Future<Output = Result<T, LoadError>>,
+) -> Result<T, LoadError> {
+    match limit {
+        Some(limit) => timeout(limit, loading).await.unwrap_or(Err(LoadError::TooLong { path, limit })),
+        None => loading.await,
     }
 }
 
@@ -129,6 +164,8 @@ fn load_here(config: &Config, adapter: Option<&Adapter>) -> Result<MistralrsEngi
     let place = adapter.map_or(&config.model, |adapter| &adapter.path);
     let refused = |source| LoadError::Refused { folder: place.clone(), source };
     let model = build(config, &files, folder.as_ref()).map_err(refused)?;
+    let sight = files.vision().map(|vision| block_on(Sight::learn(&model, vision.clone())));
+    let sight = sight.transpose().map_err(refused)?;
     // After mistral.rs, which says what is wrong with the files.
     let vocabulary = files.vocabulary(&template)?;
     let (name, tenants) = match adapter {
@@ -138,14 +175,14 @@ fn load_here(config: &Config, adapter: Option<&Adapter>) -> Result<MistralrsEngi
     };
     let description = TargetDescription {
         target: format!("models/{name}/versions/{version}"),
-        abilities: abilities(&template).into_iter().map(i32::from).collect(),
+        abilities: abilities(&template, sight.is_some()).into_iter().map(i32::from).collect(),
         tenants: tenants.clone(),
         ..describe(&model, &files, config)
     };
-    let max_concurrent = max_concurrent(config);
+    let max_concurrent = max_concurrent(config, sight.is_some());
     let guides = Arc::new(Guides::new(Arc::new(vocabulary)));
     let sequences = Arc::new(Semaphore::new(max_concurrent));
-    Ok(MistralrsEngine::new(Loaded { model, description, template, guides, sequences }, max_concurrent))
+    Ok(MistralrsEngine::new(Loaded { model, description, template, sight, guides, sequences }, max_concurrent))
 }
 
 /// Describes what a model of any kind has: its context, and what decides its answers beside its weights.
@@ -168,6 +205,9 @@ pub(crate) fn block_on<T>(loading: impl Future<Output = anyhow::Result<T>>) -> a
 fn build(config: &Config, files: &Files, adapter: Option<&AdapterFolder>) -> anyhow::Result<mistralrs::Model> {
     let folder = match files {
         Files::Gguf(gguf) => return block_on(gguf_builder(config, gguf)?.build()),
+        Files::Folder(folder) if folder.vision.is_some() => {
+            return block_on(multimodal_builder(config, folder)?.build());
+        }
         Files::Folder(folder) => folder,
     };
     let builder = text_builder(config, folder)?;
@@ -185,7 +225,7 @@ fn text_builder(config: &Config, folder: &Folder) -> anyhow::Result<TextModelBui
         }
         None => TextModelBuilder::new(&folder.path),
     };
-    let builder = builder.with_token_source(TokenSource::None).with_max_num_seqs(max_concurrent(config));
+    let builder = builder.with_token_source(TokenSource::None).with_max_num_seqs(max_concurrent(config, false));
     let mut builder = config.hardware.apply(builder)?;
     if let Some(quantize) = config.quantize {
         builder = builder.with_isq(quantize.isq());
@@ -193,11 +233,22 @@ fn text_builder(config: &Config, folder: &Folder) -> anyhow::Result<TextModelBui
     Ok(builder)
 }
 
+fn multimodal_builder(config: &Config, folder: &Folder) -> anyhow::Result<MultimodalModelBuilder> {
+    let builder = MultimodalModelBuilder::new(&folder.path)
+        .with_token_source(TokenSource::None)
+        .with_max_num_seqs(max_concurrent(config, true));
+    let builder = config.hardware.apply(builder)?;
+    Ok(match config.quantize {
+        Some(quantize) => builder.with_isq(quantize.isq()),
+        None => builder,
+    })
+}
+
 fn gguf_builder(config: &Config, gguf: &Gguf) -> anyhow::Result<GgufModelBuilder> {
     let (folder, name) = &gguf.place;
     let mut builder = GgufModelBuilder::new(folder, vec![name])
         .with_token_source(TokenSource::None)
-        .with_max_num_seqs(max_concurrent(config));
+        .with_max_num_seqs(max_concurrent(config, false));
     if let Some(template) = &gguf.template_beside {
         builder = builder.with_chat_template(template);
     }
@@ -222,7 +273,9 @@ mod tests {
             ("{{ tools }}<tool_call>", true, true),
             ("{{ tools }}<tool_call><|channel|>", false, false),
         ] {
-            let abilities = abilities(&Template::from(template));
+            let abilities = abilities(&Template::from(template), tools);
+            assert_eq!(abilities.contains(&Ability::Images), tools);
+            assert!(!abilities.contains(&Ability::Reasoning));
             assert_eq!(abilities.contains(&Ability::Tools), tools, "{template}");
             assert_eq!(abilities.contains(&Ability::Logprobs), logprobs, "{template}");
             assert!(abilities.contains(&Ability::MultipleChoices));

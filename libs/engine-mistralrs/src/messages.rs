@@ -5,32 +5,56 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 use mistralrs::MessageContent;
 use pointsman_engine::EngineError;
-use pointsman_proto::inference::v1::{GenerateRequest, Message, Role, ToolCall, ToolResult, part};
+use pointsman_proto::inference::v1::{GenerateRequest, Image, Message, Part, Role, ToolCall, ToolResult, part};
 use serde_json::{Value, json};
 
+use crate::pictures::{Picture, Place};
 use crate::request::invalid;
 use crate::template::Template;
 
 /// What a chat template gets.
 pub(crate) type Messages = Vec<IndexMap<String, MessageContent>>;
 
-/// Makes what the model's chat template gets of a request's messages.
-pub(crate) fn messages(request: &GenerateRequest, template: &Template) -> Result<Messages, EngineError> {
+/// Messages, and the pictures that they show, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Conversation {
+    pub(crate) messages: Messages,
+    pub(crate) pictures: Vec<Picture>,
+}
+
+/// Makes what the model's chat template gets of a request's messages. `sees`: whether the model takes pictures.
+pub(crate) fn conversation(
+    request: &GenerateRequest,
+    template: &Template,
+    sees: bool,
+) -> Result<Conversation, EngineError> {
     if request.messages.is_empty() {
         return Err(invalid("messages", "give at least one"));
     }
-    let mut writer = Writer { template, called: HashMap::new(), messages: Vec::new() };
+    let mut writer = Writer { template, sees, called: HashMap::new(), messages: Vec::new(), pictures: Vec::new() };
     for (index, message) in request.messages.iter().enumerate() {
         writer.write(index, message)?;
     }
-    Ok(writer.messages)
+    Ok(Conversation { messages: writer.messages, pictures: writer.pictures })
 }
 
 struct Writer<'a> {
     template: &'a Template,
+    sees: bool,
     /// Which tool each call was made to, by the call's id.
     called: HashMap<&'a str, &'a str>,
     messages: Messages,
+    pictures: Vec<Picture>,
+}
+
+/// What one message says.
+#[derive(Default)]
+struct Saying {
+    text: String,
+    /// Texts and pictures one by one, where there are pictures.
+    shown: Vec<IndexMap<String, Value>>,
+    thought: String,
+    calls: Vec<IndexMap<String, Value>>,
 }
 
 impl<'a> Writer<'a> {
@@ -44,27 +68,57 @@ impl<'a> Writer<'a> {
                 return Err(invalid(&format!("messages[{index}].role"), "must be one that this model knows"));
             }
         };
-        let mut content = String::new();
-        let mut calls = Vec::new();
+        let mut saying = Saying::default();
         for (number, part) in message.parts.iter().enumerate() {
-            match &part.kind {
-                Some(part::Kind::Text(text)) => content.push_str(text),
-                Some(part::Kind::ToolCall(call)) if role == "assistant" && self.template.knows_tools() => {
-                    self.called.insert(&call.id, &call.name);
-                    calls.push(self.call(call));
-                }
-                _ => return Err(invalid(&format!("messages[{index}].parts[{number}]"), "must be text for this model")),
+            self.say(part, role, &format!("messages[{index}].parts[{number}]"), &mut saying)?;
+        }
+        let shows = saying.shown.iter().any(|part| part.contains_key("image"));
+        let content = if shows { MessageContent::Right(saying.shown) } else { text(&saying.text) };
+        let mut fields = IndexMap::from([("role".to_owned(), text(role)), ("content".to_owned(), content)]);
+        for (key, value) in [("name", &message.name), ("reasoning_content", &saying.thought)] {
+            if !value.is_empty() {
+                fields.insert(key.to_owned(), text(value));
             }
         }
-        let mut fields = IndexMap::from([("role".to_owned(), text(role)), ("content".to_owned(), text(&content))]);
-        if !message.name.is_empty() {
-            fields.insert("name".to_owned(), text(&message.name));
-        }
-        if !calls.is_empty() {
-            fields.insert("tool_calls".to_owned(), MessageContent::Right(calls));
+        if !saying.calls.is_empty() {
+            fields.insert("tool_calls".to_owned(), MessageContent::Right(saying.calls));
         }
         self.messages.push(fields);
         Ok(())
+    }
+
+    fn say(&mut self, part: &'a Part, role: &str, field: &str, saying: &mut Saying) -> Result<(), EngineError> {
+        let is_answer = role == "assistant";
+        match &part.kind {
+            Some(part::Kind::Text(said)) => {
+                saying.text.push_str(said);
+                saying
+                    .shown
+                    .push(IndexMap::from([("type".to_owned(), json!("text")), ("text".to_owned(), json!(said))]));
+            }
+            Some(part::Kind::Image(image)) if self.sees && role == "user" => {
+                saying.shown.push(self.show(image, field)?);
+            }
+            Some(part::Kind::Image(_)) if self.sees => {
+                return Err(invalid(field, "a picture stands in a message of the user only"));
+            }
+            Some(part::Kind::ToolCall(call)) if is_answer && self.template.knows_tools() => {
+                self.called.insert(&call.id, &call.name);
+                saying.calls.push(self.call(call));
+            }
+            Some(part::Kind::Reasoning(thought)) if is_answer && self.template.takes_thoughts() => {
+                saying.thought.push_str(&thought.text);
+            }
+            _ => return Err(invalid(field, "must be text for this model")),
+        }
+        Ok(())
+    }
+
+    /// A template writes a mark for each picture, in which it looks at the type, or whether there is an `image`.
+    fn show(&mut self, image: &Image, field: &str) -> Result<IndexMap<String, Value>, EngineError> {
+        let number = self.pictures.len() + 1;
+        self.pictures.push(Picture::read(image, Place { field: format!("{field}.image"), number })?);
+        Ok(IndexMap::from([("type".to_owned(), json!("image")), ("image".to_owned(), json!(number.to_string()))]))
     }
 
     fn call(&self, call: &ToolCall) -> IndexMap<String, Value> {
@@ -116,7 +170,7 @@ mod tests {
     use pointsman_proto::inference::v1::{GenerateRequest, Message, Part, Role, ToolCall, ToolResult};
     use serde_json::{Value, json};
 
-    use super::messages;
+    use super::{Conversation, conversation};
     use crate::template::Template;
 
     const PLAIN: &str = "{{ messages }}";
@@ -142,10 +196,10 @@ mod tests {
     /// The messages as JSON.
     fn written(template: &str, messages_of: Vec<Message>) -> Result<Vec<Value>, EngineError> {
         let request = GenerateRequest { messages: messages_of, ..GenerateRequest::default() };
-        let written = messages(&request, &Template::from(template))?;
+        let Conversation { messages, .. } = conversation(&request, &Template::from(template), false)?;
         let field =
             |content: &mistralrs::MessageContent| content.as_ref().either(|text| json!(text), |items| json!(items));
-        Ok(written
+        Ok(messages
             .iter()
             .map(|fields| fields.iter().map(|(key, value)| (key.clone(), field(value))).collect())
             .collect())
@@ -200,8 +254,8 @@ mod tests {
             (TOOLS, vec![message(Role::User, &[call("a", "{}")])], "messages[0].parts[0]"),
             (TOOLS, vec![message(Role::Tool, &[text("Hi")])], "messages[0].parts[0]"),
         ] {
-            let Err(EngineError::InvalidRequest { message }) = written(template, messages) else { panic!("{field}") };
-            assert!(message.starts_with(&format!("{field}:")), "{message}");
+            let refused = written(template, messages).unwrap_err();
+            assert!(matches!(&refused, EngineError::InvalidField { field: named, .. } if named == field), "{refused}");
         }
     }
 }

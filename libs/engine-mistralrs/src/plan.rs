@@ -4,28 +4,34 @@ use std::sync::Arc;
 
 use pointsman_engine::EngineError;
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::GenerateRequest;
+use pointsman_proto::inference::v1::{GenerateRequest, part};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::Loaded;
 use crate::guides::Guides;
-use crate::messages::{Messages, messages};
-use crate::request::{Prompt, invalid};
+use crate::messages::{Conversation, Messages, conversation};
+use crate::pictures::{Picture, check_sizes};
+use crate::request::{Ingredients, Prompt, invalid};
 use crate::sampling::guide::Guide;
 use crate::sampling::{Answering, TokenChooser, wants_tokens};
 use crate::stream::contents::Contents;
 use crate::stream::thoughts::{Thoughts, Where};
 use crate::stream::written::Written;
 use crate::stream::{Source, Tokens};
-use crate::template::{THOUGHT_BEGINS, Template};
+use crate::template::{THOUGHT_BEGINS, Template, Thinking};
 use crate::tools::Offer;
 use crate::tools::parse::CallParser;
+use crate::vision::Vision;
 use crate::vocabulary::Vocabulary;
 
 /// A request that can be generated.
 pub(crate) struct Plan {
     pub(crate) request: Valid<GenerateRequest>,
-    pub(crate) messages: Messages,
+    messages: Messages,
+    pub(crate) pictures: Arc<[Picture]>,
+    /// Tokens of the pictures, beyond one for each.
+    picture_tokens: u32,
+    thinking: Thinking,
     /// The tools that are in the prompt.
     pub(crate) offer: Option<Offer>,
     /// Copied for each answer.
@@ -37,18 +43,36 @@ impl Plan {
     pub(crate) fn of(
         request: Valid<GenerateRequest>,
         template: &Template,
+        vision: Option<&Vision>,
         guides: &Guides,
     ) -> Result<Self, EngineError> {
         check_bias(&request, guides.vocabulary())?;
-        let messages = messages(&request, template)?;
+        let Conversation { messages, mut pictures } = conversation(&request, template, vision.is_some())?;
+        check_sizes(&pictures)?;
+        let picture_tokens = vision.map_or(Ok(0), |vision| picture_tokens(&mut pictures, vision))?;
+        let thinking = template.thinking(request.reasoning_effort());
+        let thinking = thinking.map_err(|what_to_do| invalid("reasoning_effort", what_to_do))?;
         let offer = Offer::of(&request)?;
         let guide = guides.of(&request, offer.as_ref())?;
-        Ok(Self { request, messages, offer, guide })
+        Ok(Self { request, messages, pictures: pictures.into(), picture_tokens, thinking, offer, guide })
     }
 
-    /// Whether grammars are to be made, which may take long.
+    /// Returns what the chat template gets.
+    pub(crate) fn ingredients(&self) -> Ingredients {
+        let tools = self.offer.as_ref().map(Offer::for_template);
+        Ingredients { messages: self.messages.clone(), tools, thinking: self.thinking }
+    }
+
+    /// Returns how many tokens the prompt has in which each picture is one of these.
+    pub(crate) fn prompt_tokens(&self, tokens: &[u32]) -> u32 {
+        u32::try_from(tokens.len()).unwrap_or(u32::MAX).saturating_add(self.picture_tokens)
+    }
+
+    /// Whether grammars are to be made, or pictures looked at, which may take long.
     pub(crate) fn is_costly(request: &GenerateRequest) -> bool {
-        !request.tools.is_empty() || request.response_format.is_some()
+        let mut parts = request.messages.iter().flat_map(|message| &message.parts);
+        let shows = parts.any(|part| matches!(part.kind, Some(part::Kind::Image(_))));
+        shows || !request.tools.is_empty() || request.response_format.is_some()
     }
 
     pub(crate) fn choices(&self) -> u32 {
@@ -68,14 +92,16 @@ impl Plan {
         loaded: &Loaded,
         permit: OwnedSemaphorePermit,
     ) -> (TokenChooser, Source) {
-        let Prompt::Tokens(tokens) = prompt else {
-            let answering = Answering { choice, prompt: &[], guide: self.guide.as_ref().map(Guide::copy) };
+        let marks = loaded.sight.as_ref().filter(|_| !self.pictures.is_empty()).map(|sight| sight.marks.all());
+        let never = marks.as_ref().map_or(&[][..], |marks| marks);
+        let Some(tokens) = prompt.tokens() else {
+            let answering = Answering { choice, prompt: &[], guide: self.guide.as_ref().map(Guide::copy), never };
             return (TokenChooser::new(&self.request, answering, permit), Source::Chat);
         };
         let vocabulary = loaded.guides.vocabulary();
         let thoughts = loaded.template.thinks().then(|| Thoughts::new(self.begins(tokens, vocabulary)));
         let guide = self.guide.as_ref().map(|guide| guide.copy().after(thoughts.clone()));
-        let mut chooser = TokenChooser::new(&self.request, Answering { choice, prompt: tokens, guide }, permit);
+        let mut chooser = TokenChooser::new(&self.request, Answering { choice, prompt: tokens, guide, never }, permit);
         // A vocabulary has at least one.
         let end = vocabulary.ends().first().copied().unwrap_or_default();
         let written = Written::new(chooser.read(end), Arc::clone(vocabulary), !self.has_form());
@@ -98,6 +124,18 @@ impl Plan {
         let last: Vec<u8> = last;
         if last.trim_ascii_end().ends_with(THOUGHT_BEGINS.as_bytes()) { Where::Thought } else { Where::Beginning }
     }
+}
+
+/// Counts the tokens of the pictures beyond one for each, and says how large the model sees them.
+fn picture_tokens(pictures: &mut [Picture], vision: &Vision) -> Result<u32, EngineError> {
+    let mut tokens = 0_u32;
+    for picture in pictures {
+        let own = vision.tokens(picture.width, picture.height).map_err(|why| picture.place.refuse(&why))?;
+        tokens = tokens.saturating_add(own.saturating_sub(1));
+        (picture.width, picture.height) =
+            vision.fitted(picture.width, picture.height).unwrap_or((picture.width, picture.height));
+    }
+    Ok(tokens)
 }
 
 fn check_bias(request: &GenerateRequest, vocabulary: &Vocabulary) -> Result<(), EngineError> {
@@ -134,7 +172,7 @@ mod tests {
         let mut request =
             GenerateRequest { model: "pip".to_owned(), messages: vec![message], ..GenerateRequest::default() };
         change(&mut request);
-        Plan::of(Valid::new(request).unwrap(), &Template::from("tools<tool_call>"), &guides())
+        Plan::of(Valid::new(request).unwrap(), &Template::from("tools<tool_call>"), None, &guides())
     }
 
     fn format(format: Format) -> Option<ResponseFormat> {
@@ -174,8 +212,9 @@ mod tests {
             plan(|request| request.sampling = Some(Sampling { logit_bias, ..Sampling::default() }))
         };
         assert!(bias(&[0, 1023]).is_ok());
-        let Err(EngineError::InvalidRequest { message }) = bias(&[1, 4000, 1024]) else { panic!("taken") };
-        assert_eq!(message, "sampling.logit_bias: token 1024 is none of this model's, which are 0 to 1023");
+        let Err(EngineError::InvalidField { field, rule }) = bias(&[1, 4000, 1024]) else { panic!("taken") };
+        assert_eq!(field, "sampling.logit_bias");
+        assert_eq!(rule, "token 1024 is none of this model's, which are 0 to 1023");
     }
 
     #[test]

@@ -54,6 +54,7 @@ struct Rules {
     sampler: Option<Sampler>,
     adjustment: Option<Adjustment>,
     guide: Option<Guide>,
+    never: Vec<usize>,
     /// How many alternatives are scored.
     alternatives: Option<usize>,
     /// Who reads the tokens. Room without bound, for at most as many as the answer may have.
@@ -73,6 +74,8 @@ pub(crate) struct Answering<'a> {
     /// What the repetition penalty counts as written. Empty where there is none.
     pub(crate) prompt: &'a [u32],
     pub(crate) guide: Option<Guide>,
+    /// Tokens that are never chosen.
+    pub(crate) never: &'a [u32],
 }
 
 impl TokenChooser {
@@ -85,6 +88,7 @@ impl TokenChooser {
             sampler: Sampler::new(&sampling, seed),
             adjustment: Adjustment::new(&sampling, answering.prompt),
             guide: answering.guide,
+            never: answering.never.iter().filter_map(|token| usize::try_from(*token).ok()).collect(),
             alternatives: request.logprobs.map(|wanted| usize::try_from(wanted.top_count).unwrap_or(usize::MAX)),
             reader: None,
         };
@@ -122,12 +126,13 @@ impl TokenChooser {
 
 impl Rules {
     fn greedy() -> Self {
-        Self { sampler: None, adjustment: None, guide: None, alternatives: None, reader: None }
+        Self { sampler: None, adjustment: None, guide: None, never: Vec::new(), alternatives: None, reader: None }
     }
 
     /// Whether they choose otherwise than greedily, or anybody wants to know.
     fn decide(&self) -> bool {
-        self.sampler.is_some() || self.adjustment.is_some() || self.guide.is_some() || self.alternatives.is_some()
+        let changes = self.adjustment.is_some() || self.guide.is_some() || !self.never.is_empty();
+        changes || self.sampler.is_some() || self.alternatives.is_some()
     }
 
     /// Chooses a token, and says so. A reader must know each one: where there is nothing to choose from, it is
@@ -151,6 +156,11 @@ impl Rules {
         }
         if let Some(guide) = &mut self.guide {
             guide.mask(&mut logits)?;
+        }
+        for token in &self.never {
+            if let Some(logit) = logits.get_mut(*token) {
+                *logit = f32::NEG_INFINITY;
+            }
         }
         let chosen = match &self.sampler {
             Some(sampler) => sampler.choose(&logits, position),

@@ -128,6 +128,11 @@ impl Answer {
 
     fn take(&mut self, response: Response) {
         match response {
+            // Of a prompt with pictures, for which there is nothing but a chat.
+            Response::Chunk(chunk) if matches!(self.source, Source::Tokens(_)) => {
+                let reason = chunk.choices.into_iter().next().and_then(|choice| choice.finish_reason);
+                self.tokens(reason.as_deref());
+            }
             Response::Chunk(chunk) => self.chunk(chunk),
             Response::CompletionChunk(chunk) => {
                 let reason = chunk.choices.into_iter().next().and_then(|choice| choice.finish_reason);

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use mistralrs::core::ReasoningEffort as Degree;
+use pointsman_proto::inference::v1::ReasoningEffort;
 use serde_json::Value;
 
 use crate::LoadError;
@@ -58,11 +60,65 @@ impl Template {
         self.text.contains(THOUGHT_BEGINS) && self.text.contains(THOUGHT_ENDS)
     }
 
+    /// Whether it puts thoughts of earlier answers into the prompt, or knows that it leaves them out.
+    pub(crate) fn takes_thoughts(&self) -> bool {
+        self.knows_thinking() && self.text.contains("reasoning_content")
+    }
+
+    /// Whether it lets callers say how much the model thinks.
+    pub(crate) fn knows_thinking(&self) -> bool {
+        self.has_switch() || self.has_degrees()
+    }
+
+    /// Whether thinking can be switched off, as with Qwen 3.
+    fn has_switch(&self) -> bool {
+        self.text.contains("enable_thinking")
+    }
+
+    /// Whether thinking has degrees, as with gpt-oss.
+    fn has_degrees(&self) -> bool {
+        self.text.contains("reasoning_effort")
+    }
+
+    /// Returns what it is told of a request's effort; or what the request may say instead.
+    pub(crate) fn thinking(&self, effort: ReasoningEffort) -> Result<Thinking, &'static str> {
+        let degree = match effort {
+            ReasoningEffort::Unspecified => return Ok(Thinking::default()),
+            ReasoningEffort::None if self.has_switch() => {
+                return Ok(Thinking { enabled: Some(false), effort: None });
+            }
+            ReasoningEffort::Low => Degree::Low,
+            ReasoningEffort::Medium => Degree::Medium,
+            ReasoningEffort::High => Degree::High,
+            ReasoningEffort::None | ReasoningEffort::Minimal => {
+                return Err(match (self.has_degrees(), self.has_switch()) {
+                    (true, true) => "must be none, low, medium or high for this model",
+                    (true, false) => "must be low, medium or high for this model",
+                    (false, _) => SWITCH_ALONE,
+                });
+            }
+        };
+        if !self.has_degrees() {
+            return Err(SWITCH_ALONE);
+        }
+        Ok(Thinking { enabled: self.has_switch().then_some(true), effort: Some(degree) })
+    }
+
     /// Whether answers have channels (Harmony, Gemma 4), which only mistral.rs can tell apart.
     pub(crate) fn has_channels(&self) -> bool {
         let all = |marks: &[&str]| marks.iter().all(|mark| self.text.contains(mark));
         all(&["<|channel|>"]) || all(&["<|start|>", "<|message|>", "<|end|>"]) || all(&["<|channel>", "<channel|>"])
     }
+}
+
+/// Templates of this kind think unless they are told not to.
+const SWITCH_ALONE: &str = "this model thinks or does not; write none, or leave it out and it thinks";
+
+/// What a template is told of thinking; nothing: its own default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Thinking {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) effort: Option<Degree>,
 }
 
 impl From<&str> for Template {
@@ -86,7 +142,9 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 mod tests {
     use std::fs;
 
-    use super::Template;
+    use pointsman_proto::inference::v1::ReasoningEffort;
+
+    use super::{Degree, Template, Thinking};
 
     #[test]
     fn a_template_is_found_where_mistralrs_finds_it() {
@@ -105,6 +163,30 @@ mod tests {
         assert_eq!(read(), "a\nb");
         write("chat_template.jinja", "jinja");
         assert_eq!(read(), "jinja");
+    }
+
+    #[test]
+    fn effort_is_told_as_far_as_a_template_knows_it() {
+        use ReasoningEffort::{High, Low, Minimal, None as NoEffort, Unspecified};
+        let told = |text: &str, effort| Template::from(text).thinking(effort).ok();
+        let off = Thinking { enabled: Some(false), effort: None };
+        let degree = |enabled, degree| Thinking { enabled, effort: Some(degree) };
+        let (switch, degrees, both) = ("enable_thinking", "reasoning_effort", "reasoning_effort enable_thinking");
+        for text in ["", switch, degrees, both] {
+            assert_eq!(told(text, Unspecified), Some(Thinking::default()), "{text}");
+            assert_eq!(told(text, Minimal), None, "{text}");
+            assert_eq!(Template::from(text).knows_thinking(), !text.is_empty());
+        }
+        for (text, effort, want) in [
+            (switch, NoEffort, Some(off)),
+            (switch, High, None),
+            (degrees, NoEffort, None),
+            (degrees, High, Some(degree(None, Degree::High))),
+            (both, NoEffort, Some(off)),
+            (both, Low, Some(degree(Some(true), Degree::Low))),
+        ] {
+            assert_eq!(told(text, effort), want, "{text} {effort:?}");
+        }
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub(crate) mod tests {
             assert_eq!(tool.parameters["type"], "object");
         }
         let request = GenerateRequest { tools: vec![tool("a", ""), tool("b", "{")], ..GenerateRequest::default() };
-        let Err(EngineError::InvalidRequest { message }) = Offer::of(&request) else { panic!("taken") };
-        assert!(message.starts_with("tools[1].parameters_json_schema: must be JSON:"), "{message}");
+        let Err(EngineError::InvalidField { field, rule }) = Offer::of(&request) else { panic!("taken") };
+        assert!(field == "tools[1].parameters_json_schema" && rule.starts_with("must be JSON:"), "{field}: {rule}");
     }
 }

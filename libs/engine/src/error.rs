@@ -14,6 +14,14 @@ pub enum EngineError {
         /// What to change.
         message: String,
     },
+    /// The same, where one field is to blame. Both texts are for the caller.
+    #[error("the request cannot be served: {field}: {rule}")]
+    InvalidField {
+        /// The field, as the contract names it: `messages[0].parts[1]`.
+        field: String,
+        /// What it must be, or what to do about it.
+        rule: String,
+    },
     /// The prompt leaves no room for an answer.
     #[error("the prompt has {prompt_tokens} tokens, the context {context_tokens}")]
     ContextTooLong {

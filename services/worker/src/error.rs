@@ -5,6 +5,7 @@ use std::time::Duration;
 use pointsman_engine::EngineError;
 use pointsman_errors::{Error, Reason};
 use pointsman_types::counted;
+use tonic_types::FieldViolation;
 use tracing::Span;
 
 use crate::metrics::{Failure, Metrics};
@@ -15,6 +16,7 @@ use crate::watchdog::Verdict;
 pub(crate) fn for_caller(error: &EngineError) -> Error {
     match error {
         EngineError::InvalidRequest { message } => Error::new(Reason::InvalidRequest, message.clone()),
+        EngineError::InvalidField { field, rule } => Error::invalid(vec![FieldViolation::new(field, rule)]),
         EngineError::ContextTooLong { prompt_tokens, context_tokens } => Error::new(
             Reason::ContextTooLong,
             format!(
@@ -77,6 +79,7 @@ pub(crate) fn report(error: &EngineError, health: &EngineHealth, round: Round, m
     };
     match error {
         EngineError::InvalidRequest { .. }
+        | EngineError::InvalidField { .. }
         | EngineError::ContextTooLong { .. }
         | EngineError::Saturated
         | EngineError::Chosen { .. } => {}

@@ -36,6 +36,7 @@ mod openai_sdk;
 mod operators;
 mod overload;
 mod peers;
+mod pictures;
 mod policies;
 mod priorities;
 mod repeats;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use pointsman_errors::Reason;
-use pointsman_testkit::eventually;
+use pointsman_testkit::{eventually, tools};
 use tonic::Request;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -202,4 +202,34 @@ async fn an_engine_that_hangs_ends_its_worker_with_what_works_beside_it() -> Res
         refused.is_some_and(|status| reason(&status).is_ok_and(|reason| reason == Reason::NoInstanceReady))
     })?;
     mesh.stop_after(&[SILENT, "will not be"]).await
+}
+
+/// A template that never ends where a message says so: mistral.rs renders it on the engine's own thread.
+const ENDLESS: &str = "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor %}<|im_start|>assistant\n\
+{%- if 'hang' in messages[-1].content %}{%- for a in range(99999) %}{%- for b in range(99999) %}{%- endfor %}{%- endfor %}{%- endif %}";
+
+#[tokio::test]
+async fn mistralrs_hangs_and_is_given_up() -> Result<()> {
+    let (demo, folder) = (tools::workspace()?.join("models/demo/model"), tempfile::tempdir()?);
+    for entry in std::fs::read_dir(demo)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
+    }
+    std::fs::write(folder.path().join("chat_template.jinja"), ENDLESS)?;
+    let config = format!(
+        "engine: {{mistralrs: {{name: pip, model: \"{}\"}}}}\nworker: {{watchdog: {{step: 6s, first_token: 6s, per_prompt_token: 1ms}}}}\n",
+        folder.path().display()
+    );
+    let worker = Start::new("worker", &config).ready().await?;
+    let mut client = connect(&worker.address).await?;
+    assert!(client.generate(say("pip", "Hello")).await.is_ok());
+    let mut health = watch_health(&worker.address).await?;
+    assert_eq!(next_health(&mut health).await?, ServingStatus::Serving);
+    let mut others = connect(&worker.address).await?;
+    let (hangs, waits) = tokio::join!(client.generate(say("pip", "hang")), others.generate(say("pip", "hang, too")));
+    for answer in [hangs, waits] {
+        assert_eq!(reason(&answer.err().context("an answer")?)?, Reason::EngineLost);
+    }
+    assert_eq!(next_health(&mut health).await?, ServingStatus::NotServing);
+    fails(worker, HANGS, &[SILENT]).await
 }

@@ -20,7 +20,7 @@ fn sampled(temperature: f64, seed: Option<i64>) -> GenerateRequest {
 
 fn chooser_of(request: &GenerateRequest, choice: u32, guide: Option<Guide>) -> TokenChooser {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    TokenChooser::new(request, Answering { choice, prompt: &[], guide }, permit)
+    TokenChooser::new(request, Answering { choice, prompt: &[], guide, never: &[] }, permit)
 }
 
 fn chooser(temperature: f64, seed: Option<i64>) -> TokenChooser {

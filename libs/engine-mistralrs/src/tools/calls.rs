@@ -64,9 +64,7 @@ impl OfferedTool {
         if self.strict {
             let field = format!("tools[{index}].parameters_json_schema");
             return matches(&self.parameters, Strictness::Exact).map_err(|error| match error {
-                EngineError::InvalidRequest { message } => {
-                    invalid(&field, message.trim_start_matches(TOOLS).trim_start_matches(": "))
-                }
+                EngineError::InvalidField { rule, .. } => invalid(&field, &rule),
                 error => error,
             });
         }
@@ -161,8 +159,8 @@ mod tests {
         let odd = r#"{"properties":{"a":{"type":"integer"}},"not":{"required":["b"]}}"#;
         let strict = Tool { strict: true, ..tool("odd", odd) };
         let error = offer(&[tool("now", ""), strict], required(true)).answer_matcher(None, &vocabulary()).err();
-        let Some(EngineError::InvalidRequest { message }) = error else { panic!("{error:?}") };
-        assert!(message.starts_with("tools[1].parameters_json_schema: cannot be used"), "{message}");
+        let Some(EngineError::InvalidField { field, rule }) = error else { panic!("{error:?}") };
+        assert!(field == "tools[1].parameters_json_schema" && rule.starts_with("cannot be used"), "{field}: {rule}");
 
         let call = |arguments: &str| format!("<tool_call>{{\"name\":\"odd\",\"arguments\":{arguments}}}</tool_call>");
         let lenient = offer(&[tool("odd", odd)], required(true)).answer_matcher(None, &vocabulary()).unwrap();

@@ -2,11 +2,13 @@
 
 use futures::future::join_all;
 use pointsman_engine::EngineError;
-use pointsman_engine_mistralrs::{Config, EmbeddingModel, LoadError, MistralrsEngine, Model, Quantization, load};
+use pointsman_engine_mistralrs::{
+    Config, EmbeddingModel, Hardware, LoadError, MistralrsEngine, Model, PagedAttention, PagedMode, Quantization, load,
+};
 
 use super::{answer, ask, model, run};
 
-fn folder() -> std::path::PathBuf {
+pub(crate) fn folder() -> std::path::PathBuf {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo/embed").into()
 }
 
@@ -70,10 +72,10 @@ fn a_text_has_the_same_vector_in_any_company() {
 fn what_cannot_be_embedded_is_refused_and_leaves_the_model_well() {
     run(async {
         let model = embedding_model().await;
-        let Err(EngineError::InvalidRequest { message }) = model.embed(texts(&["Hello", ""])).await else {
+        let Err(EngineError::InvalidField { field, .. }) = model.embed(texts(&["Hello", ""])).await else {
             panic!("an empty text")
         };
-        assert!(message.starts_with("inputs[1]: "), "{message}");
+        assert_eq!(field, "inputs[1]");
         let long = model.embed(vec!["Hello ".repeat(2_000)]).await.unwrap_err();
         assert!(
             matches!(long, EngineError::ContextTooLong { prompt_tokens, context_tokens: 1024 } if prompt_tokens > 1024),
@@ -99,6 +101,23 @@ fn embedding_and_generating_keep_apart() {
         assert!(matches!(error, LoadError::FormatCannot { .. }), "{error}");
         let quantised = Config { quantize: Some(Quantization::Q8_0), ..Config::new("embed", folder()) };
         assert_eq!(quantised.problems().len(), 1);
+        // What would be left out without a word.
+        let with = |paged_attention| {
+            let hardware = Hardware { paged_attention, ..Hardware::default() };
+            Config { hardware, ..Config::new("embed", folder()) }
+        };
+        let blocks = PagedAttention { block_size: Some(16), ..PagedAttention::default() };
+        let problems = with(blocks.clone()).problems();
+        assert!(matches!(&problems[..], [one] if one.contains("`hardware.paged_attention`")), "{problems:?}");
+        let error = EmbeddingModel::load(with(blocks)).await.err().unwrap();
+        assert!(matches!(error, LoadError::FormatCannot { .. }), "{error}");
+        let kept = Config {
+            hardware: Hardware { prefix_cache: Some(4), ..Hardware::default() },
+            ..Config::new("embed", folder())
+        };
+        assert!(kept.problems().iter().any(|problem| problem.contains("`hardware.prefix_cache`")));
+        let off = PagedAttention { mode: PagedMode::Off, ..PagedAttention::default() };
+        assert_eq!(with(off).problems(), Vec::<String>::new());
     });
 }
 

@@ -17,7 +17,7 @@ use crate::{CHATML, answer, ask, engine, run, sampled, start, with_template};
 const CITY: &str = r#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#;
 const PLACE: &str = r#"{"type":"object","properties":{"place":{"enum":["Bergen","Oslo"]},"days":{"type":"integer","minimum":1,"maximum":9}},"required":["place","days"],"additionalProperties":false}"#;
 
-fn tool(name: &str, schema: &str) -> Tool {
+pub(crate) fn tool(name: &str, schema: &str) -> Tool {
     let description = format!("About {name}");
     Tool { name: name.to_owned(), description, parameters_json_schema: schema.to_owned(), strict: false }
 }
@@ -232,7 +232,7 @@ fn a_model_whose_template_knows_no_tools_has_none() {
         let parts = vec![Part { kind: Some(result) }];
         request.messages.push(Message { role: Role::Tool.into(), parts, ..Message::default() });
         let error = engine.count_prompt_tokens(&Valid::new(request).unwrap()).await.unwrap_err();
-        assert!(matches!(&error, EngineError::InvalidRequest { message } if message.starts_with("messages[1].role")));
+        assert!(matches!(&error, EngineError::InvalidField { field, .. } if field == "messages[1].role"));
     });
 }
 

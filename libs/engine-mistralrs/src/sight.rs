@@ -1,0 +1,131 @@
+//! What a model that was loaded sees: its marks in the prompt, and a trial with one picture.
+
+use std::io::Cursor;
+
+use futures::StreamExt;
+use image::{ImageFormat, RgbImage};
+use mistralrs::Model;
+use pointsman_engine::{Engine, EngineError, Event, Job};
+use pointsman_proto::Valid;
+use pointsman_proto::inference::v1::{
+    GenerateRequest, Image, Message, Part, Priority, Role, UsageSource, image::Source, part,
+};
+use tokio::sync::mpsc;
+
+use crate::vision::Vision;
+use crate::{MistralrsEngine, mailbox, request};
+
+/// What marks a picture in the prompt; mistral.rs writes it once for each token of the picture.
+const PICTURE_MARK: &str = "<|image_pad|>";
+/// Marks that stand beside it, once for each picture.
+const SIDE_MARKS: [&str; 2] = ["<|vision_start|>", "<|vision_end|>"];
+/// Marks that stand nowhere: what mistral.rs takes for another picture, or a film.
+const OTHER_MARKS: [&str; 2] = ["<|video_pad|>", "<|placeholder|>"];
+
+/// How a model sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    pub(crate) vision: Vision,
+    pub(crate) marks: Marks,
+}
+
+impl Sight {
+    /// Asks mistral.rs for the model's marks: it makes some itself, where a tokenizer lacks them.
+    pub(crate) async fn learn(model: &Model, vision: Vision) -> anyhow::Result<Self> {
+        let picture = token(model, PICTURE_MARK).await?;
+        let sides = [token(model, SIDE_MARKS[0]).await?, token(model, SIDE_MARKS[1]).await?];
+        let others = [token(model, OTHER_MARKS[0]).await?, token(model, OTHER_MARKS[1]).await?];
+        Ok(Self { vision, marks: Marks { picture, sides, others } })
+    }
+}
+
+async fn token(model: &Model, mark: &str) -> anyhow::Result<u32> {
+    let (sender, tokens) = mpsc::channel(1);
+    mailbox::submit(model, request::text_tokenization(mark.to_owned(), false, sender))?;
+    let tokens = mailbox::only_answer(tokens).await.ok_or_else(|| mailbox::unanswered("a tokenization"))??;
+    match tokens[..] {
+        [one] => Ok(one),
+        _ => anyhow::bail!("the tokenizer has no token `{mark}`, which marks pictures"),
+    }
+}
+
+/// Shows a model one picture, and compares what mistral.rs made of it with what was counted here: by this count
+/// prompts are kept within the context, beyond which mistral.rs fails.
+pub(crate) async fn try_out(engine: &MistralrsEngine, vision: &Vision) -> Result<(), EngineError> {
+    let failed = |detail: String| EngineError::Failed { detail };
+    let mut data = Cursor::new(Vec::new());
+    let (width, height) = vision.example();
+    RgbImage::new(width, height).write_to(&mut data, ImageFormat::Png).map_err(|error| failed(error.to_string()))?;
+    let image = Image { source: Some(Source::Data(data.into_inner().into())), ..Image::default() };
+    let message = Message {
+        role: Role::User.into(),
+        parts: vec![Part { kind: Some(part::Kind::Image(image)) }],
+        ..Message::default()
+    };
+    let model = engine.description().target.clone();
+    let priority = Priority::System.into();
+    let request = GenerateRequest { model, messages: vec![message], priority, ..GenerateRequest::default() };
+    let request = Valid::new(request).map_err(|violations| failed(format!("{violations:?}")))?;
+    let prompt_tokens = engine.count_prompt_tokens(&request).await?;
+    let mut generation = engine.generate(Job { request, prompt_tokens, max_output_tokens: 1 }).await?;
+    while let Some(event) = generation.next().await {
+        let Event::Finished { usage, .. } = event? else { continue };
+        if usage.source() == UsageSource::Reported && usage.input_tokens != Some(prompt_tokens) {
+            let read = usage.input_tokens.unwrap_or_default();
+            return Err(failed(format!(
+                "a prompt with a picture was counted as {prompt_tokens} tokens, and is {read}"
+            )));
+        }
+        return Ok(());
+    }
+    Err(EngineError::Lost { detail: "the stream of a trial with a picture ended without an end".to_owned() })
+}
+
+/// The tokens that mark pictures, by their number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) picture: u32,
+    pub(crate) sides: [u32; 2],
+    pub(crate) others: [u32; 2],
+}
+
+impl Marks {
+    /// Refuses a prompt in which anything else than its pictures is marked: mistral.rs would look for more
+    /// pictures, and panic.
+    pub(crate) fn check(&self, prompt: &[u32], pictures: usize) -> Result<(), EngineError> {
+        let count = |mark: u32| prompt.iter().filter(|token| **token == mark).count();
+        let counts = [self.picture, self.sides[0], self.sides[1]].map(count);
+        if counts == [pictures; 3] && self.others.iter().all(|other| count(*other) == 0) {
+            return Ok(());
+        }
+        let marks = [&[PICTURE_MARK], &SIDE_MARKS[..], &OTHER_MARKS].concat().join(", ");
+        Err(request::invalid("messages", &format!("leave out the model's own marks of pictures ({marks})")))
+    }
+
+    /// Returns all of them: no answer has one.
+    pub(crate) fn all(&self) -> [u32; 5] {
+        [self.picture, self.sides[0], self.sides[1], self.others[0], self.others[1]]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Marks;
+
+    #[test]
+    fn marks_are_there_once_for_each_picture() {
+        let marks = Marks { picture: 1, sides: [2, 3], others: [4, 5] };
+        for (prompt, pictures, fits) in [
+            (&[7, 2, 1, 3, 8][..], 1, true),
+            (&[7, 8], 0, true),
+            (&[7, 2, 1, 3, 2, 1, 3], 2, true),
+            (&[7, 8], 1, false),
+            (&[2, 1, 3, 1], 1, false),
+            (&[2, 2, 1, 3], 1, false),
+            (&[2, 1, 3, 5], 1, false),
+            (&[4], 0, false),
+        ] {
+            assert_eq!(marks.check(prompt, pictures).is_ok(), fits, "{prompt:?}");
+        }
+    }
+}
