@@ -17,8 +17,9 @@ pub(crate) fn for_caller(error: &EngineError) -> Error {
         EngineError::InvalidRequest { message } => Error::new(Reason::InvalidRequest, message.clone()),
         EngineError::ContextTooLong { prompt_tokens, context_tokens } => Error::new(
             Reason::ContextTooLong,
+            // LangChain knows the error by its first words.
             format!(
-                "the prompt has {}, and the model's context of {context_tokens} leaves no room for an answer; shorten it",
+                "the prompt is too long: it has {}, and the model's context of {context_tokens} leaves no room for an answer; shorten it",
                 counted(*prompt_tokens, "token")
             ),
         ),
