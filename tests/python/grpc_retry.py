@@ -8,9 +8,11 @@ import json
 import sys
 import tarfile
 import tempfile
+from importlib.resources import files as files_of
 from pathlib import Path
 
 import grpc
+import grpc_tools
 import httpx
 from grpc_tools import protoc
 
@@ -23,7 +25,9 @@ def stubs(archive: bytes, folder: Path) -> dict:
         tar.extractall(protos, filter="data")
     files = [str(file.relative_to(protos)) for file in protos.rglob("*.proto")]
     assert "pointsman/inference/v1/inference_service.proto" in files, files
-    assert protoc.main(["", f"-I{protos}", f"--python_out={out}", f"--grpc_python_out={out}", *files]) == 0
+    google = files_of(grpc_tools) / "_proto"
+    arguments = [f"-I{protos}", f"-I{google}", f"--python_out={out}", f"--grpc_python_out={out}"]
+    assert protoc.main(["", *arguments, *files]) == 0
     sys.path.insert(0, str(out))
     return json.loads((protos / "pointsman/inference/v1/service_config.json").read_text())
 

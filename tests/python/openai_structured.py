@@ -5,9 +5,11 @@ import json
 import math
 import random
 import sys
+from typing import Annotated, Literal
 
 import jsonschema
 import openai
+import pydantic
 
 STRING = {"type": "string", "maxLength": 12}
 NUMBER = {"type": "number", "minimum": -1000, "maximum": 1000}
@@ -62,6 +64,12 @@ SCHEMAS = [
 ]
 
 
+class Order(pydantic.BaseModel):
+    order: Annotated[int, pydantic.Field(ge=0, le=9999)]
+    status: Literal["sent", "packed", "lost"]
+    note: str | None
+
+
 def user(text: str) -> dict:
     return {"role": "user", "content": text}
 
@@ -78,6 +86,13 @@ def forms(client: openai.OpenAI) -> None:
             answer = ask(client, "Give me order 4417 as JSON.", response_format=wanted, **options).choices[0]
             assert answer.finish_reason == "stop", (schema, answer)
             jsonschema.validate(json.loads(answer.message.content), schema, format_checker=jsonschema.FormatChecker())
+
+    # A class is what most programs write; the library makes the schema, and an object of the answer.
+    wanted = {"messages": [user("Give me order 4417 as JSON.")], "response_format": Order}
+    parsed = client.chat.completions.parse(model="pip", **wanted).choices[0].message.parsed
+    assert isinstance(parsed, Order) and 0 <= parsed.order <= 9999, parsed
+    with client.chat.completions.stream(model="pip", **wanted) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == parsed
 
     whole = ask(client, "Give me order 4417 as JSON.", response_format={"type": "json_object"})
     assert isinstance(json.loads(whole.choices[0].message.content), dict), whole

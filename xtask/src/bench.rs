@@ -52,10 +52,13 @@ pub fn run(parts: &[Part]) -> Result<()> {
     fs::create_dir_all(&folder)?;
     for part in parts {
         let mut figures = match part {
-            Part::Gateway => gateway::measure(&Binaries::build()?)?,
-            Part::Rivals => rivals::measure(&Binaries::build()?)?,
+            Part::Gateway => gateway::measure(&Binaries::lean()?)?,
+            Part::Rivals => rivals::measure(&Binaries::lean()?)?,
             Part::Policy => policy::measure()?,
-            Part::Engine => engine::measure(&Binaries::build()?)?,
+            Part::Engine => {
+                let (binaries, direct) = Binaries::with_engine()?;
+                engine::measure(&binaries, &direct)?
+            }
             Part::Builds => builds::measure()?,
         };
         figures["machine"] = machine::describe()?;
@@ -83,28 +86,33 @@ fn read(part: Part) -> Result<Option<Value>> {
 struct Binaries {
     pointsman: PathBuf,
     load: PathBuf,
-    direct: PathBuf,
 }
 
 impl Binaries {
-    /// Optimises our own crates as the dependencies already are; these are left as they were built.
-    fn build() -> Result<Self> {
-        let made = shell::artifacts_with(
-            &["build", "--bins", "--example", "direct"],
-            &[("CARGO_PROFILE_DEV_OPT_LEVEL", "3")],
-        )?;
-        let find = |name: &str| {
-            let found = made.iter().find(|one| one.target.name == name && one.executable.is_some());
-            let path =
-                found.and_then(|one| one.executable.clone()).with_context(|| format!("cargo made no `{name}`"))?;
-            anyhow::Ok(path.into_std_path_buf())
-        };
-        // A copy: the next ordinary build puts another program in the same place.
-        let keep = |name: &str| -> Result<PathBuf> {
-            let copy = folder().join(name);
-            fs::copy(find(name)?, &copy)?;
-            Ok(copy)
-        };
-        Ok(Self { pointsman: keep("pointsman")?, load: keep("load")?, direct: keep("direct")? })
+    /// As they are shipped, without an engine.
+    fn lean() -> Result<Self> {
+        let made =
+            made(&["build", "--profile", "lean", "--no-default-features", "--bin", "pointsman", "--bin", "load"])?;
+        Ok(Self { pointsman: made("pointsman")?, load: made("load")? })
     }
+
+    /// With mistral.rs, and what calls it directly. Our own crates are optimised as the dependencies already are; these
+    /// are left as they were built.
+    fn with_engine() -> Result<(Self, PathBuf)> {
+        let made = made(&["build", "--bins", "--example", "direct"])?;
+        Ok((Self { pointsman: made("pointsman")?, load: made("load")? }, made("direct")?))
+    }
+}
+
+/// Builds, and returns where each program is found afterwards.
+fn made(arguments: &[&str]) -> Result<impl Fn(&str) -> Result<PathBuf>> {
+    let made = shell::artifacts_with(arguments, &[("CARGO_PROFILE_DEV_OPT_LEVEL", "3")])?;
+    Ok(move |name: &str| {
+        let of_name = made.iter().find(|one| one.target.name == name && one.executable.is_some());
+        let path = of_name.and_then(|one| one.executable.clone()).with_context(|| format!("cargo made no `{name}`"))?;
+        // A copy: the next ordinary build puts another program in the same place.
+        let copy = folder().join(name);
+        fs::copy(path.into_std_path_buf(), &copy)?;
+        Ok(copy)
+    })
 }

@@ -1,39 +1,38 @@
 //! One operation of a caller, from its acceptance to the beginning of its answer.
 
 mod answer;
+mod deciding;
 mod elsewhere;
 mod operation;
 pub(crate) mod unary;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use pointsman_errors::{Error, Reason};
 use pointsman_policy::compile::CompiledPolicy;
-use pointsman_policy::decide::Circumstances;
-use pointsman_policy::{Decision, Fact, Facts, decide};
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{GenerateRequest, MeshContext, Priority};
+use pointsman_proto::inference::v1::GenerateRequest;
 use pointsman_server::{About, Answering, Deadline, Drain, Requests, Work};
 use pointsman_types::new_request_id;
-use tonic_types::FieldViolation;
 use tracing::Span;
 
 use crate::attempt::{Attempts, Means, Order};
 use crate::caller::{Caller, Callers};
 use crate::config::Scope;
-use crate::fleet::{Fleet, View};
+use crate::fleet::Fleet;
 use crate::frame_log::owner::{Owners, Peer};
-use crate::frame_log::{self, Asked, Entered, FrameLogs, Name, Reader, Writer, token};
+use crate::frame_log::token::{EventId, Token};
+use crate::frame_log::{self, Asked, Entered, FrameLogs, Name, Reader, Writer};
 use crate::limits::{Limiter, Running};
 use crate::metrics::{Metrics, SurfaceName};
 use crate::policy::InForce;
-use crate::span;
 use crate::spool::Spool;
 use crate::trail::Trail;
 
 pub(crate) use answer::Answer;
+use deciding::{Decided, context, own_priority};
 use operation::Operation;
 
 /// What every exchange works with.
@@ -64,7 +63,7 @@ pub(crate) struct Exchange {
     /// Whether it has a name of its caller's, so that its frames are kept.
     pub(crate) keep: bool,
     /// The last frame that the caller has of an answer which it has asked for before: then none is begun.
-    pub(crate) after: Option<u64>,
+    pub(crate) after: Option<EventId>,
     pub(crate) deadline: Option<Deadline>,
     /// The logical span of the operation: see [`span::operation`].
     pub(crate) span: Span,
@@ -106,20 +105,11 @@ enum Keeper {
     Peer(Peer),
 }
 
-/// Where a request may go, and what was looked at for that.
-struct Decided {
-    decision: Decision,
-    tokens: u64,
-    policy: Arc<CompiledPolicy>,
-    view: Arc<View>,
-    running: Option<Running>,
-}
-
 impl Resume {
     /// What operators see of it: the token names the request, and no model.
     fn about(&self) -> About {
         About {
-            request_id: token::read(&self.token).map(|(_, id)| id).unwrap_or_default().into(),
+            request_id: self.token.parse().map_or_else(|()| String::new(), |token: Token| token.request_id).into(),
             trace_id: self.trace.clone(),
             tenant: Arc::clone(&self.caller.tenant),
             model: "".into(),
@@ -155,10 +145,15 @@ impl Gateway {
             Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
             Route::Writing(decided, writer, reader) => {
                 let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
-                let token = token::write(self.owners.own(), &exchange.request.request_id);
+                let token = Token {
+                    owner: self.owners.own().to_owned(),
+                    request_id: exchange.request.request_id.clone(),
+                    generation: Some(writer.generation()),
+                };
                 let gateway = Arc::clone(self);
                 // Boxed, as the other ways that few requests take: their room would be every request's.
-                let answer = async move { gateway.attempt(exchange, decided, operation, token).await }.boxed();
+                let answer =
+                    async move { gateway.attempt(exchange, decided, operation, token.to_string()).await }.boxed();
                 // A task of its own: its reader may leave it, and others may come.
                 self.work.begin(writer.write(answer, window.unwrap_or_default()));
                 Answer::kept(reader, None).await
@@ -187,8 +182,9 @@ impl Gateway {
             return Ok(Route::Elsewhere(peer.clone(), running));
         }
         let asked = Asked::new(&exchange.request, &exchange.caller.allowed_zones);
-        if exchange.after.is_some() {
-            return Ok(Route::Reading(exchange.trail.repeating(self.frame_logs.find(&name, &asked)?)));
+        if let Some(EventId { generation, .. }) = exchange.after {
+            let reader = self.frame_logs.find(&name, &asked, generation)?;
+            return Ok(Route::Reading(exchange.trail.repeating(reader)));
         }
         match self.frame_logs.enter(&name, asked, &exchange.trail)? {
             Entered::Known(reader) => Ok(Route::Reading(exchange.trail.repeating(reader))),
@@ -200,25 +196,6 @@ impl Gateway {
                 }
             },
         }
-    }
-
-    fn decide(&self, exchange: &Exchange) -> Result<Decided, Error> {
-        let running = exchange.caller.limiter.as_ref().map(Limiter::enter).transpose()?;
-        self.has_room()?;
-        let (policy, view) = (self.policy.get(), self.fleet.view());
-        let facts = Facts::new(&exchange.request, &exchange.caller.tenant, &exchange.caller.key);
-        let decision = decision(&facts, &exchange.caller, (&exchange.trail, &exchange.span), &policy, &view)?;
-        let tokens = tokens(&exchange.request, &facts);
-        Ok(Decided { decision, tokens, policy, view, running })
-    }
-
-    /// Fails where no usage can be recorded.
-    fn has_room(&self) -> Result<(), Error> {
-        if self.spool.has_room() {
-            return Ok(());
-        }
-        let message = "this gateway cannot record usage at the moment; try another";
-        Err(Error::new(Reason::UsageSpoolFull, message).retry_after(Duration::from_secs(5)))
     }
 
     /// Makes a name that this gateway owns: what has none is owned where it arrives.
@@ -244,13 +221,13 @@ impl Gateway {
 
     fn keeper(&self, resume: &Resume) -> Result<Keeper, Error> {
         resume.caller.require(Scope::Generate)?;
-        let (owner, request_id) = token::read(&resume.token).map_err(Error::invalid)?;
+        let Token { owner, request_id, generation } = Token::read(&resume.token).map_err(Error::invalid)?;
         if let Some(peer) = self.owners.find(&owner).map_err(|()| frame_log::lost())? {
             return Ok(Keeper::Peer(peer.clone()));
         }
         let name = Name { tenant: Arc::clone(&resume.caller.tenant), request_id: request_id.into() };
         let asked = Asked { digest: resume.caller.request_digest, zones: Arc::clone(&resume.caller.allowed_zones) };
-        let reader = self.frame_logs.resume(&name, &asked, resume.after)?;
+        let reader = self.frame_logs.resume(&name, &asked, generation, resume.after)?;
         Ok(Keeper::Own(resume.trail.repeating(reader)))
     }
 
@@ -315,80 +292,5 @@ impl Gateway {
             }
         }
         .boxed()
-    }
-}
-
-/// Decides, and says so where it is told: on the span and in the trail.
-fn decision(
-    facts: &Facts<'_>,
-    caller: &Caller,
-    (trail, span): (&Trail, &Span),
-    policy: &CompiledPolicy,
-    view: &View,
-) -> Result<Decision, Error> {
-    let given = Circumstances {
-        caller_zones: Arc::clone(&caller.allowed_zones),
-        time: SystemTime::now(),
-        seed: rand::random(),
-    };
-    // A refusal is a decision, too.
-    trail.deciding(given.id(), &policy.revision);
-    span::deciding(span, &given.id(), &policy.revision);
-    let decision = decide(policy, &view.fleet, facts, given)?;
-    span::decided(span, &decision);
-    Ok(decision)
-}
-
-/// Refuses a priority that would overtake everybody, unless it comes from the mesh itself.
-fn own_priority(caller: &Caller, priority: Priority) -> Result<(), Error> {
-    if caller.hops > 0 || priority != Priority::System {
-        return Ok(());
-    }
-    let message =
-        "must not be PRIORITY_SYSTEM, which is for the mesh's own work; PRIORITY_INTERACTIVE is the highest of callers";
-    Err(Error::invalid(vec![FieldViolation::new("priority", message)]))
-}
-
-/// Tokens that a request will need, about: its prompt, and answers of usual length.
-fn tokens(request: &GenerateRequest, facts: &Facts<'_>) -> u64 {
-    const USUAL_ANSWER: u64 = 256;
-    let limit = request.limits.and_then(|limits| limits.max_output_tokens).map_or(USUAL_ANSWER, u64::from);
-    let answers = limit.min(USUAL_ANSWER) * u64::from(request.choice_count.unwrap_or(1));
-    facts.number(&Fact::EstimatedPromptTokens).saturating_add(answers)
-}
-
-/// What instances are told about a request.
-fn context(caller: &Caller, data_class: i32, priority: i32, decision: &Decision) -> MeshContext {
-    let zones: &[Box<str>] =
-        if decision.rule.allowed_zones.is_empty() { &caller.allowed_zones } else { &decision.rule.allowed_zones };
-    MeshContext {
-        tenant: caller.tenant.to_string(),
-        key: caller.key.to_string(),
-        decision_id: decision.id.to_string(),
-        // Both sets where both bind: whoever is next may use what is in one and was allowed by the other.
-        allowed_zones: zones.iter().filter(|zone| decision.allows_zone(zone)).map(|zone| zone.to_string()).collect(),
-        data_class,
-        priority,
-        hops: caller.hops,
-        ..MeshContext::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use pointsman_policy::Facts;
-    use pointsman_proto::inference::v1::{GenerateRequest, Limits};
-
-    use super::tokens;
-
-    #[test]
-    fn each_of_several_answers_counts() {
-        for (limit, choice_count, want) in
-            [(None, None, 256), (Some(100), Some(1), 100), (Some(1_000), Some(128), 128 * 256)]
-        {
-            let limits = limit.map(|limit| Limits { max_output_tokens: Some(limit) });
-            let request = GenerateRequest { limits, choice_count, ..GenerateRequest::default() };
-            assert_eq!(tokens(&request, &Facts::new(&request, "", "")), want);
-        }
     }
 }

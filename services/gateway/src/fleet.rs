@@ -201,3 +201,6 @@ impl Inner {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests;

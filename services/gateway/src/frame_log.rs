@@ -8,9 +8,8 @@
 //!
 //! A log that is forgotten while somebody reads it is freed when its last reader ends, and is counted until then. So all
 //! logs together take `max_bytes` at most, and what those that ran when it was reached still grow by: a slow reader
-//! cannot make it more, since no log begins beyond. It can make it last, and named requests are refused meanwhile, until
-//! its stream ends: over HTTP/1.1 when it has taken nothing for `server.connection.stall_timeout`, over gRPC at its
-//! deadline, and over HTTP/2 without one with its connection.
+//! cannot make it more, since no log begins beyond. It can make it last until it has asked for
+//! nothing for half a minute: then, where its room is needed, it loses the rest.
 
 pub(crate) mod owner;
 pub(crate) mod relay;
@@ -35,6 +34,7 @@ use tonic_types::FieldViolation;
 use crate::trail::Trail;
 use log::Unreadable;
 pub(crate) use log::{Extent, Log, Reader, Writer};
+use token::Generation;
 
 /// The section `gateway.frame_log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -74,6 +74,8 @@ struct Kept {
     logs: HashMap<Name, Arc<Log>>,
     /// Those that ended well, oldest first, with the time until which they are kept.
     ended: VecDeque<(Instant, Name)>,
+    /// Those that nobody comes to any more, and somebody may still read.
+    forgotten: Vec<Weak<Log>>,
     /// What all logs take that somebody holds, those that are forgotten here included.
     bytes: Arc<AtomicU64>,
 }
@@ -146,14 +148,20 @@ impl FrameLogs {
     }
 
     /// Finds the log of a request that was sent before, and begins none.
-    pub(crate) fn find(&self, name: &Name, asked: &Asked) -> Result<Reader, Error> {
+    pub(crate) fn find(&self, name: &Name, asked: &Asked, generation: Generation) -> Result<Reader, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
-        kept.known(name, asked)?.ok_or_else(lost)
+        kept.known(name, asked)?.filter(|reader| reader.generation() == generation).ok_or_else(lost)
     }
 
     /// Takes up a request after a frame, which must be there. What is asked may have a digest of 0: it is not known.
-    pub(crate) fn resume(&self, name: &Name, asked: &Asked, after: u64) -> Result<Reader, Error> {
+    pub(crate) fn resume(
+        &self,
+        name: &Name,
+        asked: &Asked,
+        generation: Option<Generation>,
+        after: u64,
+    ) -> Result<Reader, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
         let log = kept.logs.get(name).ok_or_else(lost)?;
@@ -161,7 +169,7 @@ impl FrameLogs {
             return Err(reused(name));
         }
         // A wall for what is kept, too: frames that were made under other constraints stay where they are.
-        if log.asked.zones != asked.zones {
+        if log.asked.zones != asked.zones || generation.is_some_and(|generation| generation != log.generation) {
             return Err(lost());
         }
         Reader::begin(log, after).map_err(|unreadable| match unreadable {
@@ -193,16 +201,24 @@ impl Kept {
         while self.bytes.load(Ordering::Relaxed) >= limit {
             // Those that are still being read take their room until they were.
             if self.ended.is_empty() {
-                return false;
+                self.forgotten.retain(|log| log.upgrade().is_some_and(|log| !log.cut_if_stalled()));
+                return self.bytes.load(Ordering::Relaxed) < limit;
             }
             self.forget_first();
         }
         true
     }
 
+    fn forget(&mut self, name: &Name) {
+        if let Some(log) = self.logs.remove(name) {
+            self.forgotten.retain(|log| log.strong_count() > 0);
+            self.forgotten.push(Arc::downgrade(&log));
+        }
+    }
+
     fn forget_first(&mut self) {
         if let Some((_, name)) = self.ended.pop_front() {
-            self.logs.remove(&name);
+            self.forget(&name);
         }
     }
 }
@@ -227,7 +243,7 @@ impl Shelf {
             if well {
                 kept.ended.push_back((Instant::now() + self.config.keep, self.name.clone()));
             } else {
-                kept.logs.remove(&self.name);
+                kept.forget(&self.name);
             }
         });
     }

@@ -107,3 +107,10 @@ async fn the_node_library_gets_answers() -> Result<()> {
     node("tests/node/openai_chat.mjs", &[&mesh.address]).await?;
     mesh.stop().await
 }
+
+#[tokio::test]
+async fn the_node_library_calls_tools_and_gets_forms() -> Result<()> {
+    let mesh = Service::demo().await?;
+    node("tests/node/openai_structured.mjs", &[&mesh.address]).await?;
+    mesh.stop().await
+}

@@ -15,6 +15,7 @@ use crate::named::{
     post, refusal, resume, text, token,
 };
 use crate::program::pointsman;
+use crate::repeats::events::last_id;
 use crate::service::{LIMIT, Service, Start, simulated_config};
 
 /// Names among which each of two gateways owns some.
@@ -115,13 +116,18 @@ async fn whichever_is_asked_it_is_generated_once() -> Result<()> {
         let first = post(&peers.a.address, &body, &[(key.0, &key.1)]).await?;
         assert!(!first.headers().contains_key("x-pointsman-repeated"));
         let first = first.text().await?;
-        let headers = [(key.0, key.1.as_str()), ("last-event-id", "3")];
+        let (_, generation) = last_id(&first)?;
+        let third = format!("3-{generation}");
+        let headers = [(key.0, key.1.as_str()), ("last-event-id", third.as_str())];
         let rest = post(&peers.b.address, &body, &headers).await?;
         assert_eq!((rest.status().as_u16(), &rest.headers()["x-pointsman-repeated"]), (200, &"true".parse()?));
         let rest = rest.text().await?;
-        assert!(first.ends_with(&rest) && rest.len() < first.len() && rest.starts_with("id: 4\n"), "{first}\n{rest}");
+        assert!(
+            first.ends_with(&rest) && rest.len() < first.len() && rest.starts_with(&format!("id: 4-{generation}\n")),
+            "{first}\n{rest}"
+        );
         // From the middle of what nobody has there is nothing to go on with, wherever it would be.
-        let headers = [(key.0, "never"), ("last-event-id", "3")];
+        let headers = [(key.0, "never"), ("last-event-id", third.as_str())];
         let lost = post(&peers.b.address, &body, &headers).await?;
         assert_eq!((lost.status().as_u16(), &lost.headers()["x-pointsman-reason"]), (409, &"FRAME_LOG_LOST".parse()?));
         assert!(!lost.headers().contains_key("x-pointsman-repeated"), "{:?}", lost.headers());
@@ -175,12 +181,14 @@ async fn events_end_at_the_last_one_whichever_gateway_is_asked() -> Result<()> {
         let mut running = post(&peers.b.address, &body, &[key]).await?;
         let begin = running.chunk().await?.context("the stream ended")?;
         // The owner knows at once that there is no such event. The other waits for it, to the end.
-        let never = [key, ("last-event-id", "1000")];
+        let (_, generation) = last_id(std::str::from_utf8(&begin)?)?;
+        let thousandth = format!("1000-{generation}");
+        let never = [key, ("last-event-id", thousandth.as_str())];
         let (at_a, at_b, rest) =
             tokio::join!(post(&peers.a.address, &body, &never), post(&peers.b.address, &body, &never), running.text());
         let whole = std::str::from_utf8(&begin)?.to_owned() + &rest?;
-        let last: u64 =
-            whole.rsplit_once("id: ").and_then(|(_, end)| end.lines().next()?.parse().ok()).context("no id")?;
+        let (last, _) = last_id(&whole)?;
+        let [end, beyond] = [last, last + 1].map(|number| format!("{number}-{generation}"));
         let mut told = Vec::new();
         for refused in [at_a?, at_b?] {
             assert_eq!(refused.headers()["x-pointsman-reason"], "INVALID_REQUEST");
@@ -188,9 +196,9 @@ async fn events_end_at_the_last_one_whichever_gateway_is_asked() -> Result<()> {
         }
         assert!(told.iter().any(|told| told.contains(&format!("must be at most {last}"))), "{told:?}");
         for gateway in [&peers.a, &peers.b] {
-            let done = post(&gateway.address, &body, &[key, ("last-event-id", &last.to_string())]).await?;
-            assert_eq!((done.status().as_u16(), done.text().await?), (200, format!("id: {last}\ndata: [DONE]\n\n")));
-            let refused = post(&gateway.address, &body, &[key, ("last-event-id", &(last + 1).to_string())]).await?;
+            let done = post(&gateway.address, &body, &[key, ("last-event-id", &end)]).await?;
+            assert_eq!((done.status().as_u16(), done.text().await?), (200, format!("id: {end}\ndata: [DONE]\n\n")));
+            let refused = post(&gateway.address, &body, &[key, ("last-event-id", &beyond)]).await?;
             assert_eq!(
                 (refused.status().as_u16(), &refused.headers()["x-pointsman-reason"]),
                 (400, &"INVALID_REQUEST".parse()?)
@@ -210,9 +218,11 @@ async fn an_unnamed_stream_with_a_window_is_taken_up_at_the_other() -> Result<()
         let first = post(&peers.a.address, &body, &[window]).await?;
         let id = first.headers()["x-request-id"].to_str()?.to_owned();
         let first = first.text().await?;
-        let headers = [window, ("idempotency-key", id.as_str()), ("last-event-id", "4")];
+        let (_, generation) = last_id(&first)?;
+        let fourth = format!("4-{generation}");
+        let headers = [window, ("idempotency-key", id.as_str()), ("last-event-id", fourth.as_str())];
         let rest = post(&peers.b.address, &body, &headers).await?.text().await?;
-        assert!(rest.starts_with("id: 5\n") && first.ends_with(&rest), "{rest}");
+        assert!(rest.starts_with(&format!("id: 5-{generation}\n")) && first.ends_with(&rest), "{rest}");
         assert_eq!(generations(&peers.worker).await?, n + 1);
     }
     peers.stop().await

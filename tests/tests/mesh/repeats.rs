@@ -1,13 +1,13 @@
 //! A request with a name of its caller's is generated once: repeated, joined while it runs, and taken up after its
 //! connection was lost.
 
-mod events;
+pub mod events;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::{GenerateRequest, ResumeRequest};
+use pointsman_proto::inference::v1::{Frame, GenerateRequest, ResumeRequest};
 use serde_json::Value;
 use tempfile::TempDir;
 use tonic::{Code, Request, Response, Status};
@@ -152,16 +152,18 @@ async fn ids_and_tokens_belong_to_their_tenant() -> Result<()> {
     assert_eq!(generations(&worker).await?, 2);
 
     // A token opens what is one's own.
-    let take_up = |key: &str| {
-        let mut request = Request::new(ResumeRequest { resume_token: token(&own)?, after_sequence: 1 });
+    let take_up = |key: &str, of: &[Frame]| {
+        let mut request = Request::new(ResumeRequest { resume_token: token(of)?, after_sequence: 1 });
         request.metadata_mut().insert("authorization", format!("Bearer {key}").parse()?);
         anyhow::Ok(request)
     };
-    let rest = frames(&mut client.resume(take_up(&one)?).await?.into_inner(), usize::MAX).await?;
+    let rest = frames(&mut client.resume(take_up(&one, &own)?).await?.into_inner(), usize::MAX).await?;
     assert_eq!(rest, own[1..]);
-    let theirs = frames(&mut client.resume(take_up(&two)?).await?.into_inner(), usize::MAX).await?;
-    assert_eq!(theirs, other[1..], "the same id of another tenant is another request");
-    assert_eq!(refusal(client.resume(take_up("none")?).await)?, Reason::KeyInvalid);
+    let theirs = frames(&mut client.resume(take_up(&two, &other)?).await?.into_inner(), usize::MAX).await?;
+    assert_eq!(theirs, other[1..]);
+    // The same id of another tenant is another request.
+    assert_eq!(refusal(client.resume(take_up(&two, &own)?).await)?, Reason::FrameLogLost);
+    assert_eq!(refusal(client.resume(take_up("none", &own)?).await)?, Reason::KeyInvalid);
     gateway.stop().await?;
     worker.stop().await
 }
@@ -287,7 +289,7 @@ async fn what_cannot_be_taken_up_is_told() -> Result<()> {
     }
     // Of a gateway that nobody knows, and of this one, which does not keep what has ended.
     let answer = ask(&mut client, named("order-1")).await?;
-    for gone in ["6f746865720a6f726465722d31", token(&answer)?.as_str()] {
+    for gone in ["6f746865720a6f726465722d310a31", token(&answer)?.as_str()] {
         let refused = resume(&mut client, gone, 1).await.err().context("it was taken up")?;
         assert_eq!((refused.code(), reason(&refused)?), (Code::FailedPrecondition, Reason::FrameLogLost), "{gone}");
     }

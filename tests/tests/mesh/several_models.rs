@@ -143,20 +143,27 @@ async fn a_model_of_some_tenants_is_not_there_for_others() -> Result<()> {
     let worker = Start::new("worker", &two("tenants: [acme]")).ready().await?;
     let (acme, of_acme) = key_of("acme").await?;
     let (globex, of_globex) = key_of("globex").await?;
+    let folder = tempfile::tempdir()?;
+    let policy = folder.path().join("policy.yaml");
+    std::fs::write(&policy, "virtual_models: [{name: chat, rules: [{name: all, targets: [{target: one}]}]}]\n")?;
     let config = format!(
-        "{}  keys:\n{of_acme}{of_globex}",
+        "{}  policy: \"{}\"\n  keys:\n{of_acme}{of_globex}",
         gateway_config(&worker.address)
             .replace("gateway: {instances:", "gateway:\n  instances:")
-            .replace("]}\n", "]\n")
+            .replace("]}\n", "]\n"),
+        policy.display(),
     );
     let gateway = Start::new("gateway", &config).ready().await?;
-    assert_eq!(models(&gateway, &acme).await?, "one two");
-    assert_eq!(models(&gateway, &globex).await?, "two");
+    assert_eq!(models(&gateway, &acme).await?, "chat one two");
+    assert_eq!(models(&gateway, &globex).await?, "chat two");
     let mut client = connect(&gateway.address).await?;
-    for (key, count) in [(&acme, 2), (&globex, 1)] {
+    for (key, count) in [(&acme, 3), (&globex, 2)] {
         let described = client.describe(with_key(DescribeRequest {}, key)?).await?.into_inner().targets;
         assert!(described.len() == count && described.iter().all(|target| target.tenants.is_empty()), "{described:?}");
         client.generate(with_key(say("two", "Hello"), key)?).await?;
+        // A name of the policy is everybody's; what is behind it is not.
+        let chat = described.iter().find(|target| target.target == "chat").context("no virtual model")?;
+        assert_eq!(chat.abilities.is_empty(), count == 2, "{chat:?}");
     }
     client.generate(with_key(say("one", "Hello"), &acme)?).await?;
     for name in ["one", "models/one/versions/1"] {

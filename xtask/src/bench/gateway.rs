@@ -12,6 +12,8 @@ const AROUND: Cores = Some("1");
 /// A worker that costs as little as one can, and never makes anybody wait.
 const WORKER: &str =
     "worker: { slots: 4096, queue: 4096 }\nengine: { simulated: { answer_tokens: 64, batch: 4096 } }\n";
+/// The same, which writes a piece of each answer every two milliseconds.
+const PACED: &str = "worker: { slots: 64, queue: 64 }\nengine: { simulated: { answer_tokens: 512, batch: 64, timing: { step: 2ms } } }\n";
 const MODEL: [&str; 2] = ["--model", "simulated"];
 const ROUNDS: usize = 3;
 /// gRPC as programs use it: their callers share a connection.
@@ -39,6 +41,8 @@ pub(super) fn measure(binaries: &Binaries) -> Result<Value> {
             "driver_busy": middle("driver_busy"),
         }));
     }
+    println!("pieces");
+    let pieces = pieces(binaries)?;
     println!("added latency");
     let latency = latency(binaries, &worker, &gateway)?;
     println!("memory");
@@ -50,6 +54,7 @@ pub(super) fn measure(binaries: &Binaries) -> Result<Value> {
     let after_twice = gateway.resident_megabytes()?;
     Ok(json!({
         "throughput": table,
+        "pieces": pieces,
         "latency": latency,
         "memory": { "idle_mb": idle, "after_100k_mb": after, "after_200k_mb": after_twice },
     }))
@@ -70,6 +75,24 @@ fn throughput(binaries: &Binaries, gateway: &Service, surface: &str, kind: &str)
         "gateway_busy": used / seconds,
         "cpu_us": used * 1e6 / answered,
     }))
+}
+
+/// Processor time of one piece that comes alone, as a model's do: of the gateway, and of the worker with its
+/// simulated engine.
+fn pieces(binaries: &Binaries) -> Result<Value> {
+    const PIECES: f64 = 512.0;
+    let worker = Service::start(binaries, "worker", PACED, AROUND)?;
+    let gateway = Service::start(binaries, "gateway", &in_front_of(&worker), GATEWAY)?;
+    let measure = |surface: &str| -> Result<Value> {
+        let used = || Ok::<_, anyhow::Error>([gateway.cpu_seconds()?, worker.cpu_seconds()?]);
+        let how = ["--surface", surface, "--concurrency", "16", "--seconds", "5", "--stream", "--max-tokens", "512"];
+        let before = used()?;
+        let figures = load(binaries, &gateway, AROUND, &[&how[..], &MODEL[..]].concat())?;
+        let (after, answered) = (used()?, figures["answered"].as_f64().context("no count")?);
+        let each = |index: usize| (after[index] - before[index]) * 1e6 / (answered * PIECES);
+        Ok(json!({ "gateway_us": each(0), "worker_us": each(1) }))
+    };
+    Ok(json!({ "openai": measure("openai")?, "grpc": measure("grpc")? }))
 }
 
 /// Medians at a fixed, low rate, directly at the worker and through the gateway in turn.

@@ -13,9 +13,10 @@ use super::answer::Watched;
 use super::operation::Operation;
 use super::{Answer, Exchange, Gateway, Resume};
 use crate::caller::Caller;
+use crate::frame_log::digest;
 use crate::frame_log::owner::Peer;
 use crate::frame_log::relay::Relay;
-use crate::frame_log::{digest, token};
+use crate::frame_log::token::{EventId, Token};
 
 impl Gateway {
     /// Has the owner of a request answer it.
@@ -27,10 +28,11 @@ impl Gateway {
     ) -> Result<Answer, Error> {
         let mut watched = self.watched(exchange.about(), peer);
         let Exchange { caller, request, after, deadline, span, trail, .. } = exchange;
-        let relay = if after.is_some() {
+        let relay = if let Some(EventId { generation, .. }) = after {
             // From the beginning: the surface skips what its reader has.
-            let resume_token = token::write(peer.name(), &request.request_id);
-            let mut resume = Request::new(ResumeRequest { resume_token, after_sequence: 0 });
+            let owner = peer.name().to_string();
+            let token = Token { owner, request_id: request.request_id.clone(), generation: Some(generation) };
+            let mut resume = Request::new(ResumeRequest { resume_token: token.to_string(), after_sequence: 0 });
             let context = MeshContext { request_digest: digest(&request), ..forwarded(&caller) };
             mesh_context::write(&context, resume.metadata_mut());
             let relay = Relay::resume(peer, resume, Arc::clone(&trail));

@@ -13,8 +13,9 @@ use pointsman_server::{self as server, Deadline};
 use tonic::Request;
 use tracing::Span;
 
+use super::Gateway;
+use super::deciding::{Decided, context, decision, own_priority};
 use super::operation::Operation;
-use super::{Decided, Gateway, context, decision, own_priority};
 use crate::attempt::unary::{About, Attempts, Client, Order, Sent, Unary};
 use crate::caller::Caller;
 use crate::config::Scope;

@@ -11,7 +11,9 @@ use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::Frame;
 use prost::Message;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::token::Generation;
 use super::{Asked, Shelf};
 use crate::trail::Trail;
 
@@ -19,6 +21,7 @@ use crate::trail::Trail;
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(super) asked: Asked,
+    pub(super) generation: Generation,
     trail: Arc<Trail>,
     state: Mutex<State>,
     /// What all logs take together.
@@ -29,14 +32,19 @@ pub(crate) struct Log {
     came: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     frames: Vec<Frame>,
     bytes: u64,
     end: Option<Result<(), Error>>,
     readers: usize,
+    /// When one of them has asked for a frame last.
+    read: Instant,
     waiting: Vec<Waker>,
 }
+
+/// A reader that has asked for nothing in this time has stalled.
+pub(super) const STALLED: Duration = Duration::from_secs(30);
 
 impl State {
     /// Wakes this reader when there is more. Once for each: a poll replaces what the one before has left.
@@ -70,11 +78,27 @@ pub(super) enum Unreadable {
 
 impl Log {
     pub(super) fn new(asked: Asked, trail: Arc<Trail>, total: Arc<AtomicU64>) -> Self {
-        Self { asked, trail, state: Mutex::default(), total, left: Notify::new(), came: Notify::new() }
+        let generation = rand::random();
+        let state =
+            State { frames: Vec::new(), bytes: 0, end: None, readers: 0, read: Instant::now(), waiting: Vec::new() };
+        Self { asked, generation, trail, state: Mutex::new(state), total, left: Notify::new(), came: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frees the room of an answer that nobody else can come to, if all its readers have stalled: over HTTP/2 one
+    /// may do that for as long as its connection lasts. Returns whether it did.
+    pub(super) fn cut_if_stalled(&self) -> bool {
+        let mut state = self.lock();
+        if state.read.elapsed() < STALLED {
+            return false;
+        }
+        state.frames = Vec::new();
+        state.end = Some(Err(not_read()));
+        self.total.fetch_sub(std::mem::take(&mut state.bytes), Ordering::Relaxed);
+        true
     }
 
     /// Waits until nobody has read for this long.
@@ -110,6 +134,11 @@ pub(crate) struct Writer {
 impl Writer {
     pub(super) fn new(log: Arc<Log>, shelf: Shelf) -> Self {
         Self { log, shelf, ended: false }
+    }
+
+    /// Returns which answer to its request this is.
+    pub(crate) fn generation(&self) -> Generation {
+        self.log.generation
     }
 
     /// Writes an answer to its end, or until nobody has read it for as long as `window`.
@@ -193,9 +222,14 @@ impl Reader {
         let next = usize::try_from(after).ok().filter(|next| *next <= state.frames.len());
         let next = next.ok_or_else(|| Unreadable::Before(state.extent()))?;
         state.readers += 1;
+        state.read = Instant::now();
         drop(state);
         log.came.notify_waiters();
         Ok(Self { log: Arc::clone(log), next, ended: false })
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.log.generation
     }
 
     /// Returns how far the log is. A reader may be behind it, and is never before it.
@@ -238,6 +272,7 @@ impl Stream for Reader {
             return Poll::Ready(None);
         }
         let mut state = this.log.lock();
+        state.read = Instant::now();
         if let Some(frame) = state.frames.get(this.next) {
             this.next += 1;
             return Poll::Ready(Some(Ok(frame.clone())));
@@ -262,4 +297,10 @@ impl Drop for Reader {
             self.log.left.notify_waiters();
         }
     }
+}
+
+fn not_read() -> Error {
+    let message = "the rest of this answer was not read, and its room was needed for others; ask again with a new id, if a \
+                   second answer does no harm";
+    Error::new(Reason::FrameLogLost, message)
 }

@@ -23,7 +23,7 @@ use tonic::{Extensions, Request, Response, Status};
 use crate::caller::Caller;
 use crate::config::Scope;
 use crate::exchange::{Answer, Exchange, Gateway, Resume};
-use crate::frame_log::token;
+use crate::frame_log::token::Token;
 use crate::metrics::SurfaceName;
 use crate::span;
 use crate::surfaces::named::Named;
@@ -97,8 +97,8 @@ impl Grpc {
         let span = span::resume(&caller, metadata.as_ref());
         named.trace = propagation::trace_id(&span).map(Into::into);
         let trail = Arc::clone(&named.trail);
-        if let Ok((_, request_id)) = token::read(&resume_token) {
-            named.request = request_id;
+        if let Ok(token) = resume_token.parse::<Token>() {
+            named.request = token.request_id;
         }
         let trace = named.trace.clone();
         let resume = Resume { surface, caller, token: resume_token, after: after_sequence, span, trace, trail };

@@ -30,6 +30,7 @@ use tonic_types::FieldViolation;
 use crate::caller::Caller;
 use crate::config::Scope;
 use crate::exchange::{Answer, Exchange, Gateway};
+use crate::frame_log::token::EventId;
 use crate::metrics::SurfaceName;
 use crate::span;
 use crate::surfaces::named::Named;
@@ -76,8 +77,8 @@ async fn complete(gateway: Arc<Gateway>, request: Request, endpoint: Endpoint) -
     };
     named.request.clone_from(&request.request_id);
     let keep = headers.contains_key(IDEMPOTENCY_KEY) || request.resume_window.is_some();
-    // The events of a kept stream are numbered: a reader that lost it says the last number it got.
-    let numbered = keep.then_some(after.unwrap_or(0));
+    // The events of a kept stream have ids: a reader that lost it says the last one it got.
+    let numbered = keep.then_some(after.map_or(0, |event| event.number));
     let span = span::operation(&request, &caller, surface, &headers);
     named.trace = propagation::trace_id(&span).map(Into::into);
     let exchange = Exchange {
@@ -102,7 +103,7 @@ async fn understand(
     request: Request,
     endpoint: Endpoint,
     new_id: &str,
-) -> Result<(Caller, HeaderMap, Option<u64>, Wanted), Error> {
+) -> Result<(Caller, HeaderMap, Option<EventId>, Wanted), Error> {
     let (parts, body) = request.into_parts();
     let caller = caller(gateway, &parts.headers, &parts.extensions)?;
     let body = read(body, gateway.max_request_bytes).await?;
@@ -247,14 +248,14 @@ fn not_an_id(mut violations: Vec<FieldViolation>) -> Error {
 
 /// Reads the last event that the caller has got of an answer. What follows must be of the same answer: so only one that
 /// is there goes on, and none is begun. 0 is no event.
-fn after(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+fn after(headers: &HeaderMap) -> Result<Option<EventId>, Error> {
     let Some(given) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
     let mistake = |what| Err(Error::invalid(vec![FieldViolation::new(LAST_EVENT_ID, what)]));
-    match given.to_str().ok().and_then(|text| text.parse().ok()) {
-        None => mistake("must be the number of an event"),
-        Some(0) => Ok(None),
-        Some(_) if !headers.contains_key(IDEMPOTENCY_KEY) => mistake("needs the Idempotency-Key of the request"),
-        after => Ok(after),
+    match given.to_str().map(str::parse) {
+        _ if given == "0" => Ok(None),
+        Ok(Ok(_)) if !headers.contains_key(IDEMPOTENCY_KEY) => mistake("needs the Idempotency-Key of the request"),
+        Ok(Ok(after)) => Ok(Some(after)),
+        _ => mistake("must be the `id` of an event, as it came, or 0"),
     }
 }
 

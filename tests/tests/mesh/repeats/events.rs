@@ -8,14 +8,14 @@ use crate::caller::chat_body;
 use crate::named::{CANCELLED, ENDLESS, RUNNING, SLOW, Wire, generations, post};
 use crate::service::{Pair, simulated_config};
 
-/// The number of an event, if it has one, and its data.
-fn events(body: &str) -> Vec<(Option<u64>, &str)> {
+/// The id of an event, if it has one, and its data.
+fn events(body: &str) -> Vec<(Option<&str>, &str)> {
     let parse = |event| {
         let mut id = None;
         let mut data = "";
         for line in str::lines(event) {
-            if let Some(number) = line.strip_prefix("id: ") {
-                id = number.parse().ok();
+            if line.starts_with("id: ") {
+                id = line.strip_prefix("id: ");
             } else if let Some(rest) = line.strip_prefix("data: ") {
                 data = rest;
             }
@@ -26,7 +26,7 @@ fn events(body: &str) -> Vec<(Option<u64>, &str)> {
 }
 
 /// The text of events; `[DONE]` as it is.
-fn content(events: &[(Option<u64>, &str)]) -> Result<String> {
+fn content(events: &[(Option<&str>, &str)]) -> Result<String> {
     let mut content = String::new();
     for (_, data) in events {
         if *data == "[DONE]" {
@@ -37,6 +37,13 @@ fn content(events: &[(Option<u64>, &str)]) -> Result<String> {
         }
     }
     Ok(content)
+}
+
+/// The id of the last event that has one: a number, and which answer it is.
+pub fn last_id(body: &str) -> Result<(u64, String)> {
+    let id = events(body).iter().rev().find_map(|(id, _)| *id).context("no id")?;
+    let (number, generation) = id.split_once('-').context("no generation")?;
+    Ok((number.parse()?, generation.to_owned()))
 }
 
 #[tokio::test]
@@ -55,9 +62,8 @@ async fn events_go_on_after_the_last_one_that_came() -> Result<()> {
     // Lost after each of the events, also between two that are one frame's.
     for lost_after in 0..whole_events.len() {
         let (got, _) = whole_events.split_at(lost_after);
-        let last = got.iter().rev().find_map(|(id, _)| *id).map(|id| id.to_string());
-        let headers: Vec<(&str, &str)> =
-            std::iter::once(key).chain(last.as_deref().map(|id| ("last-event-id", id))).collect();
+        let last = got.iter().rev().find_map(|(id, _)| *id);
+        let headers: Vec<(&str, &str)> = std::iter::once(key).chain(last.map(|id| ("last-event-id", id))).collect();
         let rest = post(&mesh.gateway.address, &body, &headers).await?;
         assert_eq!((rest.status().as_u16(), &rest.headers()["x-pointsman-repeated"]), (200, &"true".parse()?));
         let rest = rest.text().await?;
@@ -70,7 +76,7 @@ async fn events_go_on_after_the_last_one_that_came() -> Result<()> {
     // Whoever has them all is told the end again: a stream without one would be a broken one.
     let (last, _) = *whole_events.last().context("no event")?;
     let last = last.context("no number")?;
-    let rest = post(&mesh.gateway.address, &body, &[key, ("last-event-id", &last.to_string())]).await?;
+    let rest = post(&mesh.gateway.address, &body, &[key, ("last-event-id", last)]).await?;
     assert_eq!((rest.status().as_u16(), rest.text().await?), (200, format!("id: {last}\ndata: [DONE]\n\n")));
     assert_eq!(generations(&mesh.worker).await?, 1);
     mesh.stop().await
@@ -98,9 +104,14 @@ replies:
     // From the beginning it may be tried again.
     let again = post(&mesh.gateway.address, &body, &[key, ("last-event-id", "0")]).await?.text().await?;
     assert_eq!(content(&events(&again))?, "Something else altogether[DONE]");
+    // Now there is an answer of that name, and it is not the one of which the reader has the beginning.
+    let refused = post(&mesh.gateway.address, &body, &[key, ("last-event-id", &last)]).await?;
+    assert_eq!(&refused.headers()["x-pointsman-reason"], "FRAME_LOG_LOST");
 
-    // A number that is none, or of a request that has no name, is a mistake, and no beginning.
-    for headers in [&[key, ("last-event-id", "last")][..], &[("last-event-id", "3")]] {
+    // An id that is none, or of a request that has no name, is a mistake, and no beginning.
+    for headers in
+        [&[key, ("last-event-id", "last")][..], &[key, ("last-event-id", "3")], &[("last-event-id", "3-00000001")]]
+    {
         let refused = post(&mesh.gateway.address, &body, headers).await?;
         assert_eq!(
             (refused.status().as_u16(), &refused.headers()["x-pointsman-reason"]),
@@ -119,18 +130,31 @@ async fn events_do_not_go_on_after_one_that_is_not_there() -> Result<()> {
     let mut short = chat_body("simulated", "Hello", true);
     short["max_completion_tokens"] = 3.into();
     let whole = post(&mesh.gateway.address, &short, &[("idempotency-key", "short")]).await?.text().await?;
-    let last = events(&whole).iter().rev().find_map(|(id, _)| *id).context("no number")?;
+    let (last, short_generation) = last_id(&whole)?;
     let endless = chat_body("simulated", "Hello", true);
     let mut running = post(&mesh.gateway.address, &endless, &[("idempotency-key", "endless")]).await?;
-    running.chunk().await?.context("the stream ended")?;
+    let begin = running.chunk().await?.context("the stream ended")?;
+    let (_, generation) = last_id(std::str::from_utf8(&begin)?)?;
 
     // What runs would come to it some day, but nobody is kept waiting for that.
-    for (key, body, after, told) in [
-        ("short", &short, last + 1, format!("is after the last event of this answer; must be at most {last}")),
-        ("short", &short, u64::MAX, format!("is after the last event of this answer; must be at most {last}")),
-        ("endless", &endless, 1_000_000, "is after the last event of this answer so far; ".to_owned()),
+    for (key, body, after, generation, told) in [
+        (
+            "short",
+            &short,
+            last + 1,
+            &short_generation,
+            format!("is after the last event of this answer; must be at most {last}"),
+        ),
+        (
+            "short",
+            &short,
+            u64::MAX,
+            &short_generation,
+            format!("is after the last event of this answer; must be at most {last}"),
+        ),
+        ("endless", &endless, 1_000_000, &generation, "is after the last event of this answer so far; ".to_owned()),
     ] {
-        let headers = [("idempotency-key", key), ("last-event-id", &after.to_string())];
+        let headers = [("idempotency-key", key), ("last-event-id", &format!("{after}-{generation}"))];
         let refused = post(&mesh.gateway.address, body, &headers).await?;
         assert_eq!(
             (refused.status().as_u16(), &refused.headers()["x-pointsman-reason"]),

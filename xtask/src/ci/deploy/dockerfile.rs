@@ -1,4 +1,4 @@
-//! `deploy/docker/Dockerfile`: what it copies is there and not ignored, and its stages are.
+//! `deploy/docker/Dockerfile`: what it copies is there and not ignored, its stages are, and it copies all that is compiled.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,54 @@ use anyhow::{Context, Result, anyhow};
 use parse_dockerfile::{CopyInstruction, Dockerfile, Instruction, Source};
 
 use super::DOCKERFILE;
+use crate::tree;
 
 pub(super) fn findings(root: &Path) -> Result<Vec<String>> {
     let read = |name: &str| fs::read_to_string(root.join(name)).with_context(|| format!("reading {name}"));
-    in_text(&read(DOCKERFILE)?, &read(".dockerignore")?, root)
+    let text = read(DOCKERFILE)?;
+    let mut findings = in_text(&text, &read(".dockerignore")?, root)?;
+    for source in tree::sources(&["rs"])?
+        .iter()
+        .filter(|source| source.path.starts_with("libs/") || source.path.starts_with("services/"))
+    {
+        findings.extend(not_copied(&text, &source.path, &source.text()?)?);
+    }
+    Ok(findings)
+}
+
+/// What a file of ours compiles in from elsewhere (`include_str!`), and no image would have.
+fn not_copied(dockerfile: &str, path: &str, text: &str) -> Result<Vec<String>> {
+    let dockerfile = parse(dockerfile)?;
+    let copied: Vec<&str> = dockerfile.stages().flat_map(|stage| stage.instructions).flat_map(copied_by).collect();
+    let quoted =
+        text.split("include_str!(\"").chain(text.split("include_bytes!(\"")).filter_map(|rest| rest.split_once('"'));
+    let folders: Vec<&str> = path.split('/').rev().skip(1).collect();
+    let mut findings = Vec::new();
+    for (included, _) in quoted.filter(|(included, _)| included.starts_with("../")) {
+        let ups = included.matches("../").count();
+        let above: Vec<&str> = folders.iter().skip(ups).rev().copied().collect();
+        let included = [&above[..], &[included.trim_start_matches("../")]].concat().join("/");
+        if !copied.iter().any(|folder| included == *folder || included.starts_with(&format!("{folder}/"))) {
+            findings.push(format!("{path} compiles in {included}, which {DOCKERFILE} does not copy"));
+        }
+    }
+    Ok(findings)
+}
+
+/// The paths of the repository that an instruction copies.
+fn copied_by<'a>(instruction: &'a Instruction<'_>) -> Vec<&'a str> {
+    let Instruction::Copy(copy) = instruction else { return Vec::new() };
+    if copy.options.iter().any(|option| option.name.value == "from") {
+        return Vec::new();
+    }
+    paths(copy).collect()
+}
+
+fn paths<'a>(copy: &'a CopyInstruction<'_>) -> impl Iterator<Item = &'a str> {
+    copy.src.iter().filter_map(|source| match source {
+        Source::Path(path) => Some(&*path.value),
+        _ => None,
+    })
 }
 
 /// Tells whether a Dockerfile has a stage of this name.
@@ -48,10 +92,6 @@ fn copy_findings(copy: &CopyInstruction<'_>, earlier: &[&str], ignored: &str, ro
         let is_there = earlier.contains(&&*stage.value);
         return if is_there { Vec::new() } else { vec![format!("`{}` is no earlier stage", stage.value)] };
     }
-    let paths = copy.src.iter().filter_map(|source| match source {
-        Source::Path(path) => Some(&*path.value),
-        _ => None,
-    });
     let finding = |path: &str| {
         if !root.join(path).exists() {
             Some(format!("copies {path}, which is not there"))
@@ -61,7 +101,7 @@ fn copy_findings(copy: &CopyInstruction<'_>, earlier: &[&str], ignored: &str, ro
             None
         }
     };
-    paths.filter_map(finding).collect()
+    paths(copy).filter_map(finding).collect()
 }
 
 #[cfg(test)]
@@ -90,6 +130,13 @@ COPY --from=other /a /b
             "`other` is no earlier stage",
         ];
         assert_eq!(findings, expected.map(|finding| format!("{DOCKERFILE}: {finding}")));
+        let source =
+            "include_str!(\"../../../proto/x.proto\"), include_bytes!(\"../../libs/b/y\"), include_str!(\"here.txt\")";
+        let findings = not_copied(text, "libs/a/src/lib.rs", source).unwrap();
+        assert_eq!(
+            findings,
+            [format!("libs/a/src/lib.rs compiles in proto/x.proto, which {DOCKERFILE} does not copy")]
+        );
         assert!(has_stage(text, "build").unwrap() && !has_stage(text, "other").unwrap());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! For `cargo xtask bench`. `load ask` runs a fixed number of callers without pauses (`--concurrency`), or starts
 //! requests at a fixed rate whatever becomes of them (`--rate`), for a fixed time or count, and then stops.
-//! The surface is gRPC or the OpenAI format over HTTP/1.1; both are spoken as thinly as possible, since what
+//! The surface is gRPC or the OpenAI format over HTTP/1.1 (chats, or embeddings); both are spoken as thinly as possible, since what
 //! is measured stands on the other side. `load answer` is that other side for gateways that speak to theirs in
 //! the OpenAI format: a server that does as little as one can.
 
@@ -49,6 +49,12 @@ struct Arguments {
     /// The most tokens of an answer.
     #[arg(long, default_value_t = 1)]
     max_tokens: u32,
+    /// More fields of the request, as a JSON object. In the OpenAI format only.
+    #[arg(long, value_parser = fields)]
+    fields: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Texts of one request for embeddings; each counts as a token of the answer.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
     /// Asks for a stream.
     #[arg(long)]
     stream: bool,
@@ -73,6 +79,8 @@ struct Arguments {
 enum Surface {
     Grpc,
     Openai,
+    /// `/v1/embeddings`, in the OpenAI format.
+    Embeddings,
 }
 
 /// One caller's connection.
@@ -85,7 +93,7 @@ impl Caller {
     async fn connect(arguments: &Arguments) -> Result<Self> {
         Ok(match arguments.surface {
             Surface::Grpc => Self::Grpc(grpc::Caller::connect(&arguments.address).await?),
-            Surface::Openai => Self::Openai(openai::Caller::connect(&arguments.address).await?),
+            Surface::Openai | Surface::Embeddings => Self::Openai(openai::Caller::connect(&arguments.address).await?),
         })
     }
 
@@ -93,9 +101,14 @@ impl Caller {
         let prompt = arguments.prompt.replace("{n}", &number.to_string());
         match self {
             Self::Grpc(caller) => caller.ask(arguments, prompt).await,
+            Self::Openai(caller) if arguments.surface == Surface::Embeddings => caller.embed(arguments, &prompt).await,
             Self::Openai(caller) => caller.ask(arguments, prompt).await,
         }
     }
+}
+
+fn fields(text: &str) -> serde_json::Result<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_str(text)
 }
 
 // Two threads would only take turns on the one core that a driver is given.

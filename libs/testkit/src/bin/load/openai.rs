@@ -1,6 +1,6 @@
 //! A caller in the OpenAI format, on a connection of its own.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -28,17 +28,38 @@ impl Caller {
     }
 
     pub(crate) async fn ask(&mut self, arguments: &Arguments, prompt: String) -> Result<Sample> {
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "model": arguments.model,
             "messages": [{"role": "user", "content": prompt}],
             "max_completion_tokens": arguments.max_tokens,
             "stream": arguments.stream,
             "stream_options": arguments.stream.then(|| serde_json::json!({"include_usage": true})),
         });
-        let request = Request::post("/v1/chat/completions")
+        if let (Some(body), Some(fields)) = (body.as_object_mut(), &arguments.fields) {
+            body.extend(fields.clone());
+        }
+        let (text, first, total) = self.post("/v1/chat/completions", body.to_string()).await?;
+        ensure!(!arguments.stream || text.trim_end().ends_with("data: [DONE]"), "the stream has no end");
+        let tokens = text.rsplit_once("\"completion_tokens\":").context("no usage")?.1;
+        let tokens = tokens.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default().parse()?;
+        Ok(Sample { first, total, tokens })
+    }
+
+    pub(crate) async fn embed(&mut self, arguments: &Arguments, prompt: &str) -> Result<Sample> {
+        let input: Vec<String> = (0..arguments.batch).map(|place| format!("{prompt} {place}")).collect();
+        let body = serde_json::json!({"model": arguments.model, "input": input, "encoding_format": "base64"});
+        let (text, first, total) = self.post("/v1/embeddings", body.to_string()).await?;
+        let tokens = text.matches("\"embedding\":").count();
+        ensure!(tokens == arguments.batch, "{tokens} embeddings of {}", arguments.batch);
+        Ok(Sample { first, total, tokens: tokens.try_into()? })
+    }
+
+    /// Sends a body; returns what comes, the time to the first of it, and to the last.
+    async fn post(&mut self, path: &str, body: String) -> Result<(String, Duration, Duration)> {
+        let request = Request::post(path)
             .header("host", &self.address)
             .header("content-type", "application/json")
-            .body(Full::from(body.to_string()))?;
+            .body(Full::from(body))?;
         let begin = Instant::now();
         self.connection.ready().await?;
         let response = self.connection.send_request(request).await?;
@@ -53,9 +74,6 @@ impl Caller {
         let total = begin.elapsed();
         let text = String::from_utf8(whole)?;
         ensure!(status == StatusCode::OK, "{status}: {text}");
-        ensure!(!arguments.stream || text.trim_end().ends_with("data: [DONE]"), "the stream has no end");
-        let tokens = text.rsplit_once("\"completion_tokens\":").context("no usage")?.1;
-        let tokens = tokens.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default().parse()?;
-        Ok(Sample { first: first.context("no content")?, total, tokens })
+        Ok((text, first.context("no content")?, total))
     }
 }

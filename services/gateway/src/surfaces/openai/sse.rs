@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 use super::KEEPALIVE_INTERVAL;
 use super::form::{Form, Stream};
 use crate::exchange::Answer;
+use crate::frame_log::token::{EventId, Generation, Token};
 
 /// How many bytes go into one write at most. Frames that are ready at once leave together.
 const WRITE_LIMIT: usize = 16 << 10;
@@ -51,7 +52,7 @@ impl Flow {
     /// sent the last one again, so that no stream is without an end.
     pub(super) async fn begin(mut answer: Answer, events: Events) -> Result<Self, Error> {
         let is_static = answer.is_static();
-        let mut writer = Writer { stream: events.form.stream(), numbered: events.numbered.is_some() };
+        let mut writer = Writer { stream: events.form.stream(), numbered: events.numbered.is_some(), generation: None };
         let mut begun = Vec::new();
         // Read again for what later events need to know.
         let rewrite = |frame: &Frame| {
@@ -69,16 +70,24 @@ impl Flow {
 struct Writer {
     stream: Stream,
     numbered: bool,
+    /// Which answer it is, as its beginning says.
+    generation: Option<Generation>,
 }
 
 impl Writer {
     fn write(&mut self, frame: &Frame, out: &mut Vec<u8>) {
         let begin = out.len();
         self.stream.push(frame, out);
-        if self.numbered && out.len() > begin {
-            let number = format!("id: {}\n", frame.sequence);
+        if !self.numbered {
+            return;
+        }
+        if let Some(Body::Started(started)) = &frame.body {
+            self.generation = started.resume_token.parse().ok().and_then(|token: Token| token.generation);
+        }
+        if let Some(generation) = self.generation.filter(|_| out.len() > begin) {
+            let id = EventId { number: frame.sequence, generation };
             let last = last_event(out, begin);
-            out.splice(last..last, number.into_bytes());
+            out.splice(last..last, format!("id: {id}\n").into_bytes());
         }
     }
 }
