@@ -1,6 +1,7 @@
 //! What the checks and the tests need beside Rust: made below the build folder, from pins in this repository.
 
 pub mod debian;
+pub mod go;
 pub mod node;
 pub mod python;
 

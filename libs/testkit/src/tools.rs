@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 const BINARY: &str = "POINTSMAN_BIN";
 const XTASK: &str = "POINTSMAN_XTASK";
 const PYTHON: &str = "POINTSMAN_PYTHON";
+const LANGCHAIN: &str = "POINTSMAN_LANGCHAIN";
 const NODE_MODULES: &str = "POINTSMAN_NODE_MODULES";
+const GO_CACHE: &str = "POINTSMAN_GO_CACHE";
 
 /// Returns the path of the `pointsman` binary.
 pub fn binary() -> Result<PathBuf> {
@@ -26,9 +28,19 @@ pub fn python() -> Result<PathBuf> {
     find(PYTHON, "tools/python/bin/python", "run `cargo xtask test`")
 }
 
+/// Returns the Python interpreter that has LangChain, and none of the packages of the other.
+pub fn langchain() -> Result<PathBuf> {
+    find(LANGCHAIN, "tools/langchain/bin/python", "run `cargo xtask test`")
+}
+
 /// Returns the `node_modules` folder with the packages of `tests/node`; `require` finds them through `NODE_PATH`.
 pub fn node_modules() -> Result<PathBuf> {
     find(NODE_MODULES, "tools/node/node_modules", "run `cargo xtask test`")
+}
+
+/// Returns Go's build cache, in which gRPC is compiled; Go itself and the sources are Debian's.
+pub fn go_cache() -> Result<PathBuf> {
+    find(GO_CACHE, "tools/go", "run `cargo xtask test`")
 }
 
 /// Returns the root of the workspace, where `examples/` and `models/` lie.

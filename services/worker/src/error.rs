@@ -19,8 +19,9 @@ pub(crate) fn for_caller(error: &EngineError) -> Error {
         EngineError::InvalidField { field, rule } => Error::invalid(vec![FieldViolation::new(field, rule)]),
         EngineError::ContextTooLong { prompt_tokens, context_tokens } => Error::new(
             Reason::ContextTooLong,
+            // LangChain knows the error by its first words.
             format!(
-                "the prompt has {}, and the model's context of {context_tokens} leaves no room for an answer; shorten it",
+                "the prompt is too long: it has {}, and the model's context of {context_tokens} leaves no room for an answer; shorten it",
                 counted(*prompt_tokens, "token")
             ),
         ),

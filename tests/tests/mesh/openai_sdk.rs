@@ -1,11 +1,9 @@
 //! OpenAI's own libraries, for Python and for Node.
 
-use std::path::Path;
-
 use anyhow::Result;
-use pointsman_testkit::{eventually, tools};
+use pointsman_testkit::eventually;
 
-use crate::program::{python, run};
+use crate::program::{node, python};
 use crate::service::{LIMIT, Pair, Service, simulated_config};
 
 const RUNNING: &str = "pointsman_worker_running_requests";
@@ -103,22 +101,16 @@ async fn the_python_library_raises_where_a_stream_breaks() -> Result<()> {
     mesh.gateway.stop_after(&["an instance could not be reached, or was lost"]).await
 }
 
-/// Runs a script of `tests/node` against the demo model.
-async fn node(script: &str) -> Result<()> {
+#[tokio::test]
+async fn the_node_library_gets_answers() -> Result<()> {
     let mesh = Service::demo().await?;
-    let script = tools::workspace()?.join("tests/node").join(script);
-    let modules = tools::node_modules()?;
-    let address: &Path = mesh.address.as_ref();
-    run(Path::new("node"), &[&script, address], &[("NODE_PATH", &modules)], "").await?.success()?;
+    node("tests/node/openai_chat.mjs", &[&mesh.address]).await?;
     mesh.stop().await
 }
 
 #[tokio::test]
-async fn the_node_library_gets_answers() -> Result<()> {
-    node("openai_chat.mjs").await
-}
-
-#[tokio::test]
 async fn the_node_library_calls_tools_and_gets_forms() -> Result<()> {
-    node("openai_structured.mjs").await
+    let mesh = Service::demo().await?;
+    node("tests/node/openai_structured.mjs", &[&mesh.address]).await?;
+    mesh.stop().await
 }

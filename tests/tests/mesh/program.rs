@@ -62,13 +62,34 @@ pub async fn pointsman<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Ended> {
 
 /// Runs a Python script of this repository; it succeeds, or its output is the error.
 pub async fn python(script: &str, arguments: &[&str], stubs: Option<&TempDir>) -> Result<String> {
-    let script = tools::workspace()?.join(script);
-    let arguments: Vec<&OsStr> =
-        std::iter::once(script.as_os_str()).chain(arguments.iter().map(|argument| OsStr::new(*argument))).collect();
     let path: Vec<(&str, &Path)> = stubs.iter().map(|folder| ("PYTHONPATH", folder.path())).collect();
     // Nothing compiled is left beside the sources.
     let environment = [path, vec![("PYTHONDONTWRITEBYTECODE", Path::new("1"))]].concat();
-    let ended = run(&tools::python()?, &arguments, &environment, "").await?;
+    interpreted(&tools::python()?, script, arguments, &environment).await
+}
+
+/// Runs a Python script of this repository where LangChain is installed.
+pub async fn langchain(script: &str, arguments: &[&str]) -> Result<String> {
+    let environment = [("PYTHONDONTWRITEBYTECODE", Path::new("1"))];
+    interpreted(&tools::langchain()?, script, arguments, &environment).await
+}
+
+/// Runs a Node script of this repository, which finds the packages of `tests/node` with `require`.
+pub async fn node(script: &str, arguments: &[&str]) -> Result<String> {
+    let modules = tools::node_modules()?;
+    interpreted(Path::new("node"), script, arguments, &[("NODE_PATH", &modules)]).await
+}
+
+async fn interpreted(
+    program: &Path,
+    script: &str,
+    arguments: &[&str],
+    environment: &[(&str, &Path)],
+) -> Result<String> {
+    let script = tools::workspace()?.join(script);
+    let arguments: Vec<&OsStr> =
+        std::iter::once(script.as_os_str()).chain(arguments.iter().map(|argument| OsStr::new(*argument))).collect();
+    let ended = run(program, &arguments, environment, "").await?;
     ended.success().with_context(|| script.display().to_string())
 }
 

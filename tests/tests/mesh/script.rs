@@ -14,7 +14,7 @@ use crate::service::{LIMIT, Pair, Service, simulated_config};
 const EXAMPLE: &str = "examples/script/replies.yaml";
 
 /// A script in a folder of its own, and the configuration of an engine that follows it.
-fn script(yaml: &str) -> Result<(TempDir, String)> {
+pub fn script(yaml: &str) -> Result<(TempDir, String)> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("replies.yaml");
     std::fs::write(&file, yaml)?;

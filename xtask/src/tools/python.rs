@@ -1,5 +1,5 @@
-//! The Python that tests and checks run: a virtual environment with the packages of `tests/python`, and programs that
-//! come as a Python package.
+//! The Python that tests and checks run: a virtual environment with the packages of `tests/python`, one with LangChain,
+//! and programs that come as a Python package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,11 @@ const REQUIREMENTS: &str = "tests/python/requirements.txt";
 /// Returns the interpreter that sees the packages of `tests/python/requirements.txt`.
 pub fn for_tests() -> Result<PathBuf> {
     Ok(environment()?.join("bin/python"))
+}
+
+/// Returns the interpreter that sees LangChain and what it brings along.
+pub fn with_langchain() -> Result<PathBuf> {
+    Ok(environment_of("langchain", "tests/python/langchain.txt")?.join("bin/python"))
 }
 
 /// Returns a program that one of those packages installs.

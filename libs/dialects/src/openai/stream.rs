@@ -56,6 +56,10 @@ impl ChatStream {
 
     fn delta(&mut self, delta: &Delta, out: &mut Vec<u8>) {
         let calls_tool = matches!(delta.content, Some(Content::ToolCall(_)));
+        let shows_nothing = shows_nothing(delta);
+        if shows_nothing && !self.answers.iter().any(|answer| answer.choice == delta.choice) {
+            return;
+        }
         let at = self.answer(delta.choice, calls_tool, out);
         let answer = &mut self.answers[at];
         // The same rule as in `pointsman_proto::fold`: a piece that goes on where the last one stopped.
@@ -67,6 +71,9 @@ impl ChatStream {
             answer.calls = answer.calls.saturating_add(1);
         }
         let call = answer.calls.saturating_sub(1);
+        if shows_nothing {
+            return;
+        }
 
         self.begin(delta.choice, out);
         match &delta.content {
@@ -133,6 +140,17 @@ impl ChatStream {
         }
         out.extend_from_slice(self.tail);
     }
+}
+
+/// Tells whether a piece has nothing that this format shows, such as one that only counts the tokens of what is
+/// held back until it is known to be a tool call. Some readers would take its empty text for the begin of one.
+fn shows_nothing(delta: &Delta) -> bool {
+    let is_empty = match &delta.content {
+        Some(Content::Text(text) | Content::Reasoning(text)) => text.is_empty(),
+        Some(Content::ToolCall(_)) => false,
+        Some(Content::Opaque(_)) | None => true,
+    };
+    is_empty && delta.logprobs.is_empty()
 }
 
 fn head(started: &Started) -> Vec<u8> {

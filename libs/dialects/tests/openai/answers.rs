@@ -163,6 +163,36 @@ fn a_stream_is_these_bytes() {
 }
 
 #[test]
+fn a_piece_without_text_and_scores_is_no_event() {
+    let scored = TokenLogprob { token: "end".to_owned(), logprob: -0.5, ..TokenLogprob::default() };
+    let scores = Delta { content: Some(text("")), logprobs: vec![scored], ..Delta::default() };
+    let frames = frames(vec![
+        started(),
+        piece(0, 0, text("")),
+        piece(0, 1, call("a", "look", "{")),
+        piece(0, 1, call("", "", "}")),
+        piece(0, 2, text("")),
+        piece(1, 0, Content::Reasoning(String::new())),
+        piece(1, 0, text("Hi")),
+        piece(1, 0, Content::Opaque(Opaque::default())),
+        Body::Delta(Delta { choice: 1, ..scores }),
+        ends(0, FinishReason::ToolCalls),
+        finished(),
+    ]);
+    let written = stream(&frames, false);
+    let events = written.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let choices: Vec<Value> = events.map(|event| event["choices"][0].clone()).collect();
+    let begins = |choice: &Value| choice["delta"]["role"] == "assistant";
+    let contents: Vec<_> = choices.iter().map(|choice| (&choice["index"], choice["delta"].get("content"))).collect();
+    assert_eq!(contents.len(), 7, "{written}");
+    // The one begins with a call, the other with text.
+    assert!(begins(&choices[0]) && contents[0] == (&json!(0), Some(&Value::Null)), "{written}");
+    assert!(begins(&choices[3]) && contents[3] == (&json!(1), Some(&json!(""))), "{written}");
+    assert_eq!(choices[4]["delta"]["content"], "Hi");
+    assert_eq!(choices[5]["logprobs"]["content"][0]["token"], "end");
+}
+
+#[test]
 fn a_whole_answer_is_these_bytes() {
     let frames = frames(vec![started(), piece(0, 0, text("Hi")), ends(0, FinishReason::Length), usage(), finished()]);
     let want = json!({

@@ -1,11 +1,8 @@
 //! The same with the libraries that people use.
 
-use std::path::Path;
-
 use anyhow::Result;
-use pointsman_testkit::tools;
 
-use crate::program::{python, python_stubs, run};
+use crate::program::{node, python, python_stubs};
 use crate::service::Service;
 
 const SCRIPT: &str = "tests/python/openai_texts.py";
@@ -38,9 +35,7 @@ async fn the_python_library_is_told_what_only_embeds() -> Result<()> {
 #[tokio::test]
 async fn the_node_library_completes_and_embeds() -> Result<()> {
     let mesh = Service::simulated("").await?;
-    let script = tools::workspace()?.join("tests/node/openai_texts.mjs");
-    let (modules, address): (_, &Path) = (tools::node_modules()?, mesh.address.as_ref());
-    run(Path::new("node"), &[&script, address], &[("NODE_PATH", &modules)], "").await?.success()?;
+    node("tests/node/openai_texts.mjs", &[&mesh.address]).await?;
     mesh.stop().await
 }
 
