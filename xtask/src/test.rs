@@ -10,12 +10,14 @@ use crate::{shell, tools};
 pub fn run(arguments: &[String]) -> Result<()> {
     // First what takes a minute at most: what is missing there should not be told after a long build.
     let python = tools::python::for_tests()?;
+    let schemathesis = tools::python::for_schemathesis()?;
     let node_modules = tools::node::for_tests()?;
     let binary = shell::build()?;
     let xtask = std::env::current_exe().context("asking where this program lies")?;
     let mut tests = shell::cargo();
     tests.arg("test").args(arguments);
     tests.env("POINTSMAN_BIN", binary).env("POINTSMAN_XTASK", xtask);
+    tests.env("POINTSMAN_SCHEMATHESIS", schemathesis);
     tests.env("POINTSMAN_PYTHON", python).env("POINTSMAN_NODE_MODULES", node_modules);
     shell::run(&mut tests)
 }

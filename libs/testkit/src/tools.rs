@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 const BINARY: &str = "POINTSMAN_BIN";
 const XTASK: &str = "POINTSMAN_XTASK";
 const PYTHON: &str = "POINTSMAN_PYTHON";
+const SCHEMATHESIS: &str = "POINTSMAN_SCHEMATHESIS";
 const NODE_MODULES: &str = "POINTSMAN_NODE_MODULES";
 
 /// Returns the path of the `pointsman` binary.
@@ -24,6 +25,11 @@ pub fn xtask() -> Result<PathBuf> {
 /// Returns the Python interpreter that has the packages of `tests/python/requirements.txt`.
 pub fn python() -> Result<PathBuf> {
     find(PYTHON, "tools/python/bin/python", "run `cargo xtask test`")
+}
+
+/// Returns the Python interpreter that has those of `tests/python/schemathesis.txt`.
+pub fn schemathesis() -> Result<PathBuf> {
+    find(SCHEMATHESIS, "tools/schemathesis/bin/python", "run `cargo xtask test`")
 }
 
 /// Returns the `node_modules` folder with the packages of `tests/node`; `require` finds them through `NODE_PATH`.

@@ -20,6 +20,12 @@ macro_rules! object {
             pub(crate) others: $crate::json::object::Others<'de>,
         }
 
+        #[cfg(test)]
+        impl $name<'_> {
+            /// What the parser knows.
+            pub(crate) const FIELDS: &'static [&'static str] = &[$(object!(@key $field $($key)?)),+];
+        }
+
         impl<'de> $crate::json::Shape<'de> for $name<'de> {
             const EXPECTED: &'static str = "must be an object";
             $($extra)*
@@ -110,7 +116,7 @@ impl<'de> Others<'de> {
 }
 
 impl Uncarried {
-    fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Uncarried::Hint(name) | Uncarried::Neutral(name, _) => name,
         }

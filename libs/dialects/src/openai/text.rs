@@ -12,13 +12,14 @@ use pointsman_errors::Error;
 use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{GenerateRequest, Limits, Logprobs, Message, Part, Role, Sampling, part::Kind};
 
-use self::body::{TextBody, UNCARRIED};
 use super::chat::options;
 use super::parameter::completions_parameter;
 use super::read::{check, read};
 use super::texts::Texts;
 use crate::json::Given;
 use crate::problems::Problems;
+
+pub(super) use body::{TextBody, UNCARRIED};
 
 pub use answer::render_text;
 pub use stream::TextStream;

@@ -31,7 +31,7 @@ object! {
     }
 }
 
-const UNCARRIED: &[Uncarried] = &[
+pub(super) const UNCARRIED: &[Uncarried] = &[
     Neutral("add_generation_prompt", &["true"]),
     Neutral("add_special_tokens", &[]),
     Neutral("continue_final_message", &["false"]),

@@ -7,7 +7,7 @@ use pointsman_proto::inference::v1::{GenerateRequest, Limits, Logprobs, Reasonin
 
 use super::body::{ChatBody, Stop, StreamOptions};
 use super::{messages, tools, uncarried};
-use crate::json::{Given, Pairs};
+use crate::json::{Given, Pairs, Shape};
 use crate::openai::parameter;
 use crate::problems::{Problems, shortened};
 
@@ -66,17 +66,27 @@ pub(in crate::openai) fn top_k(given: Given<i64>, problems: &mut Problems) -> Op
 
 pub(in crate::openai) fn logit_bias(given: Given<Pairs<f64>>, problems: &mut Problems) -> BTreeMap<u32, f64> {
     let mut biases = BTreeMap::new();
-    for (token, bias) in given.take("logit_bias", problems).map(|pairs| pairs.0).unwrap_or_default() {
+    for (token, bias) in pairs(given, "logit_bias", problems) {
         let field = || format!("logit_bias.{}", shortened(&token));
-        let id = token.parse::<u32>();
-        if id.is_err() {
+        let id = token_id(&token);
+        if id.is_none() {
             problems.invalid(field(), "must be named by a token id");
         }
-        if let (Some(bias), Ok(id)) = (bias.element(field(), problems), id) {
+        if let (Some(bias), Some(id)) = (bias.element(field(), problems), id) {
             biases.insert(id, bias);
         }
     }
     biases
+}
+
+/// Reads a token id as a tokenizer writes it, so that one token has one name. No vocabulary has a thousand million.
+fn token_id(name: &str) -> Option<u32> {
+    let is_plain = name == "0" || !name.starts_with(['0', '+']);
+    name.parse().ok().filter(|id| is_plain && *id < 1_000_000_000)
+}
+
+fn pairs<'de, T: Shape<'de>>(given: Given<Pairs<T>>, field: &str, problems: &mut Problems) -> Vec<(String, Given<T>)> {
+    given.take(field, problems).map(|pairs| pairs.once(field, problems)).unwrap_or_default()
 }
 
 fn max_tokens(old: Given<u32>, new: Given<u32>, problems: &mut Problems) -> Option<u32> {
@@ -141,9 +151,8 @@ pub(in crate::openai) fn reasoning_effort(given: Given<Cow<'_, str>>, problems: 
 }
 
 pub(in crate::openai) fn labels(given: Given<Pairs<String>>, problems: &mut Problems) -> BTreeMap<String, String> {
-    let pairs = given.take("metadata", problems).map(|pairs| pairs.0).unwrap_or_default();
     let mut labels = BTreeMap::new();
-    for (key, value) in pairs {
+    for (key, value) in pairs(given, "metadata", problems) {
         if let Some(value) = value.element(format_args!("metadata.{}", shortened(&key)), problems) {
             labels.insert(key, value);
         }

@@ -33,4 +33,4 @@ object! {
     }
 }
 
-pub(super) const UNCARRIED: &[Uncarried] = &[Hint("safety_identifier")];
+pub(in crate::openai) const UNCARRIED: &[Uncarried] = &[Hint("safety_identifier")];
