@@ -15,6 +15,8 @@ mod completion;
 mod description;
 mod embeddings;
 mod error;
+mod events;
+mod generation;
 mod logprobs;
 mod models;
 mod parameter;
