@@ -11,6 +11,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     // First what takes a minute at most: what is missing there should not be told after a long build.
     let python = tools::python::for_tests()?;
     let langchain = tools::python::with_langchain()?;
+    let schemathesis = tools::python::for_schemathesis()?;
     let node_modules = tools::node::for_tests()?;
     let go_cache = tools::go::cache_for_tests()?;
     let binary = shell::build()?;
@@ -20,5 +21,6 @@ pub fn run(arguments: &[String]) -> Result<()> {
     tests.env("POINTSMAN_BIN", binary).env("POINTSMAN_XTASK", xtask);
     tests.env("POINTSMAN_PYTHON", python).env("POINTSMAN_LANGCHAIN", langchain);
     tests.env("POINTSMAN_NODE_MODULES", node_modules).env("POINTSMAN_GO_CACHE", go_cache);
+    tests.env("POINTSMAN_SCHEMATHESIS", schemathesis);
     shell::run(&mut tests)
 }

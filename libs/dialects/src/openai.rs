@@ -5,14 +5,18 @@
 //! - [`parse_embeddings`], [`render_embeddings`]; [`parse_tokenize`], [`render_tokenize`].
 //! - [`render_error`], [`render_error_event`]: errors, before the first byte and after it.
 //! - [`render_models`], [`render_model`]: what may be asked.
+//! - [`describe`]: all of it in OpenAPI's words.
 //! - [`Endpoint`], [`parameter`]: a field of the contract in OpenAI's words.
 //!
 //! What is done with each field stands in `docs/reference/openai.md`.
 
 mod chat;
 mod completion;
+mod description;
 mod embeddings;
 mod error;
+mod events;
+mod generation;
 mod logprobs;
 mod models;
 mod parameter;
@@ -25,6 +29,7 @@ mod usage;
 
 pub use chat::{ChatRequest, parse_chat};
 pub use completion::render_chat;
+pub use description::describe;
 pub use embeddings::{EmbeddingsRequest, Encoding, parse_embeddings, render_embeddings};
 pub use error::{render_error, render_error_event};
 pub use models::{ModelEntry, render_model, render_models};

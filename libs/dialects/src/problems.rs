@@ -60,13 +60,13 @@ impl Problems {
 }
 
 /// Whether one field is the other, or a part of it.
-fn related(one: &str, other: &str) -> bool {
+pub(crate) fn related(one: &str, other: &str) -> bool {
     let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
     long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// `messages[2].tool_calls[1].id` as `messages[2].tool_calls.id`.
-fn without_later_indices(field: &str) -> String {
+pub(crate) fn without_later_indices(field: &str) -> String {
     let mut segments = field.split('.');
     let mut short = segments.next().unwrap_or_default().to_owned();
     for segment in segments {

@@ -70,8 +70,10 @@ reasons! {
     OriginRefused = "ORIGIN_REFUSED", PermissionDenied, 403, Caller;
     /// No model of that name is served here.
     ModelNotFound = "MODEL_NOT_FOUND", NotFound, 404, Caller;
-    /// The surface has no such path or method.
+    /// The surface has no such path, or no such gRPC method.
     RouteNotFound = "ROUTE_NOT_FOUND", Unimplemented, 404, Caller;
+    /// The path takes other HTTP methods than this one.
+    MethodNotAllowed = "METHOD_NOT_ALLOWED", Unimplemented, 405, Caller;
     /// No recent trace has that id.
     TraceNotFound = "TRACE_NOT_FOUND", NotFound, 404, Caller;
     /// The caller went away.

@@ -10,6 +10,7 @@ const BINARY: &str = "POINTSMAN_BIN";
 const XTASK: &str = "POINTSMAN_XTASK";
 const PYTHON: &str = "POINTSMAN_PYTHON";
 const LANGCHAIN: &str = "POINTSMAN_LANGCHAIN";
+const SCHEMATHESIS: &str = "POINTSMAN_SCHEMATHESIS";
 const NODE_MODULES: &str = "POINTSMAN_NODE_MODULES";
 const GO_CACHE: &str = "POINTSMAN_GO_CACHE";
 
@@ -31,6 +32,11 @@ pub fn python() -> Result<PathBuf> {
 /// Returns the Python interpreter that has LangChain, and none of the packages of the other.
 pub fn langchain() -> Result<PathBuf> {
     find(LANGCHAIN, "tools/langchain/bin/python", "run `cargo xtask test`")
+}
+
+/// Returns the Python interpreter that has those of `tests/python/schemathesis.txt`.
+pub fn schemathesis() -> Result<PathBuf> {
+    find(SCHEMATHESIS, "tools/schemathesis/bin/python", "run `cargo xtask test`")
 }
 
 /// Returns the `node_modules` folder with the packages of `tests/node`; `require` finds them through `NODE_PATH`.

@@ -12,7 +12,7 @@ use crate::program::pointsman;
 use crate::service::{Pair, Start, simulated_config};
 
 /// A new key, and its lines of configuration.
-async fn new_key() -> Result<(String, String)> {
+pub async fn new_key() -> Result<(String, String)> {
     let printed = pointsman(&["key", "new", "--tenant", "acme"]).await?.success()?;
     let key = printed.lines().map(str::trim).find(|line| line.starts_with("pm_")).context("no key")?.to_owned();
     let (_, config) = printed.split_once("configuration of the gateway:\n").context("no configuration")?;

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use pointsman_testkit::tools;
@@ -38,6 +39,17 @@ pub async fn run<A: AsRef<OsStr>>(
     environment: &[(&str, &Path)],
     input: &str,
 ) -> Result<Ended> {
+    run_within(LIMIT, program, arguments, environment, input).await
+}
+
+/// The same where it takes its time.
+pub async fn run_within<A: AsRef<OsStr>>(
+    limit: Duration,
+    program: &Path,
+    arguments: &[A],
+    environment: &[(&str, &Path)],
+    input: &str,
+) -> Result<Ended> {
     let mut command = Command::new(program);
     // As their users do: paths in our own files count from there.
     command.current_dir(tools::workspace()?);
@@ -49,8 +61,8 @@ pub async fn run<A: AsRef<OsStr>>(
     // A program that reads nothing may be gone already.
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
-    let output = timeout(LIMIT, child.wait_with_output()).await;
-    let output = output.with_context(|| format!("{} did not end within {LIMIT:?}", program.display()))??;
+    let output = timeout(limit, child.wait_with_output()).await;
+    let output = output.with_context(|| format!("{} did not end within {limit:?}", program.display()))??;
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     Ok(Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }

@@ -11,6 +11,7 @@ use super::{Tool, debian};
 use crate::shell;
 
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
+const SCHEMATHESIS: &str = "tests/python/schemathesis.txt";
 
 /// Returns the interpreter that sees the packages of `tests/python/requirements.txt`.
 pub fn for_tests() -> Result<PathBuf> {
@@ -22,7 +23,12 @@ pub fn with_langchain() -> Result<PathBuf> {
     Ok(environment_of("langchain", "tests/python/langchain.txt")?.join("bin/python"))
 }
 
-/// Returns a program that one of those packages installs.
+/// Returns the interpreter that sees those of `tests/python/schemathesis.txt`.
+pub fn for_schemathesis() -> Result<PathBuf> {
+    Ok(environment_of("schemathesis", SCHEMATHESIS)?.join("bin/python"))
+}
+
+/// Returns a program that a package of the tests installs.
 pub fn program(name: &str) -> Result<PathBuf> {
     Ok(environment()?.join("bin").join(name))
 }

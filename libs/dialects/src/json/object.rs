@@ -10,14 +10,26 @@ use serde_json::value::RawValue;
 use crate::problems::{Problems, shortened};
 
 /// Makes a [`Shape`](super::Shape) that is an object: its fields, each under its own name or the one given
-/// after `=`, and everything else in `others`.
+/// after `=`, those of a group ([`fields`]) after `..`, and everything else in `others`.
 macro_rules! object {
-    ($(#[$doc:meta])* $name:ident { $($field:ident $(= $key:literal)?: $shape:ty,)+ } $($extra:tt)*) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($field:ident $(= $key:literal)?: $shape:ty,)+ $(..$group:ident: $fields:ident,)?
+    } $($extra:tt)*) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub(crate) struct $name<'de> {
             $(pub(crate) $field: $crate::json::Given<$shape>,)+
+            $(pub(crate) $group: $fields<'de>,)?
             pub(crate) others: $crate::json::object::Others<'de>,
+        }
+
+        #[cfg(test)]
+        impl $name<'_> {
+            /// What the parser knows.
+            pub(crate) fn fields() -> Vec<&'static str> {
+                let own: &[&str] = &[$(object!(@key $field $($key)?)),+];
+                [own, $($fields::FIELDS)?].concat()
+            }
         }
 
         impl<'de> $crate::json::Shape<'de> for $name<'de> {
@@ -36,6 +48,9 @@ macro_rules! object {
                         read.$field = object.next_value()?;
                         continue;
                     })+
+                    $(if read.$group.read(&key, &mut object, &mut read.others)? {
+                        continue;
+                    })?
                     read.others.add(key, object.next_value()?);
                 }
                 Ok($crate::json::Given::Value(read))
@@ -46,6 +61,40 @@ macro_rules! object {
     (@key $field:ident $key:literal) => { $key };
 }
 pub(crate) use object;
+
+/// Makes a group of fields that several objects have.
+macro_rules! fields {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $shape:ty,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(crate) struct $name<'de> {
+            $(pub(crate) $field: $crate::json::Given<$shape>,)+
+        }
+
+        impl<'de> $name<'de> {
+            #[cfg(test)]
+            pub(crate) const FIELDS: &'static [&'static str] = &[$(stringify!($field)),+];
+
+            /// Reads the value of a key, if it is one of these fields.
+            pub(crate) fn read<A: serde::de::MapAccess<'de>>(
+                &mut self,
+                key: &str,
+                object: &mut A,
+                others: &mut $crate::json::object::Others<'de>,
+            ) -> Result<bool, A::Error> {
+                $(if key == stringify!($field) {
+                    if !self.$field.is_absent() {
+                        others.repeat(stringify!($field));
+                    }
+                    self.$field = object.next_value()?;
+                    return Ok(true);
+                })+
+                Ok(false)
+            }
+        }
+    };
+}
+pub(crate) use fields;
 
 /// A key, borrowed where it has no escapes.
 #[derive(Deserialize)]
@@ -110,7 +159,7 @@ impl<'de> Others<'de> {
 }
 
 impl Uncarried {
-    fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Uncarried::Hint(name) | Uncarried::Neutral(name, _) => name,
         }

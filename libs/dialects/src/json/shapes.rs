@@ -1,11 +1,13 @@
 //! The values that fields take: plain ones, lists, objects with chosen keys, JSON as it was written.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Given, Shape};
+use crate::problems::{Problems, shortened};
 
 impl Shape<'_> for bool {
     const EXPECTED: &'static str = "must be true or false";
@@ -85,7 +87,23 @@ impl<'de, T: Shape<'de>> Shape<'de> for Box<T> {
 
 /// An object whose keys the caller chooses.
 #[derive(Debug)]
-pub(crate) struct Pairs<T>(pub(crate) Vec<(String, Given<T>)>);
+pub(crate) struct Pairs<T>(Vec<(String, Given<T>)>);
+
+impl<T> Pairs<T> {
+    /// Returns the entries. A key that is given twice is a problem, and its later values are left out.
+    pub(crate) fn once(self, field: &str, problems: &mut Problems) -> Vec<(String, Given<T>)> {
+        let mut known = HashSet::with_capacity(self.0.len());
+        let mut entries = self.0;
+        entries.retain(|(key, _)| {
+            let is_new = known.insert(key.clone());
+            if !is_new {
+                problems.invalid(format_args!("{field}.{}", shortened(key)), "is given twice; give it once");
+            }
+            is_new
+        });
+        entries
+    }
+}
 
 impl<'de, T: Shape<'de>> Shape<'de> for Pairs<T> {
     const EXPECTED: &'static str = "must be an object of at most 4,096 entries";

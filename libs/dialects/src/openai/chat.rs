@@ -10,7 +10,7 @@ use crate::problems::Problems;
 pub(super) mod body;
 mod content;
 pub(super) mod messages;
-pub(super) mod options;
+mod options;
 pub(super) mod tools;
 pub(super) mod uncarried;
 

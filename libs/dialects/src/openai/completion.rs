@@ -1,4 +1,4 @@
-use pointsman_proto::inference::v1::{Choice, GenerateResponse, Message, Started, ToolCall, part::Kind};
+use pointsman_proto::inference::v1::{Choice, GenerateResponse, Message, Started, ToolCall, part};
 use serde::Serialize;
 
 use super::logprobs::Logprobs;
@@ -10,21 +10,35 @@ use super::{append, finish_reason};
 /// Reasoning goes into `reasoning_content`, as vLLM and DeepSeek do; parts that only their origin can read are
 /// left out. `usage` is null unless prompt and answer were both counted.
 pub fn render_chat(response: &GenerateResponse) -> Vec<u8> {
+    render(response, CHAT, ChoiceBody::of)
+}
+
+/// Renders a whole response, its choices in order.
+pub(super) fn render<'a, C: Serialize>(
+    response: &'a GenerateResponse,
+    kind: Kind,
+    choice: impl Fn(&'a Choice) -> C,
+) -> Vec<u8> {
     let unknown = Started::default();
     let started = response.started.as_ref().unwrap_or(&unknown);
     let mut choices: Vec<&Choice> = response.choices.iter().collect();
     choices.sort_by_key(|choice| choice.index);
+    let choices = choices.into_iter().map(choice).collect();
+    let usage = response.usage.as_ref().and_then(UsageBody::of);
     let mut out = Vec::with_capacity(1024);
-    append(
-        &mut out,
-        &Completion {
-            head: Head::of(started, "chatcmpl", "chat.completion"),
-            choices: choices.into_iter().map(ChoiceBody::of).collect(),
-            usage: response.usage.as_ref().and_then(UsageBody::of),
-        },
-    );
+    append(&mut out, &Completion { head: Head::of(started, kind), choices, usage });
     out
 }
+
+/// A kind of completions, or of pieces of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// What ids begin with.
+    pub(super) prefix: &'static str,
+    pub(super) object: &'static str,
+}
+
+const CHAT: Kind = Kind { prefix: "chatcmpl", object: "chat.completion" };
 
 /// What a completion and each of its chunks begin with.
 #[derive(Serialize)]
@@ -37,10 +51,10 @@ pub(super) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn of(started: &'a Started, prefix: &str, object: &'static str) -> Self {
+    pub(super) fn of(started: &'a Started, kind: Kind) -> Self {
         Self {
-            id: format!("{prefix}-{}", started.request_id),
-            object,
+            id: format!("{}-{}", kind.prefix, started.request_id),
+            object: kind.object,
             created: started.accept_time.as_ref().map_or(0, |time| time.seconds),
             model: &started.model,
             system_fingerprint: Some(started.engine_fingerprint.as_str()).filter(|print| !print.is_empty()),
@@ -49,10 +63,10 @@ impl<'a> Head<'a> {
 }
 
 #[derive(Serialize)]
-struct Completion<'a> {
+struct Completion<'a, C> {
     #[serde(flatten)]
     head: Head<'a>,
-    choices: Vec<ChoiceBody<'a>>,
+    choices: Vec<C>,
     usage: Option<UsageBody>,
 }
 
@@ -91,10 +105,10 @@ impl<'a> MessageBody<'a> {
         let (mut content, mut reasoning_content, mut tool_calls) = (String::new(), String::new(), Vec::new());
         for kind in message.into_iter().flat_map(|message| &message.parts).filter_map(|part| part.kind.as_ref()) {
             match kind {
-                Kind::Text(text) => content.push_str(text),
-                Kind::Reasoning(reasoning) => reasoning_content.push_str(&reasoning.text),
-                Kind::ToolCall(call) => tool_calls.push(ToolCallBody::of(call)),
-                Kind::Image(_) | Kind::ToolResult(_) | Kind::Opaque(_) => {}
+                part::Kind::Text(text) => content.push_str(text),
+                part::Kind::Reasoning(reasoning) => reasoning_content.push_str(&reasoning.text),
+                part::Kind::ToolCall(call) => tool_calls.push(ToolCallBody::of(call)),
+                part::Kind::Image(_) | part::Kind::ToolResult(_) | part::Kind::Opaque(_) => {}
             }
         }
         // A client may expect a string wherever no tool is called.

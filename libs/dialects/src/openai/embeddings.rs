@@ -10,7 +10,7 @@ use pointsman_proto::inference::v1::{EmbedRequest, EmbedResponse, Embedding, Usa
 use serde::{Serialize, Serializer};
 
 use super::append;
-use super::chat::options;
+use super::generation;
 use super::parameter::embeddings_parameter;
 use super::read::{check, read};
 use super::texts::Texts;
@@ -58,7 +58,7 @@ pub fn parse_embeddings(body: &[u8]) -> Result<EmbeddingsRequest, Error> {
         model: body.model.take("model", p).unwrap_or_default(),
         inputs: Texts::take(body.input, "input", p).unwrap_or_default(),
         dimensions: body.dimensions.take("dimensions", p),
-        labels: options::labels(body.metadata, p),
+        labels: generation::labels(body.metadata, p),
         end_user: body.user.take("user", p).unwrap_or_default(),
         ..EmbedRequest::default()
     };

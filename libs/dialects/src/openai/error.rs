@@ -69,7 +69,7 @@ fn at_fault(endpoint: Endpoint, reason: Reason) -> Option<String> {
     }
 }
 
-fn kind(reason: Reason) -> &'static str {
+pub(super) fn kind(reason: Reason) -> &'static str {
     match reason.http_status().as_u16() {
         401 => "authentication_error",
         403 => "permission_error",
@@ -81,13 +81,14 @@ fn kind(reason: Reason) -> &'static str {
 }
 
 /// OpenAI's own code where it has one, since clients act on those; the reason in lower case elsewhere.
-fn code(reason: Reason) -> String {
+pub(super) fn code(reason: Reason) -> String {
     match reason {
         Reason::KeyInvalid => "invalid_api_key".to_owned(),
         Reason::ModelNotFound => "model_not_found".to_owned(),
         Reason::ContextTooLong => "context_length_exceeded".to_owned(),
         Reason::QueueFull | Reason::RateLimited | Reason::Overloaded => "rate_limit_exceeded".to_owned(),
         Reason::RouteNotFound => "unknown_url".to_owned(),
+        Reason::MethodNotAllowed => "method_not_supported".to_owned(),
         other => other.name().to_ascii_lowercase(),
     }
 }

@@ -82,7 +82,7 @@ fn is_unknown(number: &u32) -> bool {
 }
 
 /// `json_schema` for `ABILITY_JSON_SCHEMA`.
-fn word(ability: Ability) -> String {
+pub(super) fn word(ability: Ability) -> String {
     ability.as_str_name().trim_start_matches("ABILITY_").to_ascii_lowercase()
 }
 

@@ -1,14 +1,16 @@
 use pointsman_proto::inference::v1::delta::Content;
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{ChoiceFinished, Delta, Frame, Started, TokenLogprob, ToolCallDelta, Usage};
+use pointsman_proto::inference::v1::{ChoiceFinished, Delta, Frame, TokenLogprob, ToolCallDelta};
 
-use super::completion::Head;
+use super::completion::Kind;
+use super::events::Events;
 use super::logprobs::Logprobs;
-use super::usage::UsageBody;
 use super::{append, finish_reason};
 
 /// Bytes that keep an idle connection open: a comment, which every reader of server-sent events skips.
 pub const KEEPALIVE: &[u8] = b": keepalive\n\n";
+
+const CHUNK: Kind = Kind { prefix: "chatcmpl", object: "chat.completion.chunk" };
 
 /// Renders the frames of one stream as server-sent events (`chat.completion.chunk`).
 ///
@@ -17,11 +19,7 @@ pub const KEEPALIVE: &[u8] = b": keepalive\n\n";
 /// [`render_error_event`](super::render_error_event).
 #[derive(Debug)]
 pub struct ChatStream {
-    /// What every event of the stream begins with, up to its choices.
-    head: Vec<u8>,
-    /// What every event ends with, after its choices.
-    tail: &'static [u8],
-    include_usage: bool,
+    events: Events,
     answers: Vec<Answer>,
 }
 
@@ -38,18 +36,17 @@ impl ChatStream {
     /// Makes the renderer of a stream. With `include_usage` there is a chunk without choices that says what was
     /// consumed, and every other chunk says `"usage":null`.
     pub fn new(include_usage: bool) -> Self {
-        let tail: &[u8] = if include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };
-        Self { head: head(&Started::default()), tail, include_usage, answers: Vec::new() }
+        Self { events: Events::new(CHUNK, include_usage), answers: Vec::new() }
     }
 
     /// Appends the events of a frame. Some frames have none.
     pub fn push(&mut self, frame: &Frame, out: &mut Vec<u8>) {
         match &frame.body {
-            Some(Body::Started(started)) => self.head = head(started),
+            Some(Body::Started(started)) => self.events.started(started),
             Some(Body::Delta(delta)) => self.delta(delta, out),
             Some(Body::ChoiceFinished(finished)) => self.choice_finished(*finished, out),
-            Some(Body::Usage(usage)) => self.usage(usage, out),
-            Some(Body::Finished(_)) => out.extend_from_slice(b"data: [DONE]\n\n"),
+            Some(Body::Usage(usage)) => self.events.usage(usage, out),
+            Some(Body::Finished(_)) => Events::done(out),
             None => {}
         }
     }
@@ -98,15 +95,6 @@ impl ChatStream {
         self.end(&[], Some(finish_reason(finished.reason)), out);
     }
 
-    fn usage(&self, usage: &Usage, out: &mut Vec<u8>) {
-        if self.include_usage {
-            out.extend_from_slice(&self.head);
-            out.extend_from_slice(b"],\"usage\":");
-            append(out, &UsageBody::of(usage));
-            out.extend_from_slice(b"}\n\n");
-        }
-    }
-
     /// Returns where an answer stands in `answers`; a new one begins with its role. Its content is null if it
     /// begins with a tool call, as OpenAI does, so that it stays null if no text comes.
     fn answer(&mut self, choice: u32, calls_tool: bool, out: &mut Vec<u8>) -> usize {
@@ -122,23 +110,20 @@ impl ChatStream {
     }
 
     fn begin(&self, choice: u32, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head);
-        out.extend_from_slice(b"{\"index\":");
-        append(out, &choice);
+        self.events.begin(choice, out);
         out.extend_from_slice(b",\"delta\":{");
     }
 
     fn end(&self, logprobs: &[TokenLogprob], finish_reason: Option<&str>, out: &mut Vec<u8>) {
         if logprobs.is_empty() && finish_reason.is_none() {
-            out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":null}");
+            out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":null");
         } else {
             out.extend_from_slice(b"},\"logprobs\":");
             append(out, &Logprobs::of(logprobs));
             out.extend_from_slice(b",\"finish_reason\":");
             append(out, &finish_reason);
-            out.push(b'}');
         }
-        out.extend_from_slice(self.tail);
+        self.events.end(out);
     }
 }
 
@@ -151,14 +136,6 @@ fn shows_nothing(delta: &Delta) -> bool {
         Some(Content::Opaque(_)) | None => true,
     };
     is_empty && delta.logprobs.is_empty()
-}
-
-fn head(started: &Started) -> Vec<u8> {
-    let mut head = b"data: ".to_vec();
-    append(&mut head, &Head::of(started, "chatcmpl", "chat.completion.chunk"));
-    head.pop();
-    head.extend_from_slice(b",\"choices\":[");
-    head
 }
 
 fn tool_call(piece: &ToolCallDelta, number: u32, first: bool, out: &mut Vec<u8>) {

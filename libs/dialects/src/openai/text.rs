@@ -10,15 +10,16 @@ mod stream;
 
 use pointsman_errors::Error;
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{GenerateRequest, Limits, Logprobs, Message, Part, Role, Sampling, part::Kind};
+use pointsman_proto::inference::v1::{GenerateRequest, Limits, Logprobs, Message, Part, Role, part::Kind};
 
-use self::body::{TextBody, UNCARRIED};
-use super::chat::options;
+use super::generation::Delivery;
 use super::parameter::completions_parameter;
 use super::read::{check, read};
 use super::texts::Texts;
 use crate::json::Given;
 use crate::problems::Problems;
+
+pub(super) use body::{TextBody, UNCARRIED};
 
 pub use answer::render_text;
 pub use stream::TextStream;
@@ -46,26 +47,14 @@ pub fn parse_text(body: &[u8]) -> Result<TextRequest, Error> {
     let p = &mut problems;
     let prompt = prompt(std::mem::take(&mut body.prompt), p);
     let echo = echo(&mut body, &prompt, p);
-    let stream = (std::mem::take(&mut body.stream), std::mem::take(&mut body.stream_options));
-    let delivery = options::delivery(stream.0, stream.1, p);
-    let request = convert(body, prompt, p);
+    let (request, delivery) = convert(body, prompt, p);
     let request = check(request, problems, completions_parameter)?;
     Ok(TextRequest { request, stream: delivery.stream, include_usage: delivery.include_usage, echo })
 }
 
-fn convert(body: TextBody<'_>, prompt: String, p: &mut Problems) -> GenerateRequest {
-    let sampling = Sampling {
-        temperature: body.temperature.take("temperature", p),
-        top_p: body.top_p.take("top_p", p),
-        top_k: options::top_k(body.top_k, p),
-        min_p: body.min_p.take("min_p", p),
-        frequency_penalty: body.frequency_penalty.take("frequency_penalty", p),
-        presence_penalty: body.presence_penalty.take("presence_penalty", p),
-        repetition_penalty: body.repetition_penalty.take("repetition_penalty", p),
-        logit_bias: options::logit_bias(body.logit_bias, p),
-    };
-    let choice_count = body.n.take("n", p);
-    best_of(body.best_of, choice_count, p);
+fn convert(body: TextBody<'_>, prompt: String, p: &mut Problems) -> (GenerateRequest, Delivery) {
+    let (generation, delivery) = body.generation.convert(p);
+    best_of(body.best_of, generation.choice_count, p);
     let suffix = body.suffix.take("suffix", p).unwrap_or_default();
     if !suffix.is_empty() {
         p.unsupported("suffix", "is not supported: the mesh has no models that fill in; leave it out");
@@ -74,18 +63,12 @@ fn convert(body: TextBody<'_>, prompt: String, p: &mut Problems) -> GenerateRequ
     let request = GenerateRequest {
         model: body.model.take("model", p).unwrap_or_default(),
         messages: vec![said(prompt)],
-        sampling: (sampling != Sampling::default()).then_some(sampling),
         limits: Some(Limits { max_output_tokens: Some(limit) }),
-        stop: options::stop(body.stop, p),
-        seed: body.seed.take("seed", p),
         logprobs: body.logprobs.take("logprobs", p).map(|top_count| Logprobs { top_count }),
-        choice_count,
-        labels: options::labels(body.metadata, p),
-        end_user: body.user.take("user", p).unwrap_or_default(),
-        ..GenerateRequest::default()
+        ..generation
     };
     body.others.check("", UNCARRIED, completions_parameter, p);
-    request
+    (request, delivery)
 }
 
 /// A text as the one message of a user.

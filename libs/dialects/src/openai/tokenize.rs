@@ -6,7 +6,8 @@ use pointsman_proto::inference::v1::{CountTokensRequest, CountTokensResponse, Ge
 use serde::Serialize;
 
 use super::chat::body::{MessageBody, ResponseFormatBody, ToolBody, ToolChoiceBody};
-use super::chat::{messages, options, tools};
+use super::chat::{messages, tools};
+use super::generation;
 use super::parameter::completions_parameter;
 use super::read::{check, read};
 use super::text::{prompt, said};
@@ -31,7 +32,7 @@ object! {
     }
 }
 
-const UNCARRIED: &[Uncarried] = &[
+pub(super) const UNCARRIED: &[Uncarried] = &[
     Neutral("add_generation_prompt", &["true"]),
     Neutral("add_special_tokens", &[]),
     Neutral("continue_final_message", &["false"]),
@@ -57,7 +58,7 @@ pub fn parse_tokenize(body: &[u8]) -> Result<Valid<CountTokensRequest>, Error> {
         tools: tools::convert(body.tools, p),
         tool_choice: tools::choice(body.tool_choice, body.parallel_tool_calls, p),
         response_format: tools::response_format(body.response_format, p),
-        labels: options::labels(body.metadata, p),
+        labels: generation::labels(body.metadata, p),
         end_user: body.user.take("user", p).unwrap_or_default(),
         ..GenerateRequest::default()
     };

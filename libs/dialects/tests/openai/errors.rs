@@ -31,6 +31,7 @@ fn reasons_have_openai_names() {
     check(Reason::OriginRefused, 403, "permission_error", None, "origin_refused");
     check(Reason::ModelNotFound, 404, "invalid_request_error", Some("model"), "model_not_found");
     check(Reason::RouteNotFound, 404, "invalid_request_error", None, "unknown_url");
+    check(Reason::MethodNotAllowed, 405, "invalid_request_error", None, "method_not_supported");
     check(Reason::TraceNotFound, 404, "invalid_request_error", None, "trace_not_found");
     check(Reason::Cancelled, 499, "invalid_request_error", None, "cancelled");
     check(Reason::DeadlineExceeded, 504, "timeout_error", None, "deadline_exceeded");

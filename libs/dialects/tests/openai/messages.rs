@@ -142,6 +142,14 @@ fn bad_messages_are_named() {
         (json!({"role": "user", "content": [{"type": "text", "text": ""}]}), vec!["messages[0].content"]),
         (json!({"role": "user", "content": [{"type": "text"}]}), vec!["messages[0].content[0].text"]),
         (json!({"role": "user", "content": ["x"]}), vec!["messages[0].content[0]"]),
+        (
+            json!({"role": "user", "content": [{"type": "text", "text": "x", "refusal": "y", "image_url": {"url": "http://a"}}]}),
+            vec!["messages[0].content[0].refusal", "messages[0].content[0].image_url"],
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a"}, "text": "x"}]}),
+            vec!["messages[0].content[0].text"],
+        ),
         (json!({"role": "user", "content": [{"type": "tex", "text": "x"}]}), vec!["messages[0].content[0].type"]),
         (json!({"role": "user", "content": [{"type": "image_url"}]}), vec!["messages[0].content[0].image_url"]),
         (

@@ -50,6 +50,22 @@ fn format(format: Format) -> Option<ResponseFormat> {
 }
 
 #[test]
+fn a_key_of_the_callers_is_given_once() {
+    let text =
+        |fields: &str| format!(r#"{{"model": "pip", "messages": [{{"role": "user", "content": "a"}}], {fields}}}"#);
+    for (fields, parameters) in [
+        (r#""logit_bias": {"5": 1, "6": 1, "5": 2}"#, vec!["logit_bias.5"]),
+        (r#""metadata": {"team": "blue", "team": "red"}"#, vec!["metadata.team"]),
+        (r#""metadata": {"a": "1", "b": "1", "\u0061": "2", "a": "3"}"#, vec!["metadata.a", "metadata.a"]),
+    ] {
+        let error = parse_chat(text(fields).as_bytes()).err().unwrap_or_else(|| panic!("{fields} is taken"));
+        let found: Vec<&str> = error.violations().iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!((error.reason(), found), (InvalidRequest, parameters), "{fields}");
+        assert!(error.message().contains("is given twice"), "{error}");
+    }
+}
+
+#[test]
 fn fields_become_the_contract() {
     check(json!({}), |_| {});
     check(json!({"temperature": 0}), |r| sampling(r).temperature = Some(0.0));
@@ -253,6 +269,11 @@ fn bad_values_are_named() {
         (json!({"top_logprobs": 2}), vec!["top_logprobs"]),
         (json!({"logit_bias": {"the": 1}}), vec!["logit_bias.the"]),
         (json!({"logit_bias": {"5": "much"}}), vec!["logit_bias.5"]),
+        (
+            json!({"logit_bias": {"05": 1, "+6": 1, "0": 1, "00": 1}}),
+            vec!["logit_bias.+6", "logit_bias.00", "logit_bias.05"],
+        ),
+        (json!({"logit_bias": {"999999999": 1, "1000000000": 1}}), vec!["logit_bias.1000000000"]),
         (json!({"logit_bias": {"5": 101}}), vec!["logit_bias"]),
         (json!({"reasoning_effort": "heroic"}), vec!["reasoning_effort"]),
         (json!({"user": "u".repeat(257)}), vec!["user"]),

@@ -8,13 +8,16 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use pointsman_dialects::openai::describe;
 use pointsman_proto::FILES;
 
 /// Makes the routes.
 pub(crate) fn router() -> io::Result<Router> {
     let archive = archive()?;
     let protos = async move || ([(CONTENT_TYPE, "application/gzip")], archive);
-    Ok(Router::new().route("/protos.tar.gz", get(protos)))
+    let description = Bytes::from(describe());
+    let openapi = async move || ([(CONTENT_TYPE, "application/json")], description);
+    Ok(Router::new().route("/protos.tar.gz", get(protos)).route("/openapi.json", get(openapi)))
 }
 
 /// Packs the files of the contract. The same files make the same bytes.

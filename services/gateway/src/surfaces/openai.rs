@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{any, get, post};
@@ -48,12 +48,12 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Makes the routes under `/v1`.
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(chat).fallback(no_route))
-        .route("/v1/completions", post(text).fallback(no_route))
-        .route("/v1/embeddings", post(unary::embeddings).fallback(no_route))
-        .route("/v1/tokenize", post(unary::tokenize).fallback(no_route))
-        .route("/v1/models", get(models).fallback(no_route))
-        .route("/v1/models/{*name}", get(model).fallback(no_route))
+        .route("/v1/chat/completions", post(chat).fallback(only_post))
+        .route("/v1/completions", post(text).fallback(only_post))
+        .route("/v1/embeddings", post(unary::embeddings).fallback(only_post))
+        .route("/v1/tokenize", post(unary::tokenize).fallback(only_post))
+        .route("/v1/models", get(models).fallback(only_get))
+        .route("/v1/models/{*name}", get(model).fallback(only_get))
         .route("/v1/{*rest}", any(no_route))
         .with_state(gateway)
 }
@@ -184,6 +184,22 @@ async fn no_route(request: Request) -> Response {
         request.uri().path()
     );
     error_response(Endpoint::Chat, &Error::new(Reason::RouteNotFound, message), &named)
+}
+
+async fn only_post(request: Request) -> Response {
+    wrong_method(&request, "POST")
+}
+
+async fn only_get(request: Request) -> Response {
+    wrong_method(&request, "GET, HEAD")
+}
+
+fn wrong_method(request: &Request, allowed: &'static str) -> Response {
+    let message = format!("{} is no method of {}; use {allowed}", request.method(), request.uri().path());
+    let named = Named::new(new_request_id());
+    let mut response = error_response(Endpoint::Chat, &Error::new(Reason::MethodNotAllowed, message), &named);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 fn entry<'a>(name: &'a str, description: &'a TargetDescription) -> ModelEntry<'a> {

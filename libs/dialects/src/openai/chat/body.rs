@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde::de::SeqAccess;
 
 use crate::json::object::object;
-use crate::json::{Given, Pairs, RawObject, Shape};
+use crate::json::{Given, RawObject, Shape};
+use crate::openai::generation::Generation;
 
 object! {
     /// The body itself.
@@ -16,32 +17,12 @@ object! {
         tool_choice: ToolChoiceBody<'de>,
         parallel_tool_calls: bool,
         response_format: ResponseFormatBody<'de>,
-        temperature: f64,
-        top_p: f64,
-        top_k: i64,
-        min_p: f64,
-        frequency_penalty: f64,
-        presence_penalty: f64,
-        repetition_penalty: f64,
-        logit_bias: Pairs<f64>,
-        n: u32,
-        seed: i64,
-        stop: Stop,
         max_tokens: u32,
         max_completion_tokens: u32,
         logprobs: bool,
         top_logprobs: u32,
         reasoning_effort: Cow<'de, str>,
-        user: String,
-        metadata: Pairs<String>,
-        stream: bool,
-        stream_options: StreamOptions<'de>,
-    }
-}
-
-object! {
-    StreamOptions {
-        include_usage: bool,
+        ..generation: Generation,
     }
 }
 
@@ -154,25 +135,6 @@ impl<'de> Shape<'de> for Content<'de> {
 
     fn of_list<A: SeqAccess<'de>>(list: A) -> Result<Given<Self>, A::Error> {
         Ok(Vec::of_list(list)?.map(Self::Parts))
-    }
-}
-
-/// One stop text, or several.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    One(String),
-    Many(Vec<Given<String>>),
-}
-
-impl<'de> Shape<'de> for Stop {
-    const EXPECTED: &'static str = "must be a string or an array of strings";
-
-    fn of_text(text: Cow<'de, str>) -> Given<Self> {
-        Given::Value(Self::One(text.into_owned()))
-    }
-
-    fn of_list<A: SeqAccess<'de>>(list: A) -> Result<Given<Self>, A::Error> {
-        Ok(Vec::of_list(list)?.map(Self::Many))
     }
 }
 

@@ -65,6 +65,11 @@ fn part(given: Given<PartBody<'_>>, role: Role, at: &str, problems: &mut Problem
     let refusal = body.refusal.take(format_args!("{at}.refusal"), p);
     let image = body.image_url.take(format_args!("{at}.image_url"), p);
     let kind = body.kind.take(format_args!("{at}.type"), p);
+    let given = [("text", text.is_some()), ("refusal", refusal.is_some()), ("image_url", image.is_some())];
+    let is_known = given.iter().any(|(known, _)| kind.as_deref() == Some(*known));
+    for (field, _) in given.into_iter().filter(|(field, given)| is_known && *given && kind.as_deref() != Some(*field)) {
+        p.invalid(format_args!("{at}.{field}"), format!("belongs in parts of the type {field}"));
+    }
     let (field, words) = match kind.as_deref() {
         Some("text") => ("text", text),
         Some("refusal") if matches!(role, Role::Assistant | Role::Unspecified) => ("refusal", refusal),

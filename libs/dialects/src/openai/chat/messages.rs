@@ -10,6 +10,9 @@ use crate::json::Given;
 use crate::openai::parameter;
 use crate::problems::Problems;
 
+/// As the contract has it for texts, in bytes.
+const LONGEST_REFUSAL: usize = 4 << 20;
+
 pub(in crate::openai) fn convert(given: Given<Vec<Given<MessageBody<'_>>>>, problems: &mut Problems) -> Vec<Message> {
     let bodies = given.take("messages", problems).unwrap_or_default();
     let mut messages = Vec::with_capacity(bodies.len());
@@ -26,7 +29,12 @@ fn message(body: MessageBody<'_>, index: usize, problems: &mut Problems) -> Mess
     let role = role(body.role, index, p);
     let name = body.name.take(format_args!("messages[{index}].name"), p).unwrap_or_default();
     let call_id = body.tool_call_id.take(format_args!("messages[{index}].tool_call_id"), p);
-    let refusal = body.refusal.take(format_args!("messages[{index}].refusal"), p).unwrap_or_default();
+    let mut refusal = body.refusal.take(format_args!("messages[{index}].refusal"), p).unwrap_or_default();
+    if refusal.len() > LONGEST_REFUSAL {
+        // As a part it would be named as one of the content's.
+        p.invalid(format_args!("messages[{index}].refusal"), "must have at most 4 MiB");
+        refusal = "-".to_owned();
+    }
     let reasoning = body.reasoning_content.take(format_args!("messages[{index}].reasoning_content"), p);
     let reasoning = reasoning.unwrap_or_default();
     let calls = body.tool_calls.take(format_args!("messages[{index}].tool_calls"), p).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::json::object::Uncarried::{self, Hint, Neutral};
 
-pub(super) const BODY: &[Uncarried] = &[
+pub(in crate::openai) const BODY: &[Uncarried] = &[
     // Where OpenAI caches, and who it holds responsible.
     Hint("prompt_cache_key"),
     Hint("prompt_cache_options"),
@@ -24,14 +24,14 @@ pub(super) const BODY: &[Uncarried] = &[
 pub(in crate::openai) const STREAM_OPTIONS: &[Uncarried] = &[Hint("include_obfuscation")];
 
 // What SDKs send back with an answer that they put into the conversation.
-pub(super) const MESSAGE: &[Uncarried] =
+pub(in crate::openai) const MESSAGE: &[Uncarried] =
     &[Neutral("annotations", &["[]"]), Neutral("audio", &[]), Neutral("function_call", &[])];
 
-pub(super) const PART: &[Uncarried] = &[Hint("prompt_cache_breakpoint")];
+pub(in crate::openai) const PART: &[Uncarried] = &[Hint("prompt_cache_breakpoint")];
 
 // Deltas number the calls of an answer, and some clients keep that.
-pub(super) const TOOL_CALL: &[Uncarried] = &[Hint("index")];
+pub(in crate::openai) const TOOL_CALL: &[Uncarried] = &[Hint("index")];
 
-pub(super) const TOOL: &[Uncarried] = &[Hint("prompt_cache_breakpoint")];
+pub(in crate::openai) const TOOL: &[Uncarried] = &[Hint("prompt_cache_breakpoint")];
 
 pub(in crate::openai) const NONE: &[Uncarried] = &[];

@@ -1,38 +1,19 @@
-use pointsman_proto::inference::v1::{Choice, GenerateResponse, Message, Started, part::Kind};
+use pointsman_proto::inference::v1::{Choice, GenerateResponse, Message, part::Kind};
 use serde::Serialize;
 
 use super::logprobs::TextLogprobs;
-use crate::openai::completion::Head;
-use crate::openai::usage::UsageBody;
-use crate::openai::{append, finish_reason};
+use crate::openai::completion::{self, render};
+use crate::openai::finish_reason;
 
 /// Renders a whole response as a `text_completion`, each answer after `echo`.
 ///
 /// Only text has a place in it: reasoning and what only its origin can read are left out.
 pub fn render_text(response: &GenerateResponse, echo: &str) -> Vec<u8> {
-    let unknown = Started::default();
-    let started = response.started.as_ref().unwrap_or(&unknown);
-    let mut choices: Vec<&Choice> = response.choices.iter().collect();
-    choices.sort_by_key(|choice| choice.index);
-    let mut out = Vec::with_capacity(1024);
-    append(
-        &mut out,
-        &Completion {
-            head: Head::of(started, "cmpl", "text_completion"),
-            choices: choices.into_iter().map(|choice| ChoiceBody::of(choice, echo)).collect(),
-            usage: response.usage.as_ref().and_then(UsageBody::of),
-        },
-    );
-    out
+    render(response, TEXT, |choice| ChoiceBody::of(choice, echo))
 }
 
-#[derive(Serialize)]
-struct Completion<'a> {
-    #[serde(flatten)]
-    head: Head<'a>,
-    choices: Vec<ChoiceBody<'a>>,
-    usage: Option<UsageBody>,
-}
+/// A completion, and each piece of one.
+pub(super) const TEXT: completion::Kind = completion::Kind { prefix: "cmpl", object: "text_completion" };
 
 #[derive(Serialize)]
 struct ChoiceBody<'a> {

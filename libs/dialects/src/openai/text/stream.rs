@@ -1,10 +1,10 @@
 use pointsman_proto::inference::v1::delta::Content;
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Delta, Frame, Started, Usage};
+use pointsman_proto::inference::v1::{Delta, Frame};
 
+use super::answer::TEXT;
 use super::logprobs::{TextLogprobs, length};
-use crate::openai::completion::Head;
-use crate::openai::usage::UsageBody;
+use crate::openai::events::Events;
 use crate::openai::{append, finish_reason};
 
 /// Renders the frames of one stream as server-sent events, each a `text_completion`.
@@ -12,11 +12,7 @@ use crate::openai::{append, finish_reason};
 /// Each answer ends with an event that says why it stopped. `[DONE]` is sent for `Finished` only.
 #[derive(Debug)]
 pub struct TextStream {
-    /// What every event of the stream begins with, up to its choices.
-    head: Vec<u8>,
-    /// What every event ends with, after its choices.
-    tail: &'static [u8],
-    include_usage: bool,
+    events: Events,
     echo: String,
     answers: Vec<Answer>,
 }
@@ -41,22 +37,21 @@ impl TextStream {
     /// Makes the renderer of a stream whose answers begin with `echo`. `include_usage` is as in
     /// [`ChatStream`](crate::openai::ChatStream).
     pub fn new(include_usage: bool, echo: String) -> Self {
-        let tail: &[u8] = if include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };
-        Self { head: head(&Started::default()), tail, include_usage, echo, answers: Vec::new() }
+        Self { events: Events::new(TEXT, include_usage), echo, answers: Vec::new() }
     }
 
     /// Appends the events of a frame. Some frames have none.
     pub fn push(&mut self, frame: &Frame, out: &mut Vec<u8>) {
         match &frame.body {
-            Some(Body::Started(started)) => self.head = head(started),
+            Some(Body::Started(started)) => self.events.started(started),
             Some(Body::Delta(delta)) => self.delta(delta, out),
             Some(Body::ChoiceFinished(finished)) => {
                 self.answer(finished.choice, out);
                 let finish_reason = Some(finish_reason(finished.reason));
                 self.event(finished.choice, &Piece { finish_reason, ..Piece::default() }, out);
             }
-            Some(Body::Usage(usage)) => self.usage(usage, out),
-            Some(Body::Finished(_)) => out.extend_from_slice(b"data: [DONE]\n\n"),
+            Some(Body::Usage(usage)) => self.events.usage(usage, out),
+            Some(Body::Finished(_)) => Events::done(out),
             None => {}
         }
     }
@@ -93,33 +88,13 @@ impl TextStream {
     }
 
     fn event(&self, choice: u32, piece: &Piece<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head);
-        out.extend_from_slice(b"{\"index\":");
-        append(out, &choice);
+        self.events.begin(choice, out);
         out.extend_from_slice(b",\"text\":");
         append(out, piece.text);
         out.extend_from_slice(b",\"logprobs\":");
         append(out, &piece.logprobs);
         out.extend_from_slice(b",\"finish_reason\":");
         append(out, &piece.finish_reason);
-        out.push(b'}');
-        out.extend_from_slice(self.tail);
+        self.events.end(out);
     }
-
-    fn usage(&self, usage: &Usage, out: &mut Vec<u8>) {
-        if self.include_usage {
-            out.extend_from_slice(&self.head);
-            out.extend_from_slice(b"],\"usage\":");
-            append(out, &UsageBody::of(usage));
-            out.extend_from_slice(b"}\n\n");
-        }
-    }
-}
-
-fn head(started: &Started) -> Vec<u8> {
-    let mut head = b"data: ".to_vec();
-    append(&mut head, &Head::of(started, "cmpl", "text_completion"));
-    head.pop();
-    head.extend_from_slice(b",\"choices\":[");
-    head
 }

@@ -20,6 +20,7 @@ fn advice(reason: Reason) -> &'static str {
         Reason::OriginRefused => "call from outside of a browser, or have the page's origin allowed",
         Reason::ModelNotFound => "take a name from the list of models",
         Reason::RouteNotFound => "check the base URL of your library",
+        Reason::MethodNotAllowed => "use a method that the path takes",
         Reason::TraceNotFound | Reason::RequestNotFound => "check the id, and ask the process that has it",
         Reason::Cancelled => "look at your own timeouts, unless you meant to leave",
         Reason::DeadlineExceeded => "give more time, ask for fewer tokens, or use what a stream has brought",

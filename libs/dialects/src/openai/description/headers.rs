@@ -1,0 +1,78 @@
+//! Headers of requests and of answers.
+
+use pointsman_proto::metadata::{
+    ATTEMPTS, DECISION_ID, POLICY_REVISION, REASON, REPEATED, REQUEST_ID, RESUME_WINDOW, STATIC_ANSWER, TRACE_ID,
+};
+use serde_json::{Value, json};
+
+/// What a request may say of its trace. One that cannot be read is none.
+pub(super) fn of_traces() -> Vec<Value> {
+    let trace = "W3C Trace Context. What cannot be read is none.";
+    let text = || json!({"type": "string"});
+    vec![taken("traceparent", text(), trace), taken("tracestate", text(), trace)]
+}
+
+/// What it is called.
+pub(super) fn of_names() -> Vec<Value> {
+    let name = json!({"type": "string", "pattern": "^[!-~]{1,128}$", "examples": ["order-17"]});
+    vec![taken("idempotency-key", name, "The caller's own name for the request, which is generated once.")]
+}
+
+/// What it is called, and how it is kept and taken up.
+pub(super) fn of_kept() -> Vec<Value> {
+    let number = json!({"type": "integer", "minimum": 0, "maximum": u64::MAX});
+    let window = json!({"type": "integer", "minimum": 0, "maximum": 300});
+    let mut all = of_names();
+    all.push(taken("last-event-id", number, "Events after this one are sent. Above 0 it needs an idempotency-key."));
+    all.push(taken(RESUME_WINDOW, window, "How long the work goes on without a reader, in seconds."));
+    all
+}
+
+fn taken(name: &str, schema: Value, description: &str) -> Value {
+    json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema})
+}
+
+/// What each answer says.
+pub(super) fn of_answers() -> Value {
+    json!({REQUEST_ID: must("The name of the request, for whoever asks about it.", json!({"type": "string", "minLength": 1}))})
+}
+
+/// What the answer to a request for work says.
+pub(super) fn of_work() -> Value {
+    let mut headers = of_answers();
+    headers[TRACE_ID] =
+        may("The trace: what to give an operator.", json!({"type": "string", "pattern": "^[0-9a-f]{32}$"}));
+    headers[DECISION_ID] = may("The routing decision.", json!({"type": "string", "pattern": "^[0-9a-f]{16}$"}));
+    headers[POLICY_REVISION] = may("The policy that decided.", json!({"type": "string"}));
+    headers[ATTEMPTS] =
+        may("{target}@{instance} {outcome} {milliseconds}ms, for each attempt.", json!({"type": "string"}));
+    headers
+}
+
+/// What an answer that was generated says.
+pub(super) fn of_generated() -> Value {
+    let mut headers = of_work();
+    let is_true = || json!({"type": "string", "const": "true"});
+    headers[REPEATED] = may("The answer was asked for before, and is given again.", is_true());
+    headers[STATIC_ANSWER] = may("The answer is a policy's fixed text and no model's.", is_true());
+    headers
+}
+
+/// What an error says.
+pub(super) fn of_errors() -> Value {
+    let mut headers = of_generated();
+    let seconds = json!({"type": "integer", "minimum": 1});
+    headers["retry-after"] = may("When the same request may succeed, in seconds.", seconds);
+    let never = json!({"type": "string", "const": "false"});
+    headers["x-should-retry"] = may("The same request would fail again.", never);
+    headers[REASON] = must("What went wrong: a page of docs/errors.", json!({"type": "string"}));
+    headers
+}
+
+fn must(description: &str, schema: Value) -> Value {
+    json!({"required": true, "description": description, "schema": schema})
+}
+
+fn may(description: &str, schema: Value) -> Value {
+    json!({"required": false, "description": description, "schema": schema})
+}
