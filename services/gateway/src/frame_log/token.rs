@@ -16,3 +16,20 @@ pub(crate) fn read(token: &str) -> Result<(String, String), Vec<FieldViolation>>
         .map(|(owner, id)| (owner.to_owned(), id.to_owned()))
         .ok_or_else(|| vec![FieldViolation::new("resume_token", "must be `Started.resume_token` of a stream")])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{read, write};
+
+    proptest! {
+        #[test]
+        fn a_token_is_read_as_it_was_written(owner in "[^\n]{0,40}", id in "[!-~]{0,128}", stranger in "\\PC{0,40}") {
+            prop_assert_eq!(read(&write(&owner, &id)).unwrap(), (owner, id));
+            if let Ok((owner, id)) = read(&stranger) {
+                prop_assert_eq!(write(&owner, &id), stranger.to_ascii_lowercase());
+            }
+        }
+    }
+}
