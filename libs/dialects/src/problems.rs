@@ -76,11 +76,27 @@ pub(crate) fn without_later_indices(field: &str) -> String {
     short
 }
 
-/// Shortens a name that a caller chose, so that a bad request has a small answer.
+/// Shortens a name that a caller chose, so that a bad request has a small answer. One without a letter is shown as such.
 pub(crate) fn shortened(name: &str) -> String {
     const LONGEST: usize = 64;
+    if name.is_empty() {
+        return "\"\"".to_owned();
+    }
     match name.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn every_name_is_seen() {
+        for (name, shown) in [("", "\"\""), ("temprature", "temprature"), (&"é".repeat(64), &"é".repeat(64))] {
+            assert_eq!(shortened(name), shown);
+        }
+        assert_eq!(shortened(&"é".repeat(65)), "é".repeat(64) + "…");
     }
 }

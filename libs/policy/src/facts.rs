@@ -96,7 +96,8 @@ impl Fact {
             Fact::Choices => "request.choices",
             Fact::MaxOutputTokens => "request.max_output_tokens",
             Fact::EstimatedPromptTokens => "request.estimated_prompt_tokens",
-            Fact::Label(name) => return Cow::Owned(format!("labels[{name:?}]")),
+            // JSON's escapes are all CEL's too; Rust's are not.
+            Fact::Label(name) => return Cow::Owned(format!("labels[{}]", serde_json::Value::from(&**name))),
         })
     }
 
@@ -276,6 +277,7 @@ mod tests {
     };
 
     use super::{Fact, Facts, Kind};
+    use crate::condition::compile_fact;
 
     fn message(kinds: impl IntoIterator<Item = part::Kind>) -> Message {
         Message { parts: kinds.into_iter().map(|kind| Part { kind: Some(kind) }).collect(), ..Message::default() }
@@ -318,6 +320,15 @@ mod tests {
             };
             assert_eq!(value, expected, "{}", fact.name());
             assert!(fact.values().is_none_or(|values| values.contains(&expected)), "{}", fact.name());
+        }
+    }
+
+    #[test]
+    fn a_name_is_read_again_as_the_same_fact() {
+        let labels = ["team", "t_e\0m", "e\u{301}", "\u{1b}\u{7f}", "a\"b\\'c", "\n"];
+        let texts = Fact::NAMED.into_iter().filter(|fact| fact.kind() == Kind::Text);
+        for fact in texts.chain(labels.map(|label| Fact::Label(label.into()))) {
+            assert_eq!(compile_fact(&fact.name()), Ok(fact));
         }
     }
 

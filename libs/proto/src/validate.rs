@@ -54,7 +54,8 @@ impl Validate for GenerateRequest {
         check_asker(Asker { labels, data_class: self.data_class, priority: self.priority, end_user, request_id }, v);
         if let Some(window) = &self.resume_window {
             let fits = (0..300).contains(&window.seconds) || (window.seconds, window.nanos) == (300, 0);
-            v.require(fits && window.nanos >= 0, "resume_window", "must be 0 to 300 s");
+            let is_fraction = (0..1_000_000_000).contains(&window.nanos);
+            v.require(fits && is_fraction, "resume_window", "must be 0 to 300 s");
         }
     }
 }
@@ -283,6 +284,23 @@ mod tests {
             assert_eq!(refused(|request| request.sampling = Some(sampling)), Vec::<String>::new());
         }
         assert_eq!(refused(|request| request.choice_count = Some(1)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_window_is_a_duration_of_at_most_five_minutes() {
+        for (seconds, nanos, fits) in [
+            (0, 0, true),
+            (299, 999_999_999, true),
+            (300, 0, true),
+            (300, 1, false),
+            // More than a second is no fraction of one: the JSON mapping has no such duration.
+            (299, 1_000_000_000, false),
+            (1, -1, false),
+            (-1, 0, false),
+        ] {
+            let found = refused(|request| request.resume_window = Some(prost_types::Duration { seconds, nanos }));
+            assert_eq!(found.is_empty(), fits, "{seconds} s {nanos} ns");
+        }
     }
 
     #[test]

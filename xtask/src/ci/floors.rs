@@ -35,6 +35,7 @@ const FLOORS: &[Floor] = &[
     floor("services/", 5, 5),
     floor("examples/", 6, 5),
     floor("tests", 6, 6),
+    floor("fuzz", 6, 4),
     floor("xtask", 6, 0),
 ];
 

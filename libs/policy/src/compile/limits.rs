@@ -84,6 +84,8 @@ pub(super) fn within(
     (least, most): (u64, u64),
     problems: &mut Problems,
 ) -> Option<Duration> {
+    // What is more than a second is no fraction of one: the JSON mapping has no such duration.
+    let given = given.filter(|given| (0..1_000_000_000).contains(&given.nanos));
     let duration = given.and_then(|given| Duration::try_from(*given).ok());
     let bounds = Duration::from_millis(least)..=Duration::from_millis(most);
     let duration = duration.filter(|duration| bounds.contains(duration));

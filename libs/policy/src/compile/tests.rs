@@ -131,10 +131,10 @@ fn times_have_their_limits() {
         });
     }
     check_rule("hedge.after", |rule| rule.hedge = Some(Hedge { after: None }));
-    let negative = prost_types::Duration { seconds: -1, nanos: 0 };
-    check_rule("timeouts.connect", |rule| {
-        rule.timeouts = Some(Timeouts { connect: Some(negative), ..Timeouts::default() });
-    });
+    for (seconds, nanos) in [(-1, 0), (1, -1), (1, 1_000_000_000)] {
+        let connect = Some(prost_types::Duration { seconds, nanos });
+        check_rule("timeouts.connect", |rule| rule.timeouts = Some(Timeouts { connect, ..Timeouts::default() }));
+    }
     for (time, wrong) in [(0, true), (1, false), (3_600_000, false), (3_600_001, true)] {
         let path = |name| if wrong { format!("timeouts.{name}") } else { String::new() };
         let some = Timeouts::default();

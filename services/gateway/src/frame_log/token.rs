@@ -87,3 +87,20 @@ mod tests {
         assert!(["", "12", "12-", "12-0", "-1", "x-1", "1-2-3"].iter().all(|id| id.parse::<EventId>().is_err()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{read, write};
+
+    proptest! {
+        #[test]
+        fn a_token_is_read_as_it_was_written(owner in "[^\n]{0,40}", id in "[!-~]{0,128}", stranger in "\\PC{0,40}") {
+            prop_assert_eq!(read(&write(&owner, &id)).unwrap(), (owner, id));
+            if let Ok((owner, id)) = read(&stranger) {
+                prop_assert_eq!(write(&owner, &id), stranger.to_ascii_lowercase());
+            }
+        }
+    }
+}

@@ -1,5 +1,7 @@
 use std::fs::{self, OpenOptions};
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// A folder whose last segment holds these records alone.
@@ -171,4 +173,45 @@ fn files_of_others_are_left_alone() {
     drop(spool);
     assert_eq!(open(&folder).status().segments, 1);
     assert!(folder.path().join("5.spool").exists());
+}
+
+/// Bytes that are no record, or the beginning of one: headers that say any length, and zeros.
+fn rubbish() -> impl Strategy<Value = Vec<u8>> {
+    let length = prop_oneof![0..100_u32, Just(LARGEST_RECORD as u32), any::<u32>()];
+    let header =
+        (length, any::<u32>()).prop_map(|(length, checksum)| [length.to_le_bytes(), checksum.to_le_bytes()].concat());
+    let piece = prop_oneof![header, prop::collection::vec(any::<u8>(), 1..40), Just(vec![0; 40])];
+    prop::collection::vec(piece, 1..4).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn whatever_stands_behind_good_records_costs_none_of_them(good in 1..5_usize, rubbish in rubbish()) {
+        let (folder, path) = one_segment(good);
+        let bytes = [fs::read(&path).unwrap(), rubbish].concat();
+        fs::write(&path, bytes).unwrap();
+        let spool = open(&folder);
+        append(&spool, good..good + 3);
+        assert_holds(&folder, 0..good + 3);
+    }
+
+    #[test]
+    fn a_segment_of_nothing_but_rubbish_keeps_nobody_from_writing(rubbish in rubbish()) {
+        let (folder, path) = one_segment(1);
+        fs::write(&path, rubbish).unwrap();
+        let spool = open(&folder);
+        append(&spool, 1..4);
+        assert_holds(&folder, 1..4);
+    }
+
+    #[test]
+    fn a_position_is_read_as_it_is_written(sequence: u64, segment: u64, offset: u64, text in "[0-9+ -]{0,30}") {
+        let position = Position { sequence, segment, offset };
+        prop_assert_eq!(position.to_string().parse::<Position>().unwrap(), position);
+        if let Ok(position) = text.parse::<Position>() {
+            prop_assert_eq!(position.to_string().parse::<Position>().unwrap(), position);
+        }
+    }
 }
