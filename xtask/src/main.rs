@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci`, `test`, `mesh`, `codegen`, `bench`.
+//! The project's own commands: `cargo xtask ci`, `test`, `mesh`, `codegen`, `bench`, `demo-model`.
 //!
 //! One file per command. What a command needs installed it installs itself, below the build folder
 //! (`tools`), from pins that stand in this repository.
@@ -7,6 +7,7 @@
 mod bench;
 mod ci;
 mod codegen;
+mod demo_model;
 mod mesh;
 mod probe;
 mod process;
@@ -47,6 +48,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Makes the demo model anew, in about half an hour on two cores, or checks its recipe.
+    DemoModel(demo_model::Arguments),
     /// Runs a mesh of processes on this machine, without containers.
     Mesh {
         #[command(subcommand)]
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Bench { parts } => bench::run(&parts),
         Command::Ci { steps } => ci::run(&steps),
         Command::Codegen { check } => codegen::run(check),
+        Command::DemoModel(arguments) => demo_model::run(&arguments),
         Command::Mesh { action } => mesh::run(&action),
         Command::Test { arguments } => test::run(&arguments),
     };
