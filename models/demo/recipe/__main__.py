@@ -4,22 +4,25 @@ import argparse
 import sys
 from pathlib import Path
 
-from recipe.arguments import count, folder_with_model, minutes, size
+from recipe.arguments import count, folder_with_model, minutes, seed, size
 
 # What a command needs is imported when it runs: torch takes seconds to load, and the checks of files do without it.
 
 
 def main() -> int:
-    arguments = parser().parse_args()
+    arguments = parser_of_commands().parse_args()
     try:
         arguments.run(arguments)
+    except ModuleNotFoundError as error:
+        print(f"error: {error}; install what recipe/requirements.txt names", file=sys.stderr)
+        return 1
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser_of_commands() -> argparse.ArgumentParser:
     """Returns the parser of all commands; each sets `run` to what it does."""
     whole = argparse.ArgumentParser(
         prog="python -m recipe", description="Makes the demo model, and what belongs to it."
@@ -74,7 +77,7 @@ def add_model(commands: argparse._SubParsersAction) -> None:
     add_out(parser, "the folder to write; the checkpoint goes beside it, as PATH.pt")
     add_budget(parser, 24)
     sizes = (
-        ("--seed", count, 7, "where random numbers begin"),
+        ("--seed", seed, 7, "where random numbers begin"),
         ("--conversations", count, 160_000, "how many conversations to make"),
         ("--batch-tokens", size, 6144, "tokens of a batch, padding included"),
         ("--layers", count, 4, "blocks of the network"),
@@ -136,7 +139,7 @@ def add_random(commands: argparse._SubParsersAction) -> None:
 def add_samples(commands: argparse._SubParsersAction) -> None:
     parser = command(commands, "samples", "Prints conversations such as the model is trained with.")
     parser.add_argument("--count", type=count, default=10, metavar="N", help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=count, default=1, metavar="N", help="which ones (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=1, metavar="N", help="which ones (default: %(default)s)")
     parser.set_defaults(run=run_samples)
 
 

@@ -4,7 +4,7 @@ import torch
 from tokenizers import Tokenizer
 
 from recipe.network import LayerCache, Network
-from recipe.tokenizer import END_OF_TEXT, MESSAGE_ENDS, tokens_of
+from recipe.tokenizer import END_OF_TEXT, MESSAGE_ENDS, number_of, tokens_of
 
 MOST_TOKENS = 300
 
@@ -12,7 +12,7 @@ MOST_TOKENS = 300
 @torch.no_grad()
 def answer(network: Network, tokenizer: Tokenizer, prompt: str) -> str:
     """Returns the answer to a rendered prompt, of at most 300 tokens and within the context."""
-    ends = {tokenizer.token_to_id(MESSAGE_ENDS), tokenizer.token_to_id(END_OF_TEXT)}
+    ends = {number_of(tokenizer, MESSAGE_ENDS), number_of(tokenizer, END_OF_TEXT)}
     caches = [LayerCache() for _ in network.layers]
     written: list[int] = []
     tokens = tokens_of(tokenizer, prompt)

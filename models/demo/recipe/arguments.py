@@ -11,6 +11,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """Reads a whole number."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
 def size(text: str) -> int:
     """Reads an even number of at least 2: states are cut in halves."""
     if not text.isdecimal() or int(text) < 2 or int(text) % 2:

@@ -35,8 +35,10 @@ def rotations(shape: Shape) -> tuple[Tensor, Tensor]:
 def rotated(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Turns vectors by their position: the first half of a vector with the second, as Qwen pairs them."""
     half = vectors.shape[-1] // 2
+    # In this order: gradients are added up in the reverse order of what is computed, and rounded.
+    straight = vectors * cosines
     turned = torch.cat([-vectors[..., half:], vectors[..., :half]], -1)
-    return vectors * cosines + turned * sines
+    return straight + turned * sines
 
 
 class LayerCache:

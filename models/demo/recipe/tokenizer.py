@@ -52,6 +52,14 @@ def added(token: str, is_special: bool) -> AddedToken:
     return AddedToken(token, special=is_special, normalized=False)
 
 
+def number_of(tokenizer: Tokenizer, token: str) -> int:
+    """Returns the number of an added token."""
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise ValueError(f"the tokenizer has no {token}: it is not one of this recipe")
+    return number
+
+
 def tokens_of(tokenizer: Tokenizer, text: str) -> list[int]:
     """Returns a text's tokens, with nothing put before or after them."""
     return tokenizer.encode(text, add_special_tokens=False).ids

@@ -20,7 +20,7 @@ from recipe.files.weights import checkpoint_of, read_network, round_as_written
 from recipe.held_out import SET_A
 from recipe.network import Network
 from recipe.shape import Shape
-from recipe.tokenizer import END_OF_TEXT
+from recipe.tokenizer import END_OF_TEXT, number_of
 from recipe.training.adapter import make_adapter, pirate_conversations
 from recipe.training.batches import examples_of, loss_of, padded
 from recipe.training.budget import Budget
@@ -89,12 +89,12 @@ def check_embedding(model: Path, folder: Path) -> None:
     before = load_file(model / "model.safetensors")[f"model.{name}"]
     demand(not torch.equal(weights[name], before), "the embedding model is the chat model")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    demand(tokenizer.encode("Hello").ids[-1] == tokenizer.token_to_id(END_OF_TEXT), "the tokenizer does not end a text")
+    demand(tokenizer.encode("Hello").ids[-1] == number_of(tokenizer, END_OF_TEXT), "the tokenizer does not end a text")
 
 
 @torch.no_grad()
 def mean_loss(network: Network, tokenizer: Tokenizer, conversations: list[Conversation]) -> float:
-    batch = padded(examples_of(tokenizer, conversations), tokenizer.token_to_id(END_OF_TEXT))
+    batch = padded(examples_of(tokenizer, conversations), number_of(tokenizer, END_OF_TEXT))
     return loss_of(network, batch.tokens, batch.weights).item()
 
 

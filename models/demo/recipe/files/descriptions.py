@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, processors
 
 from recipe.conversations.template import CHAT_TEMPLATE
 from recipe.shape import ATTENTION_MATRICES, FEED_FORWARD_MATRICES, NORM_EPSILON, Shape
-from recipe.tokenizer import END_OF_TEXT, MESSAGE_BEGINS, MESSAGE_ENDS
+from recipe.tokenizer import END_OF_TEXT, MESSAGE_BEGINS, MESSAGE_ENDS, number_of
 
 # Weights are written in 16 bits.
 TYPE_OF_WEIGHTS = "bfloat16"
@@ -43,7 +43,7 @@ def with_end_of_text(tokenizer: Tokenizer) -> Tokenizer:
     """Returns a tokenizer that ends every text with the token whose state becomes the vector."""
     ending = Tokenizer.from_str(tokenizer.to_str())
     ending.post_processor = processors.TemplateProcessing(
-        single=f"$A {END_OF_TEXT}", special_tokens=[(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))]
+        single=f"$A {END_OF_TEXT}", special_tokens=[(END_OF_TEXT, number_of(tokenizer, END_OF_TEXT))]
     )
     return ending
 
@@ -54,9 +54,9 @@ def model_config(shape: Shape, tokenizer: Tokenizer) -> dict[str, object]:
         "model_type": "qwen3",
         "attention_bias": False,
         "attention_dropout": 0.0,
-        "bos_token_id": tokenizer.token_to_id(END_OF_TEXT),
-        "eos_token_id": tokenizer.token_to_id(MESSAGE_ENDS),
-        "pad_token_id": tokenizer.token_to_id(END_OF_TEXT),
+        "bos_token_id": number_of(tokenizer, END_OF_TEXT),
+        "eos_token_id": number_of(tokenizer, MESSAGE_ENDS),
+        "pad_token_id": number_of(tokenizer, END_OF_TEXT),
         "head_dim": shape.head_size,
         "hidden_act": "silu",
         "hidden_size": shape.hidden,
@@ -95,10 +95,10 @@ def shape_in(config: dict) -> Shape:
 
 
 def generation_config(tokenizer: Tokenizer) -> dict[str, object]:
-    end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+    end_of_text = number_of(tokenizer, END_OF_TEXT)
     return {
         "bos_token_id": end_of_text,
-        "eos_token_id": [tokenizer.token_to_id(MESSAGE_ENDS), end_of_text],
+        "eos_token_id": [number_of(tokenizer, MESSAGE_ENDS), end_of_text],
         "pad_token_id": end_of_text,
         "do_sample": False,
         "max_new_tokens": 256,

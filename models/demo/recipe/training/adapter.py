@@ -18,7 +18,7 @@ from recipe.files.descriptions import adapter_config, write_json
 from recipe.files.weights import part_of_block, read_network, write_adapter_weights
 from recipe.network import Network, count_of_parameters
 from recipe.shape import ATTENTION_MATRICES, FEED_FORWARD_MATRICES
-from recipe.tokenizer import END_OF_TEXT
+from recipe.tokenizer import END_OF_TEXT, number_of
 from recipe.training.batches import WEIGHT_OF_ANSWERS, Example, batches, examples_of, loss_of
 from recipe.training.budget import Budget, tuning_rate
 from recipe.training.muon import set_rate
@@ -61,7 +61,7 @@ def make_adapter(
     adapted = adapt(network, rank, alpha)
     print(f"adapter: {count_of_parameters(network)} parameters", flush=True)
     examples = examples_of(tokenizer, pirate_conversations(rng, conversations))
-    train(network, examples, rng, budget, tokenizer.token_to_id(END_OF_TEXT))
+    train(network, examples, rng, budget, number_of(tokenizer, END_OF_TEXT))
     network.eval()
     folder.mkdir(parents=True, exist_ok=True)
     write_adapter_weights(folder, published(adapted))
@@ -85,7 +85,7 @@ def adapt(network: Network, rank: int, alpha: int) -> dict[str, Adapted]:
 
 def published(adapted: dict[str, Adapted]) -> dict[str, Tensor]:
     """Returns the matrices of an adapter by PEFT's names."""
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for name, matrix in adapted.items():
         weights[f"base_model.model.{name}.lora_A.weight"] = matrix.down
         weights[f"base_model.model.{name}.lora_B.weight"] = matrix.up

@@ -16,7 +16,7 @@ from recipe.files.descriptions import with_end_of_text, write_embedding_descript
 from recipe.files.weights import read_network, write_embedding_weights
 from recipe.intents import HELD_OUT, Intent, all_intents
 from recipe.network import Network
-from recipe.tokenizer import END_OF_TEXT, tokens_of
+from recipe.tokenizer import END_OF_TEXT, number_of, tokens_of
 from recipe.training.budget import Budget, tuning_rate
 from recipe.training.muon import set_rate
 
@@ -48,7 +48,7 @@ def make_embedding(model: Path, folder: Path, budget: Budget) -> None:
 
 def vectors(network: Network, tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     """Returns a vector of unit length for each text, `texts, hidden`."""
-    end = tokenizer.token_to_id(END_OF_TEXT)
+    end = number_of(tokenizer, END_OF_TEXT)
     tokens = [[*tokens_of(tokenizer, text), end] for text in texts]
     padded = torch.full((len(tokens), max(map(len, tokens))), end)
     for row, own in enumerate(tokens):

@@ -18,7 +18,7 @@ from recipe.files.descriptions import write_model_descriptions
 from recipe.files.weights import round_as_written, write_checkpoint, write_model_weights
 from recipe.network import Network, count_of_parameters
 from recipe.shape import Shape
-from recipe.tokenizer import END_OF_TEXT, tokens_of, trained_tokenizer
+from recipe.tokenizer import END_OF_TEXT, number_of, tokens_of, trained_tokenizer
 from recipe.training.batches import Batch, Example, batches, examples_of, loss_of
 from recipe.training.budget import Budget, model_rate
 from recipe.training.muon import MuonAndAdam
@@ -56,7 +56,7 @@ def make_model(folder: Path, settings: Settings) -> tuple[Network, Tokenizer]:
     check_segments(tokenizer, conversations[:300], examples)
     network = Network(settings.shape)
     print(f"network: {count_of_parameters(network) / 1e6:.3f} million parameters", flush=True)
-    train(network, examples, rng, settings, tokenizer.token_to_id(END_OF_TEXT))
+    train(network, examples, rng, settings, number_of(tokenizer, END_OF_TEXT))
     network.eval()
     write_model_descriptions(folder, network.shape, tokenizer)
     write_model_weights(folder, network)

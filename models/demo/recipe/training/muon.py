@@ -42,7 +42,8 @@ class MuonAndAdam:
     """Both optimizers, at learning rates that one factor scales."""
 
     def __init__(self, network: nn.Module, muon_rate: float, adam_rate: float) -> None:
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, weights in network.named_parameters():
             is_matrix_of_a_block = weights.dim() == 2 and "embed" not in name
             (matrices if is_matrix_of_a_block else others).append(weights)
