@@ -31,6 +31,11 @@ const STEPS: &[Step] = &[
     Step { name: "words", holds: "what one crate may name, no other does", check: words::check },
     Step { name: "docs", holds: "links lead somewhere, and error pages are listed", check: docs::check },
     Step { name: "python", holds: "Python files compile", check: rust::python },
+    Step {
+        name: "demo-model",
+        holds: "the demo's files are what its recipe makes",
+        check: crate::demo_model::check_files,
+    },
     Step { name: "codegen", holds: "the generated code is what proto/ says", check: || crate::codegen::run(true) },
     Step { name: "buf", holds: "proto/ keeps the rules of buf", check: buf::check },
     Step { name: "deploy", holds: "what Docker is given fits together", check: deploy::check },

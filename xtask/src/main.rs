@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci`, `test`, `mesh`, `codegen`, `bench`, `fuzz`.
+//! The project's own commands: `cargo xtask ci`, `test`, `mesh`, `codegen`, `bench`, `fuzz`, `demo-model`.
 //!
 //! One file per command. What a command needs installed it installs itself, below the build folder
 //! (`tools`), from pins that stand in this repository.
@@ -7,6 +7,7 @@
 mod bench;
 mod ci;
 mod codegen;
+mod demo_model;
 mod fuzz;
 mod mesh;
 mod probe;
@@ -50,6 +51,8 @@ enum Command {
     },
     /// Gives what reads a stranger's bytes all kinds of them, each target for ten minutes.
     Fuzz(fuzz::Options),
+    /// Makes the demo model anew, in about half an hour on two cores, or checks its recipe.
+    DemoModel(demo_model::Arguments),
     /// Runs a mesh of processes on this machine, without containers.
     Mesh {
         #[command(subcommand)]
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Ci { steps } => ci::run(&steps),
         Command::Codegen { check } => codegen::run(check),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::DemoModel(arguments) => demo_model::run(&arguments),
         Command::Mesh { action } => mesh::run(&action),
         Command::Test { arguments } => test::run(&arguments),
     };

@@ -228,7 +228,7 @@ async fn mistakes_in_a_list_of_models_are_told_with_their_places() -> Result<()>
             &*format!("[{{name: pip, model: {demo}/model}}, {{name: b, model: /no/such}}]"),
             "engine.mistralrs[1]: the model folder /no/such does not exist",
         ),
-        (&*format!("{{name: pip, model: {demo}/recipe/train.py}}"), "train.py is no GGUF file"),
+        (&*format!("{{name: pip, model: {demo}/README.md}}"), "README.md is no GGUF file"),
         (
             &*format!("{{name: pip, model: {demo}/model, adapters: [{{name: a, path: {demo}/model}}]}}"),
             "lacks adapter_config.json and adapter_model.safetensors",
