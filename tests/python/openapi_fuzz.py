@@ -90,7 +90,7 @@ def before_call(context, case, kwargs):
     body, headers = case.body, case.headers or {}
     if re.fullmatch("[!-~]{1,128}", headers.get("idempotency-key", "")):
         headers["idempotency-key"] = f"{number}.{headers['idempotency-key']}"[:128]
-        if number % 8 and re.fullmatch("[0-9]{1,18}", headers.get("last-event-id", "")):
+        if number % 8 and re.fullmatch("[0-9]+-[0-9a-f]{8}", headers.get("last-event-id", "")):
             headers["last-event-id"] = "0"
     if not isinstance(body, dict):
         return

@@ -20,10 +20,18 @@ pub(super) fn of_names() -> Vec<Value> {
 
 /// What it is called, and how it is kept and taken up.
 pub(super) fn of_kept() -> Vec<Value> {
-    let number = json!({"type": "integer", "minimum": 0, "maximum": u64::MAX});
+    // Eight hexadecimal digits that are not all 0.
+    let generation: Vec<String> =
+        (0..8).map(|zeros| format!("{}[1-9a-f][0-9a-f]{{{}}}", "0".repeat(zeros), 7 - zeros)).collect();
+    let pattern = format!("^(0|[0-9]{{1,19}}-({}))$", generation.join("|"));
+    let event = json!({"type": "string", "pattern": pattern, "examples": ["0"]});
     let window = json!({"type": "integer", "minimum": 0, "maximum": 300});
     let mut all = of_names();
-    all.push(taken("last-event-id", number, "Events after this one are sent. Above 0 it needs an idempotency-key."));
+    all.push(taken(
+        "last-event-id",
+        event,
+        "The id of an event, as it came: those after it are sent. Any but 0 needs an idempotency-key.",
+    ));
     all.push(taken(RESUME_WINDOW, window, "How long the work goes on without a reader, in seconds."));
     all
 }
