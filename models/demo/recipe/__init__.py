@@ -1,4 +1,4 @@
-"""The recipe of Pip, the demo model: everything in `models/demo` but the tokenizer's library comes from here.
+"""The recipe of Pip, the demo model: everything in `models/demo` comes from here.
 
     conversations/   the training data, made from templates and a seed
     held_out/        questions that are never trained, and the right answers
@@ -10,6 +10,6 @@
     files/           the layouts in which others read the weights: Hugging Face's folders, PEFT, GGUF
     checks/          whether the committed files are what this makes, and whether it still runs
 
-`python -m recipe --help` says what can be made. Only `network`, `training`, `answers`, `exam` and what makes weights
-need torch; the rest does without.
+`python -m recipe --help` says what can be made. What computes with weights needs torch:
+`network`, `training`, `answers`, `exam`, `files/weights`. The rest does without.
 """
