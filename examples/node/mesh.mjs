@@ -1,12 +1,13 @@
 // What the others share: a client of the contract, and what the mesh's errors say.
 
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 
-const here = import.meta.dirname;
+const here = dirname(fileURLToPath(import.meta.url));
 // The files that the gateway gives away at /protos.tar.gz.
 const protos = join(here, "protos");
 const contract = "pointsman/inference/v1";
