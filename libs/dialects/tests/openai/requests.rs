@@ -270,7 +270,7 @@ fn bad_values_are_named() {
         (json!({"logit_bias": {"the": 1}}), vec!["logit_bias.the"]),
         (json!({"logit_bias": {"5": "much"}}), vec!["logit_bias.5"]),
         (
-            json!({"logit_bias": {"05": 1, "+6": 1, "0": 1, "00": 1}}),
+            json!({"logit_bias": {"+6": 1, "0": 1, "00": 1, "05": 1}}),
             vec!["logit_bias.+6", "logit_bias.00", "logit_bias.05"],
         ),
         (json!({"logit_bias": {"999999999": 1, "1000000000": 1}}), vec!["logit_bias.1000000000"]),
