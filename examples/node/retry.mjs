@@ -1,4 +1,4 @@
-// Asks again where the reason says that it is worth it: node retry.mjs HOST:PORT MODEL TEXT.
+// Asks again where the reason says that it is worth it: node retry.mjs HOST:PORT [MODEL [TEXT]].
 
 import { setTimeout } from "node:timers/promises";
 
@@ -24,7 +24,7 @@ async function answer(request, tries) {
   }
 }
 
-const [address, model, text] = process.argv.slice(2);
+const [address, model = "pip", text = "Hello"] = process.argv.slice(2);
 const mesh = connect(address);
 console.log(await answer(question(text, { model }), 4));
 mesh.close();

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import math
 import random
+import re
 import sys
 from typing import Annotated, Literal
 
@@ -93,6 +94,17 @@ def forms(client: openai.OpenAI) -> None:
     assert isinstance(parsed, Order) and 0 <= parsed.order <= 9999, parsed
     with client.chat.completions.stream(model="pip", **wanted) as stream:
         assert stream.get_final_completion().choices[0].message.parsed == parsed
+
+    # What OpenAI has not.
+    for form, wanted in (
+        ({"type": "regex", "regex": "(yes|no), [0-9]{3}"}, "(yes|no), [0-9]{3}"),
+        ({"type": "lark_grammar", "lark_grammar": 'start: "<" ("a" | "b") ">"'}, "<[ab]>"),
+    ):
+        for stream in (False, True):
+            answer = ask(client, response_format=form, temperature=1, seed=3, stream=stream)
+            parts = [chunk.choices[0].delta for chunk in answer] if stream else [answer.choices[0].message]
+            content = "".join(part.content or "" for part in parts)
+            assert re.fullmatch(wanted, content), (form, content)
 
     whole = ask(client, "Give me order 4417 as JSON.", response_format={"type": "json_object"})
     assert isinstance(json.loads(whole.choices[0].message.content), dict), whole

@@ -200,7 +200,8 @@ fn response_format(format: &ResponseFormat) -> Object {
                 .with_some("schema", kept(&schema.json_schema));
             of_type("json_schema").with("json_schema", inner)
         }
-        Format::Regex(_) | Format::LarkGrammar(_) => panic!("OpenAI has none of these"),
+        Format::Regex(regex) => of_type("regex").with("regex", regex),
+        Format::LarkGrammar(grammar) => of_type("lark_grammar").with("lark_grammar", grammar),
     }
 }
 

@@ -211,6 +211,9 @@ async fn the_demo_in_all_its_forms_is_served_by_one_worker() -> Result<()> {
     assert!(product(open, hours) > product(open, story), "{} {}", product(open, hours), product(open, story));
     let refused = client.generate(say("pip-embed", "Hello")).await.err().context("it was answered")?;
     assert_eq!(reason(&refused)?, Reason::UnsupportedField);
+    // Whoever names no model chats with one that answers, though the list begins with another.
+    let said = pointsman(&["chat", "--address", &mesh.gateway.address, "Hello"]).await?.success()?;
+    assert!(said.contains("Pip"), "{said}");
     mesh.stop().await
 }
 

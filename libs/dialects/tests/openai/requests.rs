@@ -155,6 +155,12 @@ fn a_schema_is_carried_as_it_was_written() {
 #[test]
 fn response_formats_become_the_contract() {
     check(json!({"response_format": {"type": "text"}}), |r| r.response_format = format(Format::Text(TextFormat {})));
+    check(json!({"response_format": {"type": "regex", "regex": "[a-z]+"}}), |r| {
+        r.response_format = format(Format::Regex("[a-z]+".to_owned()));
+    });
+    check(json!({"response_format": {"type": "lark_grammar", "lark_grammar": "start: \"a\"", "regex": null}}), |r| {
+        r.response_format = format(Format::LarkGrammar("start: \"a\"".to_owned()));
+    });
     check(json!({"response_format": {"type": "json_object"}}), |r| {
         r.response_format = format(Format::JsonObject(JsonObjectFormat {}));
     });
@@ -281,6 +287,13 @@ fn bad_values_are_named() {
         (json!({"metadata": {"": "x"}}), vec!["metadata"]),
         (json!({"response_format": {"type": "xml"}}), vec!["response_format.type"]),
         (json!({"response_format": {"type": "json_schema"}}), vec!["response_format.json_schema"]),
+        (json!({"response_format": {"type": "regex"}}), vec!["response_format.regex"]),
+        (json!({"response_format": {"type": "regex", "regex": ""}}), vec!["response_format.regex"]),
+        (json!({"response_format": {"type": "text", "regex": "a"}}), vec!["response_format.regex"]),
+        (
+            json!({"response_format": {"type": "regex", "lark_grammar": "a"}}),
+            vec!["response_format.lark_grammar", "response_format.regex"],
+        ),
         (
             json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}}),
             vec!["response_format.json_schema.schema", "response_format.json_schema.name"],

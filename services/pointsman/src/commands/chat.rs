@@ -53,7 +53,8 @@ async fn names(mesh: &mut Mesh, options: &ChatOptions) -> Result<Vec<String>> {
     let described = mesh.inference.describe(request).await;
     let described = described.map_err(|status| explain(&status, &options.client.address))?.into_inner();
     let model = |target: String| target.parse::<TargetName>().map(|name| name.model().to_owned()).unwrap_or(target);
-    Ok(described.targets.into_iter().map(|described| model(described.target)).collect())
+    let answering = described.targets.into_iter().filter(|described| !described.embeds_only);
+    Ok(answering.map(|described| model(described.target)).collect())
 }
 
 /// Takes the first name of the list: a virtual model where there is one, since that is what a policy gives callers.
@@ -61,7 +62,8 @@ async fn names(mesh: &mut Mesh, options: &ChatOptions) -> Result<Vec<String>> {
 fn choose(names: Vec<String>) -> Result<(String, Option<String>)> {
     // Several versions of a model have one name.
     let count = names.iter().collect::<BTreeSet<_>>().len();
-    let model = names.into_iter().next().ok_or_else(|| anyhow!("the mesh serves no model yet; see its log"))?;
+    let model =
+        names.into_iter().next().ok_or_else(|| anyhow!("the mesh serves no model that answers yet; see its log"))?;
     let choice = || {
         let (count, program) = (counted(count, "model"), program());
         format!("the first of {count}; --model NAME chooses another, and `{program} models` lists them")

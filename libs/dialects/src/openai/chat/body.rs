@@ -107,6 +107,8 @@ object! {
     ResponseFormatBody {
         kind = "type": Cow<'de, str>,
         json_schema: JsonSchemaBody<'de>,
+        regex: String,
+        lark_grammar: String,
     }
 }
 

@@ -94,25 +94,28 @@ pub(in crate::openai) fn response_format(
     let body = given.take("response_format", p)?;
     body.others.check("response_format.", uncarried::NONE, parameter, p);
     let schema = body.json_schema.take("response_format.json_schema", p);
-    let format = match body.kind.take("response_format.type", p).as_deref() {
-        Some("text") => Format::Text(TextFormat {}),
-        Some("json_object") => Format::JsonObject(JsonObjectFormat {}),
-        Some("json_schema") => {
-            let Some(schema) = schema else {
-                p.invalid_if_new("response_format.json_schema", "is required");
-                return None;
-            };
-            return Some(ResponseFormat { format: Some(Format::JsonSchema(json_schema(schema, p))) });
-        }
-        Some(_) | None => {
-            p.invalid_if_new("response_format.type", "must be text, json_object or json_schema");
+    let regex = body.regex.take("response_format.regex", p);
+    let grammar = body.lark_grammar.take("response_format.lark_grammar", p);
+    let kind = body.kind.take("response_format.type", p).unwrap_or_default();
+    let given = [("json_schema", schema.is_some()), ("regex", regex.is_some()), ("lark_grammar", grammar.is_some())];
+    let format = match &*kind {
+        "text" => Some(Format::Text(TextFormat {})),
+        "json_object" => Some(Format::JsonObject(JsonObjectFormat {})),
+        "json_schema" => schema.map(|schema| Format::JsonSchema(json_schema(schema, p))),
+        "regex" => regex.map(Format::Regex),
+        "lark_grammar" => grammar.map(Format::LarkGrammar),
+        _ => {
+            p.invalid_if_new("response_format.type", "must be text, json_object, json_schema, regex or lark_grammar");
             return None;
         }
     };
-    if schema.is_some() {
-        p.invalid("response_format.json_schema", "needs `type`: json_schema");
+    for (field, _) in given.iter().filter(|(field, is_there)| *is_there && *field != kind) {
+        p.invalid(&format!("response_format.{field}"), &format!("needs `type`: {field}"));
     }
-    Some(ResponseFormat { format: Some(format) })
+    if format.is_none() {
+        p.invalid_if_new(&format!("response_format.{kind}"), "is required");
+    }
+    format.map(|format| ResponseFormat { format: Some(format) })
 }
 
 fn json_schema(body: JsonSchemaBody<'_>, problems: &mut Problems) -> JsonSchemaFormat {

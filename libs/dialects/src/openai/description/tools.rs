@@ -25,15 +25,13 @@ pub(super) fn schemas() -> Schemas {
         "NamedFunction": taken(&["name"], json!({
             "name": {"type": "string", "description": "The name of one of the tools.", "examples": ["weather"]},
         })),
-        "ResponseFormat": {"anyOf": [reference("PlainFormat"), reference("JsonSchemaFormat")]},
-        "PlainFormat": taken(&["type"], json!({
-            "type": one_of(&["text", "json_object"]),
-            "json_schema": {"type": "null"},
-        })),
-        "JsonSchemaFormat": taken(&["type", "json_schema"], json!({
-            "type": {"type": "string", "const": "json_schema"},
-            "json_schema": reference("NamedSchema"),
-        })),
+        "ResponseFormat": {"anyOf": [
+            reference("PlainFormat"), reference("JsonSchemaFormat"), reference("RegexFormat"), reference("LarkFormat"),
+        ]},
+        "PlainFormat": format(&["text", "json_object"], None),
+        "JsonSchemaFormat": format(&["json_schema"], Some(("json_schema", reference("NamedSchema")))),
+        "RegexFormat": format(&["regex"], Some(("regex", text(1, 16 << 10)))),
+        "LarkFormat": format(&["lark_grammar"], Some(("lark_grammar", text(1, 64 << 10)))),
         "NamedSchema": taken(&["name", "schema"], json!({
             "name": name(),
             "description": {"type": ["string", "null"]},
@@ -41,6 +39,22 @@ pub(super) fn schemas() -> Schemas {
             "strict": optional(boolean()),
         })),
     }))
+}
+
+/// A form of an answer: with the field that belongs to its kind, and without those of others.
+fn format(kinds: &[&str], own: Option<(&str, Value)>) -> Value {
+    let mut fields = json!({
+        "type": one_of(kinds),
+        "json_schema": {"type": "null"},
+        "regex": {"type": "null"},
+        "lark_grammar": {"type": "null"},
+    });
+    let mut required = vec!["type"];
+    if let Some((name, schema)) = own {
+        fields[name] = schema;
+        required.push(name);
+    }
+    taken(&required, fields)
 }
 
 fn schema() -> Value {

@@ -34,7 +34,7 @@ const READ: &[Read] = &[
     (&["Function"], FunctionBody::fields, uncarried::NONE),
     (&["NamedToolChoice"], NamedToolChoice::fields, uncarried::NONE),
     (&["NamedFunction"], ToolChoiceFunction::fields, uncarried::NONE),
-    (&["PlainFormat", "JsonSchemaFormat"], ResponseFormatBody::fields, uncarried::NONE),
+    (&["PlainFormat", "JsonSchemaFormat", "RegexFormat", "LarkFormat"], ResponseFormatBody::fields, uncarried::NONE),
     (&["NamedSchema"], JsonSchemaBody::fields, uncarried::NONE),
 ];
 
