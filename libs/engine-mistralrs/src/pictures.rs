@@ -211,6 +211,28 @@ mod tests {
     }
 
     #[test]
+    fn an_extended_webp_is_seen_where_its_parts_agree() {
+        let plain = drawn(ImageFormat::WebP);
+        let extended = |flags: u8, (width, height): (u8, u8), parts: &[u8]| {
+            let canvas = [b"WEBPVP8X\x0a\0\0\0".as_slice(), &[flags, 0, 0, 0, width - 1, 0, 0, height - 1, 0, 0]];
+            let content = [&canvas.concat(), parts].concat();
+            [b"RIFF", &u32::try_from(content.len()).unwrap().to_le_bytes(), content.as_slice()].concat()
+        };
+        let seen = read(extended(0, (60, 40), &plain[12..]), "").unwrap().decode().unwrap().into_rgb8();
+        assert_eq!((seen.dimensions(), *seen.get_pixel(2, 2)), ((60, 40), Rgb([250, 0, 0])));
+        for size in [(60, 41), (6, 4)] {
+            let refused = read(extended(0, size, &plain[12..]), "").unwrap_err().to_string();
+            assert!(refused.contains("different sizes"), "{refused}");
+        }
+        // One frame at 0, 0, of 60 × 40.
+        let frame = [&[0, 0, 0, 0, 0, 0, 59, 0, 0, 39, 0, 0, 9, 0, 0, 0], &plain[12..]].concat();
+        let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
+        let parts = [b"ANIM\x06\0\0\0\0\0\0\0\0\0ANMF".as_slice(), &length, &frame].concat();
+        let moves = read(extended(2, (60, 40), &parts), "").unwrap_err().to_string();
+        assert!(moves.contains("stands still"), "{moves}");
+    }
+
+    #[test]
     fn pictures_are_bounded_together() {
         let half = Picture { pixels: 17 << 20, ..read(drawn(ImageFormat::Png), "").unwrap() };
         assert!(check_sizes(std::slice::from_ref(&half)).is_ok());
