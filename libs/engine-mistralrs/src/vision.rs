@@ -11,35 +11,7 @@ use serde_json::Value;
 use crate::LoadError;
 use crate::folder::json;
 
-/// The classes of the family, as `architectures` of a `config.json` names them.
-const FAMILY: [&str; 4] = [
-    "Qwen3VLForConditionalGeneration",
-    "Qwen3VLMoeForConditionalGeneration",
-    "Qwen3_5ForConditionalGeneration",
-    "Qwen3_5MoeForConditionalGeneration",
-];
-
-/// Classes that mistral.rs loads by its other loaders of models that see or hear.
-const OTHERS: [&str; 18] = [
-    "Gemma3ForConditionalGeneration",
-    "Gemma3nForConditionalGeneration",
-    "Gemma4ForConditionalGeneration",
-    "Idefics2ForConditionalGeneration",
-    "Idefics3ForConditionalGeneration",
-    "Llama4ForConditionalGeneration",
-    "LlavaForConditionalGeneration",
-    "LlavaNextForConditionalGeneration",
-    "MiniCPMO",
-    "Mistral3ForConditionalGeneration",
-    "MllamaForConditionalGeneration",
-    "Phi3VForCausalLM",
-    "Phi4MMForCausalLM",
-    "Qwen2VLForConditionalGeneration",
-    "Qwen2_5_VLForConditionalGeneration",
-    "SmolVLMForConditionalGeneration",
-    "VoxtralForConditionalGeneration",
-    "VoxtralRealtimeForConditionalGeneration",
-];
+mod classes;
 
 /// The file that says how pictures are cut.
 pub(crate) const PREPARATION: &str = "preprocessor_config.json";
@@ -82,10 +54,7 @@ impl Vision {
         let config = json(&folder.join("config.json"))?;
         let classes = config.get("architectures").and_then(Value::as_array).into_iter().flatten();
         let class = classes.filter_map(Value::as_str).next().unwrap_or_default();
-        if let Some(class) = OTHERS.into_iter().find(|other| *other == class) {
-            return Err(LoadError::VisionUnsupported { folder: folder.to_owned(), class });
-        }
-        if !FAMILY.contains(&class) {
+        if !classes::sees(class, folder)? {
             return Ok(None);
         }
         let file = folder.join(PREPARATION);
