@@ -30,8 +30,7 @@ pub struct Config {
     #[serde(default)]
     pub tenants: Vec<String>,
     /// How many generations run at once, batched; at least 1. Others wait. On the CPU it is always 1, because
-    /// there mistral.rs 0.8.1 mixes up the answers of a batch, and so it is for a model that sees without paged
-    /// attention. Default 16.
+    /// there mistral.rs 0.8.1 mixes up the answers of a batch, and so it is for a model that sees. Default 16.
     #[serde(default = "default_max_concurrent")]
     pub max_concurrent: usize,
     /// How long it may take until the model has generated its first token, each adapter for itself; then the process

@@ -344,7 +344,7 @@ impl Hardware {
     }
 
     /// Whether keys and values are in blocks, where that can be.
-    pub(crate) fn has_paged_attention(&self) -> bool {
+    fn has_paged_attention(&self) -> bool {
         match self.paged_attention.mode {
             PagedMode::Auto => BUILD == Build::Cuda,
             PagedMode::On => true,

@@ -76,11 +76,13 @@ impl Loaded {
     /// Counts the prompt, and refuses what could not be generated: nothing has begun yet.
     async fn count(self: &Arc<Self>, request: &Valid<GenerateRequest>) -> Result<u32, EngineError> {
         let plan = self.plan(request.clone()).await?;
-        let tokens = self.tokenize(&plan).await?;
+        let tokens = plan.prompt_tokens(&self.tokenize(&plan).await?);
         // Once more when it is generated: a broken one is to be refused before its caller hears that it was taken,
-        // and until its turn comes it need not lie here decoded.
-        self.decode(&plan).await?;
-        Ok(plan.prompt_tokens(&tokens))
+        // and until its turn comes it need not lie here decoded. One that does not fit is never generated.
+        if tokens < self.description.context_tokens {
+            self.decode(&plan).await?;
+        }
+        Ok(tokens)
     }
 
     async fn plan(self: &Arc<Self>, request: Valid<GenerateRequest>) -> Result<Plan, EngineError> {
@@ -120,22 +122,27 @@ impl Loaded {
         self.guides.costly().run(move || pictures.iter().map(Picture::decode).collect()).await?
     }
 
+    /// Makes what the answers are made to, of a prompt's tokens where they are known.
+    async fn prompt(&self, plan: &Plan, tokens: Option<Arc<Vec<u32>>>) -> Result<Prompt, EngineError> {
+        Ok(match tokens {
+            Some(tokens) if !plan.pictures.is_empty() => {
+                let images = Arc::new(self.decode(plan).await?);
+                Prompt::Seen(plan.ingredients(), images, plan.is_told_by_tokens().then_some(tokens))
+            }
+            Some(tokens) => Prompt::Tokens(tokens),
+            None => Prompt::Chat(plan.ingredients()),
+        })
+    }
+
     async fn start(self: Arc<Self>, job: Job) -> Result<Generation, EngineError> {
         let Job { request, mut prompt_tokens, max_output_tokens } = job;
         let plan = self.plan(request).await?;
-        let sees = !plan.pictures.is_empty();
-        let prompt = if plan.is_told_by_tokens() || sees {
-            let tokens = Arc::new(self.tokenize(&plan).await?);
-            prompt_tokens = plan.prompt_tokens(&tokens);
-            if sees {
-                let images = Arc::new(self.decode(&plan).await?);
-                Prompt::Seen(plan.ingredients(), images, plan.is_told_by_tokens().then_some(tokens))
-            } else {
-                Prompt::Tokens(tokens)
-            }
-        } else {
-            Prompt::Chat(plan.ingredients())
-        };
+        let mut tokens = None;
+        if plan.is_told_by_tokens() || !plan.pictures.is_empty() {
+            let prompt = self.tokenize(&plan).await?;
+            prompt_tokens = plan.prompt_tokens(&prompt);
+            tokens = Some(Arc::new(prompt));
+        }
         // Beyond the context mistral.rs fails in the middle of a batch, in a matrix product.
         let context_tokens = self.description.context_tokens;
         let room = context_tokens.saturating_sub(prompt_tokens);
@@ -146,6 +153,7 @@ impl Loaded {
         if max_output_tokens == 0 {
             return Err(request::invalid("limits.max_output_tokens", "must be at least 1"));
         }
+        let prompt = self.prompt(&plan, tokens).await?;
         let begun = Begun { loaded: self, plan, prompt, prompt_tokens, max_output_tokens };
         let permit = Arc::clone(&begun.loaded.sequences).acquire_owned().await.map_err(|_| closed())?;
         let first = begun.answer(0, permit)?;

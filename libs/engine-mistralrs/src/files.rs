@@ -134,7 +134,10 @@ fn kind_cannot(folder: &Folder, config: &Config) -> Option<(&'static str, &'stat
         return what.map(|what| ("an embedding model", what));
     }
     if folder.vision.is_some() {
-        return asked(!config.adapters.is_empty(), "`adapters`").map(|what| ("a model that sees", what));
+        let keeps = hardware.prefix_cache.is_some_and(|count| count > 0);
+        let what = asked(!config.adapters.is_empty(), "`adapters`")
+            .or(asked(keeps, "`hardware.prefix_cache`: pictures would go partly unseen; leave it out"));
+        return what.map(|what| ("a model that sees", what));
     }
     None
 }

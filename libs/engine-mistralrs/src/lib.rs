@@ -52,6 +52,7 @@ mod grammar;
 mod guides;
 mod load;
 mod mailbox;
+mod marks;
 mod messages;
 mod pictures;
 mod plan;

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::adapter::AdapterFolder;
+use crate::device::Builder;
 use crate::engine::Loaded;
 use crate::files::Files;
 use crate::folder::Folder;
@@ -63,11 +64,12 @@ const ENGINE: &str = "mistralrs-0.8.1";
 /// single sequence, and gives those of the last one in a batch to all. Two conversations that reach the same
 /// length are continued with each other's content.
 ///
-/// One, too, where a model sees and has no paged attention: a step that continues answers with pictures and without
-/// reckons the places of the first as if they had none (`get_rope_index` gets their last token alone; read, not
-/// tried). The scheduler of paged attention keeps the two apart.
+/// One, too, where a model sees: a step that continues answers with pictures and without reckons the places of the
+/// first as if they had none (`get_rope_index` gets their last token alone). The scheduler of paged attention would
+/// keep the two apart, and never ends over it: it puts off one that does not go with the first for as long as any is
+/// left (`PagedAttentionScheduler::schedule`). Read, not tried.
 fn max_concurrent(config: &Config, sees: bool) -> usize {
-    let alone = config.hardware.is_cpu() || (sees && !config.hardware.has_paged_attention());
+    let alone = config.hardware.is_cpu() || sees;
     if alone { 1 } else { config.max_concurrent.min(Semaphore::MAX_PERMITS) }
 }
 
@@ -164,7 +166,8 @@ fn load_here(config: &Config, adapter: Option<&Adapter>) -> Result<MistralrsEngi
     let place = adapter.map_or(&config.model, |adapter| &adapter.path);
     let refused = |source| LoadError::Refused { folder: place.clone(), source };
     let model = build(config, &files, folder.as_ref()).map_err(refused)?;
-    let sight = files.vision().map(|vision| block_on(Sight::learn(&model, vision.clone())));
+    let vision = files.vision().map(|vision| vision.clone().on(config.hardware.is_cpu()));
+    let sight = vision.map(|vision| block_on(Sight::learn(&model, vision)));
     let sight = sight.transpose().map_err(refused)?;
     // After mistral.rs, which says what is wrong with the files.
     let vocabulary = files.vocabulary(&template)?;
@@ -237,7 +240,8 @@ fn multimodal_builder(config: &Config, folder: &Folder) -> anyhow::Result<Multim
     let builder = MultimodalModelBuilder::new(&folder.path)
         .with_token_source(TokenSource::None)
         .with_max_num_seqs(max_concurrent(config, true));
-    let builder = config.hardware.apply(builder)?;
+    // Of a prompt whose beginning is kept, mistral.rs shows the model a part of the pictures only.
+    let builder = config.hardware.apply(builder)?.prefix_cache(None);
     Ok(match config.quantize {
         Some(quantize) => builder.with_isq(quantize.isq()),
         None => builder,
@@ -261,10 +265,31 @@ pub(crate) fn embedding_builder(config: &Config, folder: &Folder) -> anyhow::Res
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+    use std::path::PathBuf;
+    use std::time::Duration;
+
     use pointsman_proto::inference::v1::Ability;
 
-    use super::abilities;
+    use super::{abilities, max_concurrent, within};
     use crate::template::Template;
+    use crate::{Config, LoadError};
+
+    #[tokio::test(start_paused = true)]
+    async fn loading_has_a_limit_where_one_is_set() {
+        let (limit, path) = (Some(Duration::from_secs(90)), PathBuf::from("folder"));
+        let error = within(limit, path.clone(), pending::<Result<(), _>>()).await.unwrap_err();
+        assert!(matches!(&error, LoadError::TooLong { limit, .. } if limit.as_secs() == 90), "{error}");
+        for limit in [limit, None] {
+            assert_eq!(within(limit, path.clone(), ready(Ok(7))).await.unwrap(), 7);
+        }
+    }
+
+    #[test]
+    fn a_model_that_sees_answers_one_at_a_time() {
+        let config = Config::new("eyes", "folder");
+        assert_eq!(max_concurrent(&config, true), 1);
+    }
 
     #[test]
     fn abilities_are_what_the_template_lets_a_model_do() {

@@ -109,6 +109,9 @@ impl<'a> Writer<'a> {
             Some(part::Kind::Reasoning(thought)) if is_answer && self.template.takes_thoughts() => {
                 saying.thought.push_str(&thought.text);
             }
+            Some(part::Kind::Reasoning(_)) if is_answer => {
+                return Err(invalid(field, "leave thoughts out: this model's chat template has no place for them"));
+            }
             _ => return Err(invalid(field, "must be text for this model")),
         }
         Ok(())

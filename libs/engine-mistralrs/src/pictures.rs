@@ -5,18 +5,21 @@ use std::io::Cursor;
 use bytes::Bytes;
 use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use pointsman_engine::EngineError;
 use pointsman_proto::inference::v1::{Image, image::Source};
 
 use crate::request::{first_line, invalid};
 
+mod webp;
+
 /// The most pixels that all pictures of a request have together: 96 MiB when they are decoded.
 const MOST_PIXELS: u64 = 32 << 20;
-/// The most memory that a decoder may take to learn what a picture is, and to decode it: sixteen bits a channel, and
-/// what it needs beside.
+/// The most memory that a decoder may take to learn what a picture is; and to decode it, for each pixel, sixteen bits
+/// a channel, and what it needs beside.
 const MEMORY_TO_READ: u64 = 64 << 20;
-const MEMORY_TO_DECODE: u64 = 512 << 20;
+const MEMORY_OF_A_PIXEL: u64 = 8;
+const MEMORY_BESIDE: u64 = 4 << 20;
 /// The longer edge of a picture that is to be seen in little detail, as OpenAI has it.
 const LOW_DETAIL: u32 = 512;
 
@@ -75,6 +78,9 @@ impl Picture {
             Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
         );
         drop(decoder);
+        if format == ImageFormat::WebP {
+            webp::check(&picture.data, (width, height)).map_err(|why| picture.place.refuse(why))?;
+        }
         picture.pixels = u64::from(width) * u64::from(height);
         (picture.width, picture.height) = if turned { (height, width) } else { (width, height) };
         picture.shrink();
@@ -97,7 +103,8 @@ impl Picture {
     /// A large one is made small here, and not by mistral.rs: it would do it, in the same way, on the engine's thread,
     /// where everybody waits for it.
     pub(crate) fn decode(&self) -> Result<DynamicImage, EngineError> {
-        let mut decoder = self.decoder(MEMORY_TO_DECODE)?;
+        let memory = self.pixels.saturating_mul(MEMORY_OF_A_PIXEL).saturating_add(MEMORY_BESIDE);
+        let mut decoder = self.decoder(memory)?;
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let decoded = DynamicImage::from_decoder(decoder).map_err(|error| self.broken(&error))?;
         let mut image = DynamicImage::ImageRgb8(decoded.into_rgb8());
@@ -105,7 +112,7 @@ impl Picture {
         if (image.width(), image.height()) != (self.width, self.height) {
             image = image.resize_exact(self.width, self.height, FilterType::CatmullRom);
         }
-        Ok(image)
+        Ok(with_size(image.into_rgb8()))
     }
 
     fn decoder(&self, memory: u64) -> Result<impl ImageDecoder + '_, EngineError> {
@@ -119,6 +126,16 @@ impl Picture {
     fn broken(&self, error: &image::ImageError) -> EngineError {
         self.place.refuse(&format!("cannot be read: {}", first_line(error)))
     }
+}
+
+/// Appends its size to a picture's bytes, where nobody looks for pixels: mistral.rs knows pictures that it has seen by
+/// their bytes alone, and would take one for another of the same bytes and another size.
+fn with_size(image: RgbImage) -> DynamicImage {
+    let (width, height) = image.dimensions();
+    let mut bytes = image.into_raw();
+    bytes.extend_from_slice(&width.to_le_bytes());
+    bytes.extend_from_slice(&height.to_le_bytes());
+    DynamicImage::ImageRgb8(RgbImage::from_raw(width, height, bytes).unwrap_or_default())
 }
 
 /// Refuses pictures that have too many pixels together.
@@ -191,6 +208,28 @@ mod tests {
         }
         let small = read(drawn(ImageFormat::Png), "low").unwrap();
         assert_eq!((small.width, small.height), (60, 40));
+    }
+
+    #[test]
+    fn an_extended_webp_is_seen_where_its_parts_agree() {
+        let plain = drawn(ImageFormat::WebP);
+        let extended = |flags: u8, (width, height): (u8, u8), parts: &[u8]| {
+            let canvas = [b"WEBPVP8X\x0a\0\0\0".as_slice(), &[flags, 0, 0, 0, width - 1, 0, 0, height - 1, 0, 0]];
+            let content = [&canvas.concat(), parts].concat();
+            [b"RIFF", &u32::try_from(content.len()).unwrap().to_le_bytes(), content.as_slice()].concat()
+        };
+        let seen = read(extended(0, (60, 40), &plain[12..]), "").unwrap().decode().unwrap().into_rgb8();
+        assert_eq!((seen.dimensions(), *seen.get_pixel(2, 2)), ((60, 40), Rgb([250, 0, 0])));
+        for size in [(60, 41), (6, 4)] {
+            let refused = read(extended(0, size, &plain[12..]), "").unwrap_err().to_string();
+            assert!(refused.contains("different sizes"), "{refused}");
+        }
+        // One frame at 0, 0, of 60 × 40.
+        let frame = [&[0, 0, 0, 0, 0, 0, 59, 0, 0, 39, 0, 0, 9, 0, 0, 0], &plain[12..]].concat();
+        let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
+        let parts = [b"ANIM\x06\0\0\0\0\0\0\0\0\0ANMF".as_slice(), &length, &frame].concat();
+        let moves = read(extended(2, (60, 40), &parts), "").unwrap_err().to_string();
+        assert!(moves.contains("stands still"), "{moves}");
     }
 
     #[test]

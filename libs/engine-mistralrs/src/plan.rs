@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::Loaded;
 use crate::guides::Guides;
+use crate::marks::{Spelling, check_forms};
 use crate::messages::{Conversation, Messages, conversation};
 use crate::pictures::{Picture, check_sizes};
 use crate::request::{Ingredients, Prompt, invalid};
@@ -49,6 +50,9 @@ impl Plan {
         check_bias(&request, guides.vocabulary())?;
         let Conversation { messages, mut pictures } = conversation(&request, template, vision.is_some())?;
         check_sizes(&pictures)?;
+        if !pictures.is_empty() {
+            check_forms(&request)?;
+        }
         let picture_tokens = vision.map_or(Ok(0), |vision| picture_tokens(&mut pictures, vision))?;
         let thinking = template.thinking(request.reasoning_effort());
         let thinking = thinking.map_err(|what_to_do| invalid("reasoning_effort", what_to_do))?;
@@ -92,18 +96,22 @@ impl Plan {
         loaded: &Loaded,
         permit: OwnedSemaphorePermit,
     ) -> (TokenChooser, Source) {
+        let vocabulary = loaded.guides.vocabulary();
         let marks = loaded.sight.as_ref().filter(|_| !self.pictures.is_empty()).map(|sight| sight.marks.all());
         let never = marks.as_ref().map_or(&[][..], |marks| marks);
+        let spelling = marks.map(|_| Spelling::new(Arc::clone(vocabulary)));
+        let ends = vocabulary.ends();
         let Some(tokens) = prompt.tokens() else {
-            let answering = Answering { choice, prompt: &[], guide: self.guide.as_ref().map(Guide::copy), never };
+            let guide = self.guide.as_ref().map(Guide::copy);
+            let answering = Answering { choice, prompt: &[], guide, never, spelling, ends };
             return (TokenChooser::new(&self.request, answering, permit), Source::Chat);
         };
-        let vocabulary = loaded.guides.vocabulary();
         let thoughts = loaded.template.thinks().then(|| Thoughts::new(self.begins(tokens, vocabulary)));
         let guide = self.guide.as_ref().map(|guide| guide.copy().after(thoughts.clone()));
-        let mut chooser = TokenChooser::new(&self.request, Answering { choice, prompt: tokens, guide, never }, permit);
+        let answering = Answering { choice, prompt: tokens, guide, never, spelling, ends };
+        let mut chooser = TokenChooser::new(&self.request, answering, permit);
         // A vocabulary has at least one.
-        let end = vocabulary.ends().first().copied().unwrap_or_default();
+        let end = ends.first().copied().unwrap_or_default();
         let written = Written::new(chooser.read(end), Arc::clone(vocabulary), !self.has_form());
         let calls = self.offer.as_ref().map(|offer| CallParser::new(offer.names()));
         (chooser, Source::Tokens(Box::new(Tokens { written, contents: Contents { thoughts, calls } })))
@@ -130,10 +138,9 @@ impl Plan {
 fn picture_tokens(pictures: &mut [Picture], vision: &Vision) -> Result<u32, EngineError> {
     let mut tokens = 0_u32;
     for picture in pictures {
-        let own = vision.tokens(picture.width, picture.height).map_err(|why| picture.place.refuse(&why))?;
-        tokens = tokens.saturating_add(own.saturating_sub(1));
-        (picture.width, picture.height) =
-            vision.fitted(picture.width, picture.height).unwrap_or((picture.width, picture.height));
+        let seen = vision.see(picture.width, picture.height).map_err(|why| picture.place.refuse(&why))?;
+        tokens = tokens.saturating_add(seen.tokens.saturating_sub(1));
+        (picture.width, picture.height) = (seen.width, seen.height);
     }
     Ok(tokens)
 }

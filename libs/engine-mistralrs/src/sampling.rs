@@ -11,12 +11,13 @@ mod choice;
 mod free;
 pub(crate) mod guide;
 pub(crate) mod logprobs;
+pub(crate) mod progress;
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
 use mistralrs::CustomLogitsProcessor;
+use pointsman_engine::EngineError;
 use pointsman_proto::inference::v1::{GenerateRequest, Sampling};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -25,6 +26,9 @@ use adjust::Adjustment;
 use choice::Sampler;
 use guide::{Guide, Lost};
 use logprobs::{Scored, score};
+use progress::Progress;
+
+use crate::marks::{self, Spelling};
 
 /// Chooses the tokens of one answer, and counts them.
 ///
@@ -32,7 +36,8 @@ use logprobs::{Scored, score};
 pub(crate) struct TokenChooser {
     /// None: greedy, which is mistral.rs' own business.
     rules: Option<Mutex<Rules>>,
-    chosen: Arc<AtomicU32>,
+    progress: Arc<Progress>,
+    ends: Box<[u32]>,
     /// Returned when mistral.rs has dropped the sequence, whichever way it ended.
     _permit: OwnedSemaphorePermit,
 }
@@ -46,7 +51,7 @@ pub(crate) struct Taken {
 }
 
 /// The tokens of one answer, in order; or why there is no next one.
-pub(crate) type TakenTokens = UnboundedReceiver<Result<Taken, Lost>>;
+pub(crate) type TakenTokens = UnboundedReceiver<Result<Taken, EngineError>>;
 
 /// How the tokens of one answer are chosen.
 struct Rules {
@@ -55,6 +60,8 @@ struct Rules {
     adjustment: Option<Adjustment>,
     guide: Option<Guide>,
     never: Vec<usize>,
+    /// None: there are no pictures.
+    spelling: Option<Spelling>,
     /// How many alternatives are scored.
     alternatives: Option<usize>,
     /// Who reads the tokens. Room without bound, for at most as many as the answer may have.
@@ -62,7 +69,7 @@ struct Rules {
 }
 
 struct Reader {
-    tokens: UnboundedSender<Result<Taken, Lost>>,
+    tokens: UnboundedSender<Result<Taken, EngineError>>,
     /// Ends an answer that cannot go on.
     end: u32,
 }
@@ -76,6 +83,10 @@ pub(crate) struct Answering<'a> {
     pub(crate) guide: Option<Guide>,
     /// Tokens that are never chosen.
     pub(crate) never: &'a [u32],
+    /// What else is never written.
+    pub(crate) spelling: Option<Spelling>,
+    /// Tokens that end an answer.
+    pub(crate) ends: &'a [u32],
 }
 
 impl TokenChooser {
@@ -89,10 +100,16 @@ impl TokenChooser {
             adjustment: Adjustment::new(&sampling, answering.prompt),
             guide: answering.guide,
             never: answering.never.iter().filter_map(|token| usize::try_from(*token).ok()).collect(),
+            spelling: answering.spelling,
             alternatives: request.logprobs.map(|wanted| usize::try_from(wanted.top_count).unwrap_or(usize::MAX)),
             reader: None,
         };
-        Self { rules: rules.decide().then(|| Mutex::new(rules)), chosen: Arc::default(), _permit: permit }
+        Self {
+            rules: rules.decide().then(|| Mutex::new(rules)),
+            progress: Arc::default(),
+            ends: answering.ends.into(),
+            _permit: permit,
+        }
     }
 
     /// Tells which tokens are chosen from now on. `end` is a token that ends an answer.
@@ -108,31 +125,43 @@ impl TokenChooser {
         self.rules.is_some()
     }
 
-    /// Returns the number of tokens chosen so far, which grows.
-    pub(crate) fn progress(&self) -> Arc<AtomicU32> {
-        Arc::clone(&self.chosen)
+    /// Returns how far the answer is, which grows.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Leaves one token. None where nothing is decided here, or the logits are nothing to choose from.
     fn choose(&self, logits: &Tensor, position: u32) -> Option<Tensor> {
-        let rules = self.rules.as_ref()?;
         let values = logits.to_vec1::<f32>().ok()?;
+        let Some(rules) = &self.rules else {
+            // mistral.rs finds the same one.
+            self.note(most_probable(&values)?);
+            return None;
+        };
         let token = rules.lock().unwrap_or_else(PoisonError::into_inner).choose(&values, position)?;
+        self.note(token);
         let mut only = vec![f32::NEG_INFINITY; values.len()];
         *only.get_mut(token)? = 0.0;
         Tensor::from_vec(only, values.len(), logits.device()).ok()
+    }
+
+    fn note(&self, token: usize) {
+        if u32::try_from(token).is_ok_and(|token| self.ends.contains(&token)) {
+            self.progress.end();
+        }
     }
 }
 
 impl Rules {
     fn greedy() -> Self {
-        Self { sampler: None, adjustment: None, guide: None, never: Vec::new(), alternatives: None, reader: None }
+        let never = Vec::new();
+        Self { sampler: None, adjustment: None, guide: None, never, spelling: None, alternatives: None, reader: None }
     }
 
     /// Whether they choose otherwise than greedily, or anybody wants to know.
     fn decide(&self) -> bool {
-        let changes = self.adjustment.is_some() || self.guide.is_some() || !self.never.is_empty();
-        changes || self.sampler.is_some() || self.alternatives.is_some()
+        let changes = self.adjustment.is_some() || self.guide.is_some() || self.spelling.is_some();
+        changes || !self.never.is_empty() || self.sampler.is_some() || self.alternatives.is_some()
     }
 
     /// Chooses a token, and says so. A reader must know each one: where there is nothing to choose from, it is
@@ -149,34 +178,60 @@ impl Rules {
         Some(token)
     }
 
-    fn decide_on(&mut self, raw: &[f32], position: u32) -> Result<(usize, Taken), Lost> {
+    /// Chooses, once more where a token would spell what is never written.
+    fn possible(&self, logits: &mut [f32], position: u32) -> Result<(usize, u32), EngineError> {
+        loop {
+            let chosen = match &self.sampler {
+                Some(sampler) => sampler.choose(logits, position),
+                None => most_probable(logits),
+            };
+            let Some(token) = chosen else { return Err(self.nothing_left(logits)) };
+            let id = u32::try_from(token).map_err(|_| failed("the vocabulary is too large".to_owned()))?;
+            match logits.get_mut(token).filter(|_| self.spelling.as_ref().is_some_and(|it| it.completes(id))) {
+                Some(logit) => *logit = f32::NEG_INFINITY,
+                None => return Ok((token, id)),
+            }
+        }
+    }
+
+    fn nothing_left(&self, logits: &[f32]) -> EngineError {
+        let forbidden = self.guide.is_some() && self.spelling.is_some();
+        if forbidden && logits.iter().all(|logit| *logit == f32::NEG_INFINITY) {
+            return marks::nothing_else();
+        }
+        failed("the logits are nothing to choose from".to_owned())
+    }
+
+    fn decide_on(&mut self, raw: &[f32], position: u32) -> Result<(usize, Taken), EngineError> {
         let mut logits = raw.to_vec();
         if let Some(adjustment) = &self.adjustment {
             adjustment.apply(&mut logits);
         }
         if let Some(guide) = &mut self.guide {
-            guide.mask(&mut logits)?;
+            guide.mask(&mut logits).map_err(failed)?;
         }
         for token in &self.never {
             if let Some(logit) = logits.get_mut(*token) {
                 *logit = f32::NEG_INFINITY;
             }
         }
-        let chosen = match &self.sampler {
-            Some(sampler) => sampler.choose(&logits, position),
-            None => most_probable(&logits),
-        };
-        let token = chosen.ok_or_else(|| "the logits are nothing to choose from".to_owned())?;
-        let id = u32::try_from(token).map_err(|_| "the vocabulary is too large".to_owned())?;
+        let (token, id) = self.possible(&mut logits, position)?;
         if let Some(adjustment) = &mut self.adjustment {
             adjustment.take(token);
         }
         if let Some(guide) = &mut self.guide {
-            guide.take(id)?;
+            guide.take(id).map_err(failed)?;
+        }
+        if let Some(spelling) = &mut self.spelling {
+            spelling.take(id);
         }
         let scored = self.alternatives.map(|count| score(raw, token, count));
         Ok((token, Taken { token: id, scored }))
     }
+}
+
+fn failed(detail: Lost) -> EngineError {
+    EngineError::Failed { detail }
 }
 
 /// Returns the token with the highest logit, the lowest of equals. None where the logits are no distribution.
@@ -202,7 +257,7 @@ impl CustomLogitsProcessor for TokenChooser {
     fn apply(&self, logits: &Tensor, _context: &[u32]) -> candle_core::Result<Tensor> {
         // The position is counted here, not taken from the context: that lacks the prompt's beginning in the
         // first step when it was found in the prefix cache.
-        let position = self.chosen.fetch_add(1, Ordering::Relaxed);
+        let position = self.progress.count();
         Ok(self.choose(logits, position).unwrap_or_else(|| logits.clone()))
     }
 }

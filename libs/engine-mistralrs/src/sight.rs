@@ -1,4 +1,4 @@
-//! What a model that was loaded sees: its marks in the prompt, and a trial with one picture.
+//! What a model that was loaded sees, and a trial with one picture.
 
 use std::io::Cursor;
 
@@ -12,15 +12,9 @@ use pointsman_proto::inference::v1::{
 };
 use tokio::sync::mpsc;
 
+use crate::marks::{Marks, OTHERS, PICTURE, SIDES};
 use crate::vision::Vision;
 use crate::{MistralrsEngine, mailbox, request};
-
-/// What marks a picture in the prompt; mistral.rs writes it once for each token of the picture.
-const PICTURE_MARK: &str = "<|image_pad|>";
-/// Marks that stand beside it, once for each picture.
-const SIDE_MARKS: [&str; 2] = ["<|vision_start|>", "<|vision_end|>"];
-/// Marks that stand nowhere: what mistral.rs takes for another picture, or a film.
-const OTHER_MARKS: [&str; 2] = ["<|video_pad|>", "<|placeholder|>"];
 
 /// How a model sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +26,9 @@ pub(crate) struct Sight {
 impl Sight {
     /// Asks mistral.rs for the model's marks: it makes some itself, where a tokenizer lacks them.
     pub(crate) async fn learn(model: &Model, vision: Vision) -> anyhow::Result<Self> {
-        let picture = token(model, PICTURE_MARK).await?;
-        let sides = [token(model, SIDE_MARKS[0]).await?, token(model, SIDE_MARKS[1]).await?];
-        let others = [token(model, OTHER_MARKS[0]).await?, token(model, OTHER_MARKS[1]).await?];
+        let picture = token(model, PICTURE).await?;
+        let sides = [token(model, SIDES[0]).await?, token(model, SIDES[1]).await?];
+        let others = [token(model, OTHERS[0]).await?, token(model, OTHERS[1]).await?];
         Ok(Self { vision, marks: Marks { picture, sides, others } })
     }
 }
@@ -79,53 +73,4 @@ pub(crate) async fn try_out(engine: &MistralrsEngine, vision: &Vision) -> Result
         return Ok(());
     }
     Err(EngineError::Lost { detail: "the stream of a trial with a picture ended without an end".to_owned() })
-}
-
-/// The tokens that mark pictures, by their number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Marks {
-    pub(crate) picture: u32,
-    pub(crate) sides: [u32; 2],
-    pub(crate) others: [u32; 2],
-}
-
-impl Marks {
-    /// Refuses a prompt in which anything else than its pictures is marked: mistral.rs would look for more
-    /// pictures, and panic.
-    pub(crate) fn check(&self, prompt: &[u32], pictures: usize) -> Result<(), EngineError> {
-        let count = |mark: u32| prompt.iter().filter(|token| **token == mark).count();
-        let counts = [self.picture, self.sides[0], self.sides[1]].map(count);
-        if counts == [pictures; 3] && self.others.iter().all(|other| count(*other) == 0) {
-            return Ok(());
-        }
-        let marks = [&[PICTURE_MARK], &SIDE_MARKS[..], &OTHER_MARKS].concat().join(", ");
-        Err(request::invalid("messages", &format!("leave out the model's own marks of pictures ({marks})")))
-    }
-
-    /// Returns all of them: no answer has one.
-    pub(crate) fn all(&self) -> [u32; 5] {
-        [self.picture, self.sides[0], self.sides[1], self.others[0], self.others[1]]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Marks;
-
-    #[test]
-    fn marks_are_there_once_for_each_picture() {
-        let marks = Marks { picture: 1, sides: [2, 3], others: [4, 5] };
-        for (prompt, pictures, fits) in [
-            (&[7, 2, 1, 3, 8][..], 1, true),
-            (&[7, 8], 0, true),
-            (&[7, 2, 1, 3, 2, 1, 3], 2, true),
-            (&[7, 8], 1, false),
-            (&[2, 1, 3, 1], 1, false),
-            (&[2, 2, 1, 3], 1, false),
-            (&[2, 1, 3, 5], 1, false),
-            (&[4], 0, false),
-        ] {
-            assert_eq!(marks.check(prompt, pictures).is_ok(), fits, "{prompt:?}");
-        }
-    }
 }

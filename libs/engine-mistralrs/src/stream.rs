@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::StreamExt;
 use mistralrs::{ChatCompletionChunkResponse, ChunkChoice, Response};
@@ -15,6 +14,7 @@ pub(crate) mod thoughts;
 pub(crate) mod written;
 
 use crate::request::first_line;
+use crate::sampling::progress::Progress;
 use contents::{Contents, Decided};
 use written::Written;
 
@@ -33,8 +33,8 @@ pub(crate) struct Answer {
     max_output_tokens: u32,
     /// Tokens that were read so far.
     read: u32,
-    /// Tokens that mistral.rs has chosen, whether their chunks were read or not.
-    chosen: Arc<AtomicU32>,
+    /// What was chosen, whether its chunks were read or not.
+    progress: Arc<Progress>,
     /// Log-probabilities that wait for the piece to which they belong.
     scores: Vec<TokenLogprob>,
 }
@@ -89,7 +89,7 @@ impl Answer {
     pub(crate) fn new(
         chunks: mpsc::Receiver<Response>,
         source: Source,
-        chosen: Arc<AtomicU32>,
+        progress: Arc<Progress>,
         bounds: &Bounds<'_>,
     ) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl Answer {
             prompt_tokens: bounds.prompt_tokens,
             max_output_tokens: bounds.max_output_tokens,
             read: 0,
-            chosen,
+            progress,
             scores: Vec::new(),
         }
     }
@@ -187,7 +187,7 @@ impl Answer {
         };
         let (mut text, tokens) = match source.written.read() {
             Ok(read) => read,
-            Err(lost) => return self.fail(EngineError::Failed { detail: lost }),
+            Err(error) => return self.fail(error),
         };
         self.read += tokens;
         if reason.is_some() {
@@ -218,21 +218,24 @@ impl Answer {
         }
     }
 
-    /// The channel was closed without a last chunk: mistral.rs sends none when the last token is a part of a
-    /// character, or when it died. Only the first may pass for an end, and all tokens were chosen then.
+    /// The channel was closed without a last chunk: mistral.rs sends none when the text ends with a part of a
+    /// character, or with the one that stands for it, or when it died. Only the first may pass for an end, and an end
+    /// or all tokens were chosen then.
     fn closed(&mut self) {
-        let chosen = self.chosen.load(Ordering::Relaxed);
-        if chosen < self.max_output_tokens {
+        let chosen = self.progress.chosen();
+        let ended = self.progress.ended();
+        if !ended && chosen < self.max_output_tokens {
             let detail = format!("mistral.rs left an answer after {chosen} of {} tokens", self.max_output_tokens);
             return self.fail(EngineError::Lost { detail });
         }
         if let Source::Tokens(_) = self.source {
-            return self.tokens(Some("length"));
+            return self.tokens(Some(if ended { "stop" } else { "length" }));
         }
         let text = self.stop.finish();
         let contents = if text.is_empty() { Vec::new() } else { vec![Content::Text(text)] };
         self.deliver(contents, chosen.saturating_sub(self.read));
-        self.finish(FinishReason::Length, self.counted(chosen));
+        let reason = if ended { FinishReason::Stop } else { FinishReason::Length };
+        self.finish(reason, self.counted(chosen));
     }
 
     /// Delivers pieces, the first with the tokens and the log-probabilities. Tokens that are in no piece are told

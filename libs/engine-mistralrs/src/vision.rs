@@ -11,41 +11,18 @@ use serde_json::Value;
 use crate::LoadError;
 use crate::folder::json;
 
-/// The classes of the family, as `architectures` of a `config.json` names them.
-const FAMILY: [&str; 4] = [
-    "Qwen3VLForConditionalGeneration",
-    "Qwen3VLMoeForConditionalGeneration",
-    "Qwen3_5ForConditionalGeneration",
-    "Qwen3_5MoeForConditionalGeneration",
-];
-
-/// Classes that mistral.rs loads by its other loaders of models that see or hear.
-const OTHERS: [&str; 18] = [
-    "Gemma3ForConditionalGeneration",
-    "Gemma3nForConditionalGeneration",
-    "Gemma4ForConditionalGeneration",
-    "Idefics2ForConditionalGeneration",
-    "Idefics3ForConditionalGeneration",
-    "Llama4ForConditionalGeneration",
-    "LlavaForConditionalGeneration",
-    "LlavaNextForConditionalGeneration",
-    "MiniCPMO",
-    "Mistral3ForConditionalGeneration",
-    "MllamaForConditionalGeneration",
-    "Phi3VForCausalLM",
-    "Phi4MMForCausalLM",
-    "Qwen2VLForConditionalGeneration",
-    "Qwen2_5_VLForConditionalGeneration",
-    "SmolVLMForConditionalGeneration",
-    "VoxtralForConditionalGeneration",
-    "VoxtralRealtimeForConditionalGeneration",
-];
+mod classes;
 
 /// The file that says how pictures are cut.
 pub(crate) const PREPARATION: &str = "preprocessor_config.json";
 
 /// The longer edge of a picture may be this many times the shorter.
 const LONGEST: u32 = 200;
+
+/// The most pixels that the model sees of a picture. Its tower compares each cell with each, on the engine's thread,
+/// where everybody waits for it: 16 times the pixels take up to 256 times as long.
+const MOST_SEEN: usize = 1 << 20;
+const MOST_SEEN_ON_CPU: usize = 1 << 18;
 
 /// Why a picture is none that the model can see: what to say of it.
 pub(crate) type Unfit = String;
@@ -58,6 +35,17 @@ pub(crate) struct Vision {
     /// Pixels that a picture is brought to.
     least: usize,
     most: usize,
+    /// Pixels that a picture is brought to here, where it has more.
+    bound: usize,
+}
+
+/// A picture as the model gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) tokens: u32,
+    /// Its pixels. mistral.rs may change them, but not the tokens.
+    pub(crate) width: u32,
+    pub(crate) height: u32,
 }
 
 impl Vision {
@@ -66,10 +54,7 @@ impl Vision {
         let config = json(&folder.join("config.json"))?;
         let classes = config.get("architectures").and_then(Value::as_array).into_iter().flatten();
         let class = classes.filter_map(Value::as_str).next().unwrap_or_default();
-        if let Some(class) = OTHERS.into_iter().find(|other| *other == class) {
-            return Err(LoadError::VisionUnsupported { folder: folder.to_owned(), class });
-        }
-        if !FAMILY.contains(&class) {
+        if !classes::sees(class, folder)? {
             return Ok(None);
         }
         let file = folder.join(PREPARATION);
@@ -94,12 +79,45 @@ impl Vision {
         if preparation.get("do_resize") == Some(&Value::Bool(false)) {
             return Err("`do_resize` must be true");
         }
-        Ok(Self { cell, least, most })
+        if preparation.get("resample").or_else(|| preparation.get("resampling")).is_some_and(|filter| *filter != 3) {
+            return Err(
+                "`resample` must be 3, or absent: pictures are made smaller in that way before mistral.rs has them",
+            );
+        }
+        Ok(Self { cell, least, most, bound: MOST_SEEN_ON_CPU })
+    }
+
+    /// Bounds what is seen of a picture by what it runs on.
+    pub(crate) fn on(self, is_cpu: bool) -> Self {
+        Self { bound: if is_cpu { MOST_SEEN_ON_CPU } else { MOST_SEEN }, ..self }
+    }
+
+    /// Returns what the model gets of a picture of so many pixels; or why it cannot.
+    pub(crate) fn see(&self, width: u32, height: u32) -> Result<Seen, Unfit> {
+        self.tokens(width, height)?;
+        let (width, height) = self.bounded(width, height);
+        let tokens = self.tokens(width, height)?;
+        let (width, height) = self.fitted(width, height).unwrap_or((width, height));
+        Ok(Seen { tokens, width, height })
+    }
+
+    /// Makes a picture smaller that has more pixels than the bound, and than the model's least.
+    fn bounded(&self, width: u32, height: u32) -> (u32, u32) {
+        let bound = Self { most: self.bound.max(self.least), ..self.clone() };
+        let cells = |edge| u32::try_from(bound.cells(edge, width, height)).unwrap_or(u32::MAX).max(1);
+        let cell = u32::try_from(self.cell).unwrap_or(u32::MAX);
+        if bound.rounded(width) * bound.rounded(height) <= bound.most {
+            return (width, height);
+        }
+        let (across, down) = (cells(width), cells(height));
+        // What is cut off of the shorter edge must not make it too long.
+        let (across, down) = (across.min(down * (LONGEST - 1)), down.min(across * (LONGEST - 1)));
+        (across * cell, down * cell)
     }
 
     /// Returns the tokens of a picture of so many pixels, as `smart_resize` of mistral.rs brings it to size; or why
     /// it would panic over it.
-    pub(crate) fn tokens(&self, width: u32, height: u32) -> Result<u32, Unfit> {
+    fn tokens(&self, width: u32, height: u32) -> Result<u32, Unfit> {
         let (long, short) = (width.max(height), width.min(height));
         if usize::try_from(short).is_ok_and(|short| short < self.cell) {
             return Err(format!(
@@ -119,7 +137,7 @@ impl Vision {
 
     /// Returns the size that a picture may be brought to beforehand, and is as many tokens then. None: it is small
     /// enough.
-    pub(crate) fn fitted(&self, width: u32, height: u32) -> Option<(u32, u32)> {
+    fn fitted(&self, width: u32, height: u32) -> Option<(u32, u32)> {
         let edge = |edge: u32| u32::try_from(self.cells(edge, width, height) * self.cell).ok();
         let (across, down) = (edge(width)?, edge(height)?);
         let is_smaller = across <= width && down <= height && (across, down) != (width, height);
@@ -134,9 +152,8 @@ impl Vision {
 
     /// Returns the cells along one edge of a picture.
     fn cells(&self, edge: u32, width: u32, height: u32) -> usize {
+        let pixels = self.rounded(width) * self.rounded(height);
         let (edge, cell) = (f64::from(edge), self.cell as f64);
-        let round = |edge: u32| (f64::from(edge) / cell).round() as usize * self.cell;
-        let pixels = round(width) * round(height);
         let given = f64::from(width) * f64::from(height);
         if pixels > self.most {
             (edge / (given / self.most as f64).sqrt() / cell).floor() as usize
@@ -146,6 +163,11 @@ impl Vision {
             (edge / cell).round() as usize
         }
     }
+
+    /// Returns an edge as the nearest multiple of the cell.
+    fn rounded(&self, edge: u32) -> usize {
+        (f64::from(edge) / self.cell as f64).round() as usize * self.cell
+    }
 }
 
 #[cfg(test)]
@@ -154,12 +176,34 @@ mod tests {
 
     use serde_json::json;
 
-    use super::Vision;
+    use super::{MOST_SEEN_ON_CPU, Seen, Vision};
     use crate::LoadError;
 
     fn vision() -> Vision {
         Vision::of(&json!({ "patch_size": 16, "size": { "shortest_edge": 65_536, "longest_edge": 1_048_576 } }))
             .unwrap()
+            .on(false)
+    }
+
+    #[test]
+    fn no_more_is_seen_of_a_picture_than_a_device_has_time_for() {
+        let large = Vision { most: 1 << 24, ..vision() };
+        for (is_cpu, width, height, seen) in [
+            (false, 4096, 4096, (1024, 1024)),
+            (false, 800, 600, (800, 600)),
+            (true, 4096, 4096, (512, 512)),
+            (true, 1920, 1080, (672, 384)),
+            (true, 500, 260, (500, 260)),
+            (true, 12_000, 61, (32 * 199, 32)),
+            (true, 61, 12_000, (32, 32 * 199)),
+        ] {
+            let Seen { tokens, width: across, height: down } = large.clone().on(is_cpu).see(width, height).unwrap();
+            assert_eq!((across, down), seen, "{width} × {height}");
+            assert_eq!(Ok(tokens), large.tokens(across, down));
+        }
+        // A model that wants more pixels gets them.
+        let least = Vision { least: 1 << 20, ..large }.on(true);
+        assert_eq!(least.see(2048, 2048), Ok(Seen { tokens: 1024, width: 1024, height: 1024 }));
     }
 
     #[test]
@@ -194,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_would_end_the_engine_is_refused() {
-        let narrow = Vision { cell: 32, least: 1024, most: 65_536 };
+        let narrow = Vision { cell: 32, least: 1024, most: 65_536, bound: MOST_SEEN_ON_CPU };
         for (vision, width, height, says) in [
             (vision(), 31, 64, "at least 32 × 32"),
             (vision(), 6400, 32, "200 times"),
@@ -220,11 +264,11 @@ mod tests {
         assert!(read("Qwen3ForCausalLM", None).unwrap().is_none());
         let class = "Qwen3VLForConditionalGeneration";
         assert_eq!(
-            read(class, Some(r#"{"patch_size": 16}"#)).unwrap(),
-            Some(Vision { cell: 32, least: 65_536, most: 1536 * 1536 })
+            read(class, Some(r#"{"patch_size": 16, "resample": 3}"#)).unwrap(),
+            Some(Vision { cell: 32, least: 65_536, most: 1536 * 1536, bound: MOST_SEEN_ON_CPU })
         );
         assert!(matches!(read(class, None), Err(LoadError::FilesMissing { .. })));
-        for preparation in [r#"{"do_resize": false}"#, r#"{"patch_size": 0}"#] {
+        for preparation in [r#"{"do_resize": false}"#, r#"{"patch_size": 0}"#, r#"{"resample": 2}"#] {
             assert!(matches!(read(class, Some(preparation)), Err(LoadError::PreparationUnusable { .. })));
         }
         let other = read("LlavaForConditionalGeneration", None).unwrap_err();

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use candle_core::{Device, Tensor};
 use mistralrs::CustomLogitsProcessor;
+use pointsman_engine::EngineError;
 use pointsman_proto::inference::v1::response_format::Format;
 use pointsman_proto::inference::v1::{GenerateRequest, Logprobs, ResponseFormat, Sampling};
 use tokio::sync::Semaphore;
@@ -20,7 +20,7 @@ fn sampled(temperature: f64, seed: Option<i64>) -> GenerateRequest {
 
 fn chooser_of(request: &GenerateRequest, choice: u32, guide: Option<Guide>) -> TokenChooser {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    TokenChooser::new(request, Answering { choice, prompt: &[], guide, never: &[] }, permit)
+    TokenChooser::new(request, Answering { choice, prompt: &[], guide, never: &[], spelling: None, ends: &[1] }, permit)
 }
 
 fn chooser(temperature: f64, seed: Option<i64>) -> TokenChooser {
@@ -67,7 +67,7 @@ fn greedy_and_odd_logits_are_left_alone_and_counted() {
         let logits = tensor(&logits);
         let left = chooser.apply(&logits, &[]).unwrap();
         assert_eq!(left.id(), logits.id());
-        assert_eq!(chooser.progress().load(Ordering::Relaxed), 1);
+        assert_eq!(chooser.progress().chosen(), 1);
     }
     let matrix = Tensor::zeros((2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
     assert_eq!(chooser(1.0, None).apply(&matrix, &[]).unwrap().id(), matrix.id());
@@ -85,7 +85,20 @@ fn penalties_and_bias_move_a_greedy_choice() {
     assert_eq!(left(&chooser_of(&request, 0, None), &[3.0, 2.0, -9.0]), 2);
 }
 
-fn read(tokens: &mut TakenTokens) -> Vec<Result<u32, String>> {
+#[test]
+fn an_end_is_noted_whoever_chooses_it() {
+    for chooser in [chooser(0.0, None), chooser(1.0, Some(7))] {
+        let ends = |logits: &[f32]| {
+            chooser.apply(&tensor(logits), &[]).unwrap();
+            chooser.progress().ended()
+        };
+        assert!(!ends(&[90.0, 1.0, 1.0]));
+        assert!(!ends(&[f32::NAN, 90.0, 1.0]));
+        assert!(ends(&[1.0, 90.0, 1.0]));
+    }
+}
+
+fn read(tokens: &mut TakenTokens) -> Vec<Result<u32, EngineError>> {
     std::iter::from_fn(|| tokens.try_recv().ok()).map(|taken| taken.map(|taken| taken.token)).collect()
 }
 

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::{FutureExt, StreamExt};
 use mistralrs::core::{CompletionChunkChoice, CompletionChunkResponse};
@@ -14,6 +13,7 @@ use super::written::Written;
 use super::{Answer, Bounds, Source, Tokens};
 use crate::sampling::Taken;
 use crate::sampling::logprobs::Scored;
+use crate::sampling::progress::Progress;
 use crate::tools::parse::CallParser;
 use crate::vocabulary::tests::vocabulary;
 
@@ -24,15 +24,24 @@ fn answer(responses: Vec<Response>, stop: &[&str], chosen: u32) -> (Vec<Result<E
 }
 
 fn of(source: Source, responses: Vec<Response>, stop: &[&str], chosen: u32) -> (Vec<Result<Event, EngineError>>, bool) {
+    let progress = Progress::default();
+    (0..chosen).for_each(|_| _ = progress.count());
+    at(progress, source, responses, stop)
+}
+
+fn at(
+    progress: Progress,
+    source: Source,
+    responses: Vec<Response>,
+    stop: &[&str],
+) -> (Vec<Result<Event, EngineError>>, bool) {
     let stop: Vec<String> = stop.iter().map(|stop| (*stop).to_owned()).collect();
     let bounds = Bounds { stop: &stop, prompt_tokens: 7, max_output_tokens: 10 };
     let (sender, chunks) = mpsc::channel(12);
-    let counter = Arc::new(AtomicU32::new(0));
-    let mut stream = Answer::new(chunks, source, Arc::clone(&counter), &bounds).into_stream();
+    let mut stream = Answer::new(chunks, source, Arc::new(progress), &bounds).into_stream();
     for response in responses {
         sender.try_send(response).unwrap_or_else(|_| panic!("no room"));
     }
-    counter.store(chosen, Ordering::Relaxed);
     let mut events = Vec::new();
     while let Some(Some(event)) = stream.next().now_or_never() {
         events.push(event);
@@ -151,6 +160,14 @@ fn a_closed_channel_is_a_loss_unless_all_tokens_were_chosen() {
     assert!(listened);
     assert!(matches!(told(events).1, Err(EngineError::Lost { .. })));
     assert!(matches!(told(answer(vec![], &[], 0).0).1, Err(EngineError::Lost { .. })));
+
+    // Or an end, after half a character.
+    let progress = Progress::default();
+    (0..3).for_each(|_| _ = progress.count());
+    progress.end();
+    let (texts, end) = told(at(progress, Source::Chat, vec![chunk("a")], &[]).0);
+    assert_eq!(texts, [("a".to_owned(), 1), (String::new(), 2)]);
+    assert_eq!(end, Ok((FinishReason::Stop, usage(7, 3, UsageSource::Counted))));
 }
 
 #[test]
@@ -274,7 +291,7 @@ fn calls_are_parts_of_their_own_and_the_reason_of_the_end() {
 #[test]
 fn an_answer_that_cannot_go_on_failed() {
     let (sender, taken) = tokio::sync::mpsc::unbounded_channel();
-    sender.send(Err("no token is allowed".to_owned())).unwrap();
+    sender.send(Err(EngineError::Failed { detail: "no token is allowed".to_owned() })).unwrap();
     let written = Written::new(taken, vocabulary(), true);
     let source = Source::Tokens(Box::new(Tokens { written, contents: Contents::default() }));
     let (events, listens) = of(source, vec![completion(Some("stop"))], &[], 1);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use pointsman_engine::EngineError;
 use pointsman_proto::inference::v1::TokenLogprob;
 
 use crate::sampling::logprobs::Scored;
@@ -33,7 +34,7 @@ impl Written {
     }
 
     /// Reads what is there: its text, and how many tokens it is. Fails if the answer cannot go on.
-    pub(crate) fn read(&mut self) -> Result<(String, u32), String> {
+    pub(crate) fn read(&mut self) -> Result<(String, u32), EngineError> {
         let (mut text, mut count) = (String::new(), 0);
         while let Ok(taken) = self.tokens.try_recv() {
             text.push_str(&self.take(taken?));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use pointsman_engine::{Engine, EngineError};
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{GenerateRequest, Sampling};
+use pointsman_proto::inference::v1::response_format::Format;
+use pointsman_proto::inference::v1::{FinishReason, GenerateRequest, Logprobs, ResponseFormat, Sampling};
 
 use crate::{answer, ask, engine, run};
 
@@ -101,5 +102,28 @@ fn a_token_that_the_model_does_not_have_is_refused_by_name() {
         let error = engine().await.count_prompt_tokens(&request).await.unwrap_err();
         let EngineError::InvalidField { field, rule } = error else { panic!("{error:?}") };
         assert!(field == "sampling.logit_bias" && rule.starts_with("token 5000"), "{field}: {rule}");
+    });
+}
+
+#[test]
+fn an_answer_that_ends_with_half_a_character_has_ended() {
+    run(async {
+        // The first byte of four until it costs too much, then the end; told as a chat, and by tokens.
+        let sampling = Sampling {
+            logit_bias: BTreeMap::from([(172, 100.0), (1021, 60.0)]),
+            frequency_penalty: Some(2.0),
+            presence_penalty: Some(2.0),
+            ..Sampling::default()
+        };
+        let half = with(sampling, "Hello");
+        let told = answer(half.clone(), 200).await;
+        assert_eq!((told.reason, told.usage.output_tokens), (FinishReason::Stop, Some(told.tokens)), "{told:?}");
+        assert!(told.tokens > 1 && told.tokens < 200, "{told:?}");
+        let scored = answer(GenerateRequest { logprobs: Some(Logprobs::default()), ..half }, 200).await;
+        assert!(scored.text.ends_with('\u{fffd}') && scored.reason == FinishReason::Stop, "{scored:?}");
+        // The character that stands for what is none.
+        let format = Some(ResponseFormat { format: Some(Format::Regex("\u{fffd}".to_owned())) });
+        let formed = answer(GenerateRequest { response_format: format, ..ask("Hello") }, 100).await;
+        assert_eq!((formed.text.as_str(), formed.reason), ("\u{fffd}", FinishReason::Stop));
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use pointsman_engine::{Engine, EngineError, Event, Generation, Job};
-use pointsman_engine_mistralrs::{Config, EmbeddingModel, LoadError, MistralrsEngine};
+use pointsman_engine_mistralrs::{Config, LoadError, MistralrsEngine};
 use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{
     Ability, FinishReason, GenerateRequest, Message, Part, Role, Sampling, Usage, UsageSource, delta, part,
@@ -154,21 +154,6 @@ fn a_folder_that_lacks_something_is_refused_at_once() {
         assert!(matches!(&error, LoadError::FilesMissing { files, .. } if files.len() == 4), "{error}");
         let error = MistralrsEngine::load(Config::new("pip", empty.path().join("no"))).await.err().unwrap();
         assert!(matches!(error, LoadError::FolderMissing { .. }), "{error}");
-    });
-}
-
-#[test]
-fn loading_has_a_limit_where_one_is_set() {
-    run(async {
-        for (limit, loads) in [(Duration::from_nanos(1), false), (PATIENCE, true)] {
-            let text = Config { load_timeout: Some(limit), ..Config::new("pip", model()) };
-            let vectors = Config { model: embeddings::folder(), ..text.clone() };
-            let (text, vectors) = (MistralrsEngine::load(text).await.err(), EmbeddingModel::load(vectors).await.err());
-            for error in [text, vectors] {
-                assert_eq!(error.is_none(), loads, "{error:?}");
-                assert!(error.is_none_or(|error| matches!(error, LoadError::TooLong { .. })));
-            }
-        }
     });
 }
 

@@ -1,6 +1,8 @@
 //! Pictures, and a model that sees.
 
 use std::io::Cursor;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use futures::StreamExt;
 use image::{ImageFormat, Rgb, RgbImage};
@@ -80,10 +82,14 @@ struct Answer {
 }
 
 async fn try_answer(request: GenerateRequest, most: u32) -> Result<Answer, EngineError> {
+    try_answer_of(engine().await, request, most).await
+}
+
+async fn try_answer_of(engine: &MistralrsEngine, request: GenerateRequest, most: u32) -> Result<Answer, EngineError> {
     let request = Valid::new(request).unwrap();
-    let counted = engine().await.count_prompt_tokens(&request).await?;
+    let counted = engine.count_prompt_tokens(&request).await?;
     let job = Job { request, prompt_tokens: counted, max_output_tokens: most };
-    let mut events = engine().await.generate(job).await?;
+    let mut events = engine.generate(job).await?;
     let (mut text, mut scores, mut calls) = (String::new(), Vec::new(), Vec::new());
     while let Some(event) = tokio::time::timeout(PATIENCE, events.next()).await.expect("no event") {
         match event? {
@@ -234,6 +240,66 @@ fn what_is_asked_of_texts_is_done_with_pictures() {
 }
 
 #[test]
+fn pictures_of_the_same_bytes_and_another_size_are_told_apart() {
+    run(async {
+        let folder = folder();
+        let other = MistralrsEngine::load(Config::new("eyes", folder.path())).await.unwrap();
+        let flat = |(width, height)| {
+            let mut bytes = Cursor::new(Vec::new());
+            RgbImage::from_pixel(width, height, Rgb([7, 77, 177])).write_to(&mut bytes, ImageFormat::Png).unwrap();
+            scored(user(vec![shown(bytes.into_inner()), said("Hello")]))
+        };
+        // As many pixels each, and the last two as many tokens; each engine sees another of them first.
+        let sizes = [(96, 64), (48, 128), (64, 96)];
+        let mut answers = Vec::new();
+        for size in sizes {
+            answers.push(try_answer_of(engine().await, flat(size), 20).await.unwrap());
+        }
+        for (size, first) in sizes.into_iter().zip(&answers).rev() {
+            let seen = try_answer_of(&other, flat(size), 20).await.unwrap();
+            assert_eq!(seen.usage.input_tokens, Some(seen.counted), "{size:?}");
+            assert_eq!(&seen, first, "{size:?}");
+        }
+        assert_ne!(answers[0].counted, answers[1].counted);
+        assert_ne!(answers[0].scores, answers[2].scores);
+    });
+}
+
+#[test]
+fn no_more_is_seen_of_a_picture_than_the_cpu_has_time_for() {
+    run(async {
+        let folder = folder();
+        let size = r#""size": {"shortest_edge": 4096, "longest_edge": 16777216}"#;
+        let preparation = format!(r#"{{"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2, {size}}}"#);
+        std::fs::write(folder.path().join("preprocessor_config.json"), preparation).unwrap();
+        let engine = MistralrsEngine::load(Config::new("eyes", folder.path())).await.unwrap();
+        let words = answer(user(vec![said("Hello")])).await.counted;
+        for (width, height, most) in [(2000, 1400, 256), (520, 500, 256), (3000, 32, 94), (6300, 60, 199)] {
+            let request = user(vec![shown(png(width, height, [9, 99, 9])), said("Hello")]);
+            let seen = try_answer_of(&engine, request, 2).await.unwrap();
+            assert_eq!(seen.usage.input_tokens, Some(seen.counted), "{width} × {height}");
+            assert!(seen.counted <= words + most + 2, "{width} × {height}: {}", seen.counted);
+        }
+    });
+}
+
+#[test]
+fn a_mark_of_pictures_is_never_written() {
+    run(async {
+        let asked = |regex: &str| {
+            let format = Some(ResponseFormat { format: Some(Format::Regex(regex.to_owned())) });
+            let shows = vec![shown(png(96, 64, [200, 0, 0])), said("Hello")];
+            GenerateRequest { response_format: format, ..user(shows) }
+        };
+        assert!(refusal(asked("a<|image_pad|>")).await.starts_with("response_format.regex: leave out"));
+        let refused = try_answer(asked(r"<\|image_pad\|>"), 40).await.unwrap_err();
+        assert!(matches!(&refused, EngineError::InvalidRequest { message } if message.contains("leave out")));
+        let answered = try_answer(asked(r"<\|image_pad(\|>|yes)"), 40).await.unwrap();
+        assert_eq!(answered.text, "<|image_padyes");
+    });
+}
+
+#[test]
 fn pictures_fill_the_context_and_no_more() {
     run(async {
         let many = |count: usize| user((0..count).map(|_| shown(png(256, 256, [0, 99, 0]))).collect());
@@ -246,10 +312,21 @@ fn pictures_fill_the_context_and_no_more() {
     });
 }
 
-/// A GIF of a few bytes that says it is so large.
-fn bomb(width: u16, height: u16) -> Vec<u8> {
-    let size = [width.to_le_bytes(), height.to_le_bytes()].concat();
-    [b"GIF89a", &*size, &[0, 0, 0, b',', 0, 0, 0, 0], &*size, &[0, 2, 0, b';']].concat()
+/// A GIF of a few bytes that says it is so large, and a frame of it that says the same of itself.
+fn bomb(screen: (u16, u16), frame: (u16, u16)) -> Vec<u8> {
+    let size = |(width, height): (u16, u16)| [width.to_le_bytes(), height.to_le_bytes()].concat();
+    let two_colours = [0x80, 0, 0, 0, 0, 0, 255, 255, 255];
+    [b"GIF89a", &*size(screen), &two_colours, &[b',', 0, 0, 0, 0], &*size(frame), &[0, 2, 0, b';']].concat()
+}
+
+/// A WebP of 64 × 64 pixels, with these flags and this piece.
+fn webp(flags: u8, name: [u8; 4], content: &[u8]) -> Vec<u8> {
+    let piece = |name: &[u8], content: &[u8]| {
+        let length = u32::try_from(content.len()).unwrap().to_le_bytes();
+        [name, &length, content].concat()
+    };
+    let canvas = piece(b"VP8X", &[flags, 0, 0, 0, 63, 0, 0, 63, 0, 0]);
+    piece(b"RIFF", &[b"WEBP", &*canvas, &piece(&name, content)].concat())
 }
 
 #[test]
@@ -264,8 +341,13 @@ fn a_picture_that_is_none_is_refused_by_its_place_and_nothing_is_lost() {
             (shown(b"no picture".to_vec()), "must be a PNG"),
             (shown(b"<svg></svg>".to_vec()), "must be a PNG"),
             (shown(broken), "cannot be read"),
-            (shown(bomb(65_000, 65_000)), "more than 32 Mi pixels"),
-            (shown(bomb(6_000, 5_999)), "more than 32 Mi pixels"),
+            (shown(bomb((65_000, 65_000), (65_000, 65_000))), "more than 32 Mi pixels"),
+            (shown(bomb((6_000, 5_999), (9, 9))), "more than 32 Mi pixels"),
+            (shown(bomb((64, 64), (3_000, 2_500))), "emory limit exceeded"),
+            (shown(webp(0, *b"VP8 ", &[0x10, 0, 0, 0x9d, 1, 0x2a, 0xff, 0x3f, 0xff, 0x3f, 0, 0])), "different sizes"),
+            (shown(webp(0, *b"VP8L", &[0x2f, 0xff, 0xff, 0xff, 0x0f, 0])), "different sizes"),
+            (shown(webp(0, *b"VP8 ", &[0; 4])), "different sizes"),
+            (shown(webp(0, *b"ANMF", &[0; 24])), "cannot be read"),
             (shown(png(31, 64, [0; 3])), "at least 32 × 32"),
             (shown(png(32, 6_500, [0; 3])), "200 times"),
             (uri, "reaches no network"),
@@ -288,9 +370,24 @@ fn a_picture_that_is_none_is_refused_by_its_place_and_nothing_is_lost() {
     });
 }
 
+/// Counts the panics of mistral.rs' threads, which have no names: after one of them it is started again.
+fn engine_panics() -> usize {
+    static COUNT: LazyLock<Arc<AtomicUsize>> = LazyLock::new(|| {
+        let (count, earlier) = (Arc::new(AtomicUsize::new(0)), std::panic::take_hook());
+        let counted = Arc::clone(&count);
+        std::panic::set_hook(Box::new(move |panic| {
+            counted.fetch_add(usize::from(std::thread::current().name().is_none()), Ordering::Relaxed);
+            earlier(panic);
+        }));
+        count
+    });
+    COUNT.load(Ordering::Relaxed)
+}
+
 #[test]
 fn who_leaves_while_a_picture_is_seen_leaves_the_engine_well() {
     run(async {
+        let panics = engine_panics();
         let seen = || user(vec![shown(png(256, 256, [200, 0, 0])), said("Hello")]);
         let whole = answer(seen()).await;
         let request = Valid::new(seen()).unwrap();
@@ -300,6 +397,7 @@ fn who_leaves_while_a_picture_is_seen_leaves_the_engine_well() {
         }
         let together = futures::future::join_all((0..4).map(|_| answer(seen()))).await;
         assert!(together.iter().all(|answer| *answer == whole), "{together:?}");
+        assert_eq!(engine_panics(), panics, "mistral.rs was started again");
     });
 }
 
@@ -310,6 +408,9 @@ fn a_model_that_sees_is_quantised_and_takes_no_adapter() {
         let config = Config { quantize: Some(Quantization::Q8_0), ..Config::new("eyes", folder.path()) };
         let quantised = MistralrsEngine::load(config).await.unwrap();
         assert!(quantised.description().abilities.contains(&i32::from(Ability::Images)));
+        let mut keeping = Config::new("eyes", folder.path());
+        keeping.hardware.prefix_cache = Some(4);
+        assert!(keeping.problems().iter().any(|problem| problem.contains("partly unseen")), "{:?}", keeping.problems());
         let adapter = Adapter { name: "pirate".into(), path: model().join("../lora-pirate"), tenants: Vec::new() };
         let adapted = Config { adapters: vec![adapter], ..Config::new("eyes", folder.path()) };
         assert!(matches!(&adapted.problems()[..], [one] if one.contains("`adapters`")), "{:?}", adapted.problems());

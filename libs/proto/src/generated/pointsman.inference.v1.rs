@@ -552,7 +552,7 @@ pub struct GenerateRequest {
     /// How many independent answers are made. Default 1; 1 to 128.
     #[prost(uint32, optional, tag = "11")]
     pub choice_count: ::core::option::Option<u32>,
-    /// How much a reasoning model thinks before it answers. Default: the model's own.
+    /// How much a reasoning model thinks before it answers. Default: what the engine does by itself.
     #[prost(enumeration = "ReasoningEffort", tag = "12")]
     pub reasoning_effort: i32,
     /// The stored conversation that this request is a turn of. Default: none; `messages` is everything.
