@@ -110,10 +110,10 @@ pub(in crate::openai) fn response_format(
         }
     };
     for (field, _) in given.iter().filter(|(field, is_there)| *is_there && *field != kind) {
-        p.invalid(&format!("response_format.{field}"), &format!("needs `type`: {field}"));
+        p.invalid(format!("response_format.{field}"), format!("needs `type`: {field}"));
     }
     if format.is_none() {
-        p.invalid_if_new(&format!("response_format.{kind}"), "is required");
+        p.invalid_if_new(format!("response_format.{kind}"), "is required");
     }
     format.map(|format| ResponseFormat { format: Some(format) })
 }
