@@ -11,8 +11,8 @@ use crate::service::{LIMIT, Service};
 
 #[tokio::test]
 async fn a_lost_engine_is_told_and_comes_back() -> Result<()> {
-    // The third request takes the engine down. A probe takes half a second, so that its absence can be seen.
-    let engine = "answer_tokens: 100, timing: {step: 20ms, prefill_per_token: 100ms}, \
+    // The third request takes the engine down. A probe takes two seconds, so that its absence can be seen.
+    let engine = "answer_tokens: 100, timing: {step: 20ms, prefill_per_token: 400ms}, \
                   faults: [{every: 3, after_tokens: 2, kind: lose}]";
     let mesh = Service::simulated(engine).await?;
     let mut health = watch_health(&mesh.address).await?;
