@@ -56,9 +56,9 @@ fn kept<'a>(page: &'a str, heading: &str) -> Option<&'a str> {
 fn gateway(page: &mut String, figures: &Value) -> Result<()> {
     page.push_str(
         "The gateway process alone on one core; the load driver and a simulated worker that answers at once share another.\n\
-         32 callers without pauses; a request asks for one token, a stream has 64 chunks. Since commit 3d6fd5d the build of the\n\
-         image without an engine, before it a development build; traces recorded, log at `warn`. Where the gateway is not near 100 % busy, the core beside it was the limit, and the processor time\n\
-         for each request is the figure to read.\n\n\
+         32 callers without pauses; a request asks for one token, a stream has 64 chunks. The build of the image\n\
+         without an engine; traces recorded, log at `warn`. Where the gateway is not near 100 % busy, the core beside it was\n\
+         the limit, and the processor time for each request is the figure to read.\n\n\
          | surface | what | per second | processor time each | gateway busy | driver busy |\n\
          |---|---|---|---|---|---|\n",
     );
