@@ -41,7 +41,7 @@ fn body(line: &[u8]) -> Option<Body> {
             Body::ChoiceFinished(ChoiceFinished { choice, reason: line.get(2).map_or(0, |byte| i32::from(byte & 7)) })
         }
         b'u' => Body::Usage(usage(choice, text.len())),
-        b'.' => Body::Finished(Finished {}),
+        b'.' => Body::Finished(Finished::default()),
         _ => return None,
     })
 }

@@ -103,7 +103,7 @@ mod tests {
             piece(0, 2, call("a", "{\"x\"")),
             piece(0, 2, call("", ":1}")),
             piece(0, 3, call("b", "{}")),
-            Body::Finished(Finished {}),
+            Body::Finished(Finished::default()),
         ])
         .unwrap();
         let kinds: Vec<Vec<String>> = response

@@ -116,7 +116,7 @@ mod tests {
     async fn what_is_there_at_once_needs_no_task() {
         let mut frames = Frames::of(async |reader| {
             reader.send(Ok(Body::Delta(Delta::default()))).unwrap();
-            reader.send(Ok(Body::Finished(Finished {}))).unwrap();
+            reader.send(Ok(Body::Finished(Finished::default()))).unwrap();
         });
         assert!(frames._work.is_none());
         for sequence in 1..=2 {
@@ -134,7 +134,7 @@ mod tests {
             for _ in 0..10_000 {
                 reader.send(Ok(Body::Delta(Delta::default()))).unwrap();
             }
-            reader.send(Ok(Body::Finished(Finished {}))).unwrap();
+            reader.send(Ok(Body::Finished(Finished::default()))).unwrap();
             told.notify_one();
         });
         go.notify_one();

@@ -130,7 +130,7 @@ impl Generating {
         self.health.finished();
         let only = ChoiceFinished { choice: 0, reason: reason.into() };
         let choice = (!self.told_choices).then_some(Ok(Body::ChoiceFinished(only)));
-        choice.into_iter().chain([Ok(Body::Usage(usage)), Ok(Body::Finished(Finished {}))]).collect()
+        choice.into_iter().chain([Ok(Body::Usage(usage)), Ok(Body::Finished(Finished::default()))]).collect()
     }
 
     fn fail(&mut self, error: &EngineError) -> Status {

@@ -98,7 +98,7 @@ impl InferenceService for Lie {
         let frames = match self {
             Self::Away => return Err(Status::unavailable("10.0.0.7:9090 refused the connection")),
             Self::NoEnd => vec![(1, started), (2, text)],
-            Self::Gap => vec![(1, started), (2, text), (4, Body::Finished(Finished {}))],
+            Self::Gap => vec![(1, started), (2, text), (4, Body::Finished(Finished::default()))],
             Self::Nothing => vec![],
         };
         let frames = frames.into_iter().map(|(sequence, body)| Ok(Frame { sequence, body: Some(body) }));

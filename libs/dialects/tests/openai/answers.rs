@@ -39,7 +39,7 @@ pub(crate) fn usage() -> Body {
 }
 
 pub(crate) fn finished() -> Body {
-    Body::Finished(Finished {})
+    Body::Finished(Finished::default())
 }
 
 pub(crate) fn frames(bodies: Vec<Body>) -> Vec<Frame> {

@@ -240,6 +240,26 @@ pub struct Started {
     /// How busy the instance is. Empty if it does not say.
     #[prost(message, optional, tag = "13")]
     pub load: ::core::option::Option<Load>,
+    /// The turn that this answers. Absent where the request has no session.
+    #[prost(message, optional, tag = "14")]
+    pub session_turn: ::core::option::Option<SessionTurn>,
+}
+/// What the model was given of a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionTurn {
+    /// The session, `sessions/{id}`.
+    #[prost(string, tag = "1")]
+    pub session: ::prost::alloc::string::String,
+    /// The revision that the session will have with this turn.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// How many turns before it were left out, because the target's context has no room for them. The oldest first, and
+    /// none that is pinned.
+    #[prost(uint64, tag = "3")]
+    pub left_out_turns: u64,
+    /// Whether this turn was committed before: the answer is the one that was stored then.
+    #[prost(bool, tag = "4")]
+    pub repeated_answer: bool,
 }
 /// One try against one instance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -385,7 +405,11 @@ pub struct Usage {
 }
 /// Ends a stream that succeeded. Nothing follows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Finished {}
+pub struct Finished {
+    /// The revision of the session with this turn, which is durable. Absent where the request has no session.
+    #[prost(uint64, optional, tag = "1")]
+    pub session_revision: ::core::option::Option<u64>,
+}
 /// Why an attempt is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -555,7 +579,9 @@ pub struct GenerateRequest {
     /// How much a reasoning model thinks before it answers. Default: what the engine does by itself.
     #[prost(enumeration = "ReasoningEffort", tag = "12")]
     pub reasoning_effort: i32,
-    /// The stored conversation that this request is a turn of. Default: none; `messages` is everything.
+    /// The stored conversation that this request is a turn of. Its turns so far go before `messages`; the turn is kept
+    /// when the answer is whole, and only then is `Finished` sent. One answer is asked for, not several. Default: none;
+    /// `messages` is everything.
     #[prost(message, optional, tag = "13")]
     pub session: ::core::option::Option<SessionReference>,
     /// The caller's own labels, for policy and accounting. At most 32; keys of 1 to 63 bytes, values of at
@@ -809,7 +835,7 @@ pub struct Logprobs {
 /// A stored conversation, and where the caller believes that it stands.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionReference {
-    /// The session's resource name.
+    /// The session, `sessions/{id}`, or its id alone. One that is not there is made, unless `expected_revision` is above 0.
     #[prost(string, tag = "1")]
     pub session: ::prost::alloc::string::String,
     /// The number of committed turns that the caller has seen. The turn is refused if the session has

@@ -10,7 +10,7 @@ pub(super) fn frames(started: Started, text: &str) -> impl Iterator<Item = Frame
         Body::Started(Box::new(started)),
         Body::Delta(delta),
         Body::ChoiceFinished(ChoiceFinished { choice: 0, reason: FinishReason::Stop.into() }),
-        Body::Finished(Finished {}),
+        Body::Finished(Finished::default()),
     ];
     (1..).zip(bodies).map(|(sequence, body)| Frame { sequence, body: Some(body) })
 }

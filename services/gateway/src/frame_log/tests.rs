@@ -24,7 +24,7 @@ fn frame(sequence: u64, text: &str) -> Frame {
 }
 
 fn end(sequence: u64) -> Frame {
-    Frame { sequence, body: Some(Body::Finished(Finished {})) }
+    Frame { sequence, body: Some(Body::Finished(Finished::default())) }
 }
 
 fn enter(logs: &FrameLogs, name: &Name, digest: u64) -> Result<Entered, Error> {

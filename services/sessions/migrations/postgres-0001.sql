@@ -1,0 +1,76 @@
+-- Sessions, and where each of them stands. Times are microseconds since 1970.
+CREATE TABLE sessions (
+    tenant text NOT NULL,
+    id text NOT NULL,
+    uid text NOT NULL UNIQUE,
+    epoch bigint NOT NULL,
+    revision bigint NOT NULL,
+    bytes bigint NOT NULL,
+    -- The ids of awaited tool calls, a line each.
+    awaited text NOT NULL,
+    awaited_until bigint NOT NULL,
+    -- pointsman.sessions.v1.Session: its settings alone.
+    settings bytea NOT NULL,
+    etag text NOT NULL,
+    forked_from text NOT NULL,
+    forked_at bigint NOT NULL,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    expires bigint NOT NULL,
+    PRIMARY KEY (tenant, id)
+) WITH (fillfactor = 80);
+CREATE INDEX sessions_updated ON sessions (tenant, updated DESC, id);
+CREATE INDEX sessions_expires ON sessions (expires);
+
+CREATE TABLE session_labels (
+    session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,
+    key text NOT NULL,
+    value text NOT NULL,
+    PRIMARY KEY (session, key)
+);
+CREATE INDEX session_labels_value ON session_labels (key, value);
+
+CREATE TABLE turns (
+    session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,
+    revision bigint NOT NULL,
+    request_id text NOT NULL,
+    digest bigint NOT NULL,
+    pinned bigint NOT NULL,
+    created bigint NOT NULL,
+    -- pointsman.sessions.v1.Turn, but for the columns before.
+    content bytea NOT NULL,
+    PRIMARY KEY (session, revision),
+    UNIQUE (session, request_id)
+);
+CREATE INDEX turns_pinned ON turns (session) WHERE pinned = 1;
+
+CREATE TABLE bindings (
+    tenant text NOT NULL,
+    channel text NOT NULL,
+    external_user text NOT NULL,
+    session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,
+    created bigint NOT NULL,
+    PRIMARY KEY (tenant, channel, external_user)
+);
+CREATE INDEX bindings_session ON bindings (session);
+
+-- That a session was erased, and nothing of what was in it.
+CREATE TABLE erasures (
+    uid text PRIMARY KEY,
+    tenant text NOT NULL,
+    session text NOT NULL,
+    key text NOT NULL,
+    cause bigint NOT NULL,
+    turns bigint NOT NULL,
+    erased bigint NOT NULL
+);
+CREATE INDEX erasures_erased ON erasures (tenant, erased DESC, uid);
+
+-- Who runs a turn, where there is no Redis. It saves work only, so that a crash may empty it.
+CREATE UNLOGGED TABLE leases (
+    tenant text NOT NULL,
+    id text NOT NULL,
+    holder text NOT NULL,
+    until bigint NOT NULL,
+    PRIMARY KEY (tenant, id)
+);

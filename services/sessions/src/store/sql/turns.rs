@@ -1,0 +1,189 @@
+use pointsman_proto::sessions::v1::Turn;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, query};
+use tonic::async_trait;
+
+use super::row::{self, get, micros};
+use super::{Kind, Sql, failure, signed};
+use crate::store::{Commit, Committed, Opened, Opening, SessionKey, StoreError, TurnStore};
+
+/// One answer to four questions, in one snapshot: the session, the turn of this name, the turns that are not known, and
+/// the pinned ones before those. The first column says which of them a row is about.
+const OPEN: &str = "\
+    SELECT 0, id, uid, epoch, revision, awaited, awaited_until, settings, etag, forked_from, forked_at, created, updated, expires, bytes \
+    FROM sessions WHERE tenant = $1 AND id = $2 \
+    UNION ALL SELECT 1, t.request_id, '', t.digest, t.revision, '', t.pinned, t.content, '', '', 0, t.created, 0, 0, 0 \
+    FROM sessions s JOIN turns t ON t.session = s.uid WHERE s.tenant = $1 AND s.id = $2 AND t.request_id = $3 \
+    UNION ALL SELECT 2, t.request_id, '', t.digest, t.revision, '', t.pinned, t.content, '', '', 0, t.created, 0, 0, 0 \
+    FROM sessions s JOIN turns t ON t.session = s.uid WHERE s.tenant = $1 AND s.id = $2 \
+    AND t.revision > CASE WHEN s.uid = $4 THEN $5 ELSE 0 END AND t.revision > s.revision - $6 \
+    UNION ALL SELECT 3, t.request_id, '', t.digest, t.revision, '', t.pinned, t.content, '', '', 0, t.created, 0, 0, 0 \
+    FROM sessions s JOIN turns t ON t.session = s.uid WHERE s.tenant = $1 AND s.id = $2 AND t.pinned = 1 \
+    AND s.uid <> $4 AND t.revision <= s.revision - $6";
+
+/// Where the columns of a turn stand in it.
+const TURN: [usize; 5] = [1, 4, 11, 6, 7];
+
+/// Moves the session and adds the turn, or does neither.
+const COMMIT: &str = "\
+    WITH moved AS (UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
+    updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 RETURNING uid) \
+    INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
+    SELECT uid, $11, $12, $13, $14, $15, $16 FROM moved";
+
+const MOVE: &str = "\
+    UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
+    updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10";
+
+const ADD: &str = "\
+    INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+#[async_trait]
+impl TurnStore for Sql {
+    async fn open(&self, opening: &Opening<'_>) -> Result<Opened, StoreError> {
+        let known = opening.window.map_or(("", 0), |window| (window.uid.as_str(), window.revision));
+        let ask = query(OPEN)
+            .bind(&*opening.key.tenant)
+            .bind(&*opening.key.id)
+            .bind(opening.request_id)
+            .bind(known.0)
+            .bind(signed(known.1))
+            .bind(signed(opening.turns));
+        let rows = self.breaker.call(async { ask.fetch_all(&self.pool).await.map_err(failure) }).await?;
+        opened(&rows)
+    }
+
+    async fn commit(&self, commit: &Commit<'_>) -> Result<Committed, StoreError> {
+        let content = row::content(commit.turn);
+        let done = self
+            .breaker
+            .call(async {
+                match self.kind {
+                    Kind::Postgres => {
+                        let moved = add(moved(query(COMMIT), commit, &content), commit, &content);
+                        moved.execute(&self.pool).await.map(|done| done.rows_affected() == 1)
+                    }
+                    Kind::Sqlite => self.commit_in_two(commit, &content).await,
+                }
+                .or_else(|error| match &error {
+                    // Somebody commits the same request at the same time.
+                    sqlx::Error::Database(refusal) if refusal.is_unique_violation() => Ok(false),
+                    _ => Err(failure(error)),
+                })
+            })
+            .await?;
+        if done { Ok(Committed::Now) } else { self.committed_before(commit).await }
+    }
+
+    async fn list(&self, key: &SessionKey, after: u64, limit: u32, bytes: u64) -> Result<Vec<Turn>, StoreError> {
+        let ask = query(
+            "SELECT request_id, revision, created, pinned, content FROM (\
+             SELECT t.*, SUM(LENGTH(t.content)) OVER (ORDER BY t.revision) - LENGTH(t.content) AS before \
+             FROM sessions s JOIN turns t ON t.session = s.uid \
+             WHERE s.tenant = $1 AND s.id = $2 AND t.revision > $3 AND t.revision <= $3 + $4) some \
+             WHERE before < $5 ORDER BY revision",
+        )
+        .bind(&*key.tenant)
+        .bind(&*key.id)
+        .bind(signed(after))
+        .bind(i64::from(limit))
+        .bind(signed(bytes));
+        let rows = self.breaker.call(async { ask.fetch_all(&self.pool).await.map_err(failure) }).await?;
+        rows.iter().map(|row| row::turn(row, [0, 1, 2, 3, 4])).collect()
+    }
+
+    async fn pin(&self, key: &SessionKey, revision: u64, pinned: bool) -> Result<Option<Turn>, StoreError> {
+        let change = query(
+            "UPDATE turns SET pinned = $1 WHERE revision = $2 \
+             AND session = (SELECT uid FROM sessions WHERE tenant = $3 AND id = $4) \
+             RETURNING request_id, revision, created, pinned, content",
+        )
+        .bind(i64::from(pinned))
+        .bind(signed(revision))
+        .bind(&*key.tenant)
+        .bind(&*key.id);
+        let row = self.breaker.call(async { change.fetch_optional(&self.pool).await.map_err(failure) }).await?;
+        row.map(|row| row::turn(&row, [0, 1, 2, 3, 4])).transpose()
+    }
+
+    async fn supersede(&self, key: &SessionKey) -> Result<(), StoreError> {
+        let change = query("UPDATE sessions SET epoch = epoch + 1 WHERE tenant = $1 AND id = $2");
+        let change = change.bind(&*key.tenant).bind(&*key.id);
+        self.breaker.call(async { change.execute(&self.pool).await.map_err(failure) }).await?;
+        Ok(())
+    }
+}
+
+impl Sql {
+    async fn commit_in_two(&self, commit: &Commit<'_>, content: &[u8]) -> Result<bool, sqlx::Error> {
+        // A transaction that begins to write in its middle fails if another has written meanwhile.
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let moved = moved(query(MOVE), commit, content).execute(&mut *transaction).await?;
+        if moved.rows_affected() == 0 {
+            return Ok(false);
+        }
+        add(query(ADD).bind(&commit.fence.uid), commit, content).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Whether what cannot be committed was before.
+    async fn committed_before(&self, commit: &Commit<'_>) -> Result<Committed, StoreError> {
+        let opening = Opening { key: commit.key, request_id: &commit.turn.request_id, window: None, turns: 0 };
+        let opened = self.open(&opening).await?;
+        let is_same = opened.session.is_some_and(|session| session.uid == commit.fence.uid);
+        Ok(match opened.committed.filter(|_| is_same) {
+            Some((turn, digest)) => Committed::Before(turn, digest),
+            None => Committed::Conflict,
+        })
+    }
+}
+
+type Ask<'q> = Query<'q, Any, AnyArguments>;
+
+fn moved<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &[u8]) -> Ask<'q> {
+    ask.bind(signed(content.len() as u64))
+        .bind(commit.awaited.join("\n"))
+        .bind(commit.awaited_until)
+        .bind(micros(commit.turn.create_time.as_ref()))
+        .bind(commit.expires)
+        .bind(&*commit.key.tenant)
+        .bind(&*commit.key.id)
+        .bind(&commit.fence.uid)
+        .bind(signed(commit.fence.epoch))
+        .bind(signed(commit.fence.revision))
+}
+
+fn add<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &'q [u8]) -> Ask<'q> {
+    let turn = commit.turn;
+    ask.bind(signed(turn.revision))
+        .bind(&turn.request_id)
+        // As it is, bit by bit: a database's integers have a sign.
+        .bind(commit.digest.cast_signed())
+        .bind(i64::from(turn.pinned))
+        .bind(micros(turn.create_time.as_ref()))
+        .bind(content)
+}
+
+fn opened(rows: &[AnyRow]) -> Result<Opened, StoreError> {
+    let mut opened = Opened::default();
+    for row in rows {
+        match kind(row)? {
+            0 => {
+                opened.session = Some(row::session(row, 1)?);
+                opened.bytes = get::<i64>(row, 14)?.unsigned_abs();
+            }
+            1 => opened.committed = Some((row::turn(row, TURN)?, get::<i64>(row, 3)?.cast_unsigned())),
+            _ => opened.turns.push(row::turn(row, TURN)?),
+        }
+    }
+    opened.turns.sort_by_key(|turn| turn.revision);
+    Ok(opened)
+}
+
+/// PostgreSQL takes a plain number for a short integer, SQLite for a long one.
+fn kind(row: &AnyRow) -> Result<i64, StoreError> {
+    get::<i64>(row, 0).or_else(|_| get::<i32>(row, 0).map(i64::from))
+}
