@@ -99,7 +99,8 @@ pub(crate) struct RouteOptions {
     /// The policy: virtual models and where they lead; see docs/reference/policy.md.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// The folder for usage records [default: they are counted and dropped].
+    /// The folder for usage records [default: they are counted and dropped], and for the conversations of `up`
+    /// [default: the user's own folder for states].
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }

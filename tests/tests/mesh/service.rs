@@ -43,7 +43,10 @@ impl<'a> Start<'a> {
         std::fs::write(&file, self.config)?;
         let file = file.to_str().context("the temporary folder's name is no text")?;
         let arguments = [self.command, "--config", file, "--listen", self.listen, "--operator-listen", "127.0.0.1:0"];
-        let process = Process::start(&tools::binary()?, arguments, self.environment.iter().copied())?;
+        // What a mesh keeps of its own accord goes with its test.
+        let state = folder.path().to_str().context("the temporary folder's name is no text")?;
+        let environment = self.environment.iter().copied().chain([("XDG_STATE_HOME", state)]);
+        let process = Process::start(&tools::binary()?, arguments, environment)?;
         let line = process.line_with(" listening ", LIMIT).await?;
         let (address, operator) = (address_in(&line, "address=")?, address_in(&line, "operator=")?);
         Ok(Service { process, address, operator, _folder: folder })
