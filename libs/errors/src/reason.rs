@@ -133,7 +133,7 @@ reasons! {
     /// The session store, or what it depends on, cannot be reached.
     SessionsUnavailable = "SESSIONS_UNAVAILABLE", Unavailable, 503, Mesh;
     /// This gateway has no session store.
-    SessionsNotServed = "SESSIONS_NOT_SERVED", Unimplemented, 400, Mesh;
+    SessionsNotServed = "SESSIONS_NOT_SERVED", Unimplemented, 400, Caller;
     /// The engine failed this request.
     GenerationFailed = "GENERATION_FAILED", Internal, 500, Mesh;
     /// Something that should not happen did.
