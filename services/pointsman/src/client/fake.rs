@@ -36,8 +36,8 @@ pub(crate) struct State {
     pub(crate) asked: Vec<GenerateRequest>,
     /// What happens to the next generation. Default: it is answered.
     pub(crate) next: Vec<Fault>,
-    /// Happens once, after so many pages of turns were read.
-    pub(crate) after_pages: Option<(usize, fn(&mut State))>,
+    /// Happens once, after a page of turns was read.
+    pub(crate) after_page: Option<fn(&mut State)>,
     /// Whether the store is gone: nothing can be asked of it.
     pub(crate) down: bool,
     made: u64,
@@ -48,6 +48,8 @@ pub(crate) struct State {
 pub(crate) enum Fault {
     /// It fails after the first words, and leaves nothing behind.
     Fails,
+    /// It ends after the first words, as if it were whole, and leaves nothing behind.
+    EndsEarly,
     /// It is committed, and its end does not arrive.
     LosesItsEnd,
     /// It fails like the first, and the store with it.

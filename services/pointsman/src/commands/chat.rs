@@ -125,10 +125,13 @@ impl Talk<'_> {
                     request_id: request_id.clone(),
                     ..request(self.options, &self.model, vec![said])
                 };
-                match answer::print(&mut self.mesh, self.options, request, &mut self.console).await {
-                    Ok(answer) => stored.answered(&answer, &mut self.console),
-                    Err(error) => Err(stored.failed(&request_id, error, &mut self.console).await?),
-                }
+                let printed = answer::print(&mut self.mesh, self.options, request, &mut self.console).await;
+                let error = match printed.map(|answer| (answer.revision, answer)) {
+                    Ok((Some(revision), answer)) => return stored.answered(&answer, revision, &mut self.console),
+                    Ok((None, _)) => anyhow!("the answer ended without saying that it is kept"),
+                    Err(error) => error,
+                };
+                Err(stored.failed(&request_id, error, &mut self.console).await?)
             }
         }
     }

@@ -54,6 +54,9 @@ impl State {
             frames.push(Err(Status::unavailable("the engine was lost")));
             return frames;
         }
+        if fault == Some(Fault::EndsEarly) {
+            return frames;
+        }
         if let Some(name) = &name {
             let output = Some(message(Role::Assistant, &answer));
             let kind = TurnKind::Generated.into();

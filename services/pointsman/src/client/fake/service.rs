@@ -97,16 +97,8 @@ impl SessionService for FakeMesh {
         let request = request.into_inner();
         let mut state = self.state();
         let turns = state.found(&request.name)?.1.clone();
-        match &mut state.after_pages {
-            Some((0, _)) => {}
-            Some((left, happens)) => {
-                let happens = *happens;
-                *left -= 1;
-                if *left == 0 {
-                    happens(&mut state);
-                }
-            }
-            None => {}
+        if let Some(happens) = state.after_page.take() {
+            happens(&mut state);
         }
         let begin = turns.iter().position(|turn| turn.revision > request.after_revision).unwrap_or(turns.len());
         let (turns, next) = page(&turns, request.page_size, &begin.to_string());

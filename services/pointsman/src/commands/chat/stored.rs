@@ -42,7 +42,7 @@ impl Stored {
         }
         let revision = session.as_ref().map_or(0, |session| session.revision);
         let last = match revision.checked_sub(1) {
-            Some(before) => sessions.turns_after(name, before).next().await?.unwrap_or_default().pop(),
+            Some(before) => sessions.turns_after(name, before).next().await?.unwrap_or_default().into_iter().next(),
             None => None,
         };
         Ok(Self { sessions, name: name.clone(), session, last, revision, known: true })
@@ -88,10 +88,7 @@ impl Stored {
     }
 
     /// Takes note of an answer, and says what of the conversation is not as it looks here.
-    pub(super) fn answered(&mut self, answer: &Answer, console: &mut Console) -> Result<()> {
-        let Some(revision) = answer.revision else {
-            bail!("the mesh does not say that {} has this turn: does it keep sessions?", self.name);
-        };
+    pub(super) fn answered(&mut self, answer: &Answer, revision: u64, console: &mut Console) -> Result<()> {
         let between = revision.saturating_sub(self.revision + 1);
         self.revision = revision;
         if between > 0 {

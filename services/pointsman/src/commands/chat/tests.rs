@@ -171,6 +171,15 @@ async fn an_error_ends_the_exchange_and_a_person_goes_on() {
 }
 
 #[tokio::test]
+async fn an_answer_without_its_end_is_an_error() {
+    let fake = FakeMesh::with_turns(1);
+    fake.state().next = vec![Fault::EndsEarly];
+    let said = held(&fake, false, &["--session", "demo", "--model", "pip", "one"], &[]).await;
+    let want = "nothing of this exchange is in sessions/demo: the answer ended without saying that it is kept";
+    assert_eq!((said.answers.as_str(), said.error.as_deref()), ("You \n", Some(want)));
+}
+
+#[tokio::test]
 async fn the_first_turn_of_a_new_session_may_fail_too() {
     let fake = FakeMesh::default();
     fake.state().next = vec![Fault::Fails];

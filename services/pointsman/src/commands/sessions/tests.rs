@@ -118,11 +118,11 @@ async fn an_export_is_the_session_and_every_turn() {
 #[tokio::test]
 async fn an_export_has_the_turns_that_were_there_when_it_began() {
     let fake = FakeMesh::with_turns(3);
-    fake.state().after_pages = Some((1, |state: &mut State| {
+    fake.state().after_page = Some(|state| {
         for _ in 0..4 {
             state.commit("sessions/demo", Turn::default()).unwrap();
         }
-    }));
+    });
     let printed = run(&fake, &["export", "demo"]).await.unwrap();
     assert_eq!(printed.lines().count(), 1 + 3);
     assert!(printed.starts_with(r#"{"name":"sessions/demo""#) && printed.contains(r#""revision":"3""#), "{printed}");
@@ -144,7 +144,7 @@ async fn a_broken_export_leaves_what_was_there() {
     ];
     for (number, break_off) in break_offs.into_iter().enumerate() {
         let fake = FakeMesh::with_turns(5);
-        fake.state().after_pages = Some((1, break_off));
+        fake.state().after_page = Some(break_off);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("demo.jsonl");
         let line = ["export", "demo", "--output", file.to_str().unwrap()];
@@ -152,7 +152,7 @@ async fn a_broken_export_leaves_what_was_there() {
         assert_eq!(files(folder.path()), [""; 0], "{number}");
         let fake = FakeMesh::with_turns(5);
         std::fs::write(&file, "of yesterday").unwrap();
-        fake.state().after_pages = Some((1, break_off));
+        fake.state().after_page = Some(break_off);
         assert!(run(&fake, &line).await.is_err(), "{number}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "of yesterday", "{number}");
         assert_eq!(files(folder.path()), ["demo.jsonl"], "{number}");
