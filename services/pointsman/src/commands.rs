@@ -7,6 +7,7 @@ pub(crate) mod key;
 pub(crate) mod models;
 pub(crate) mod policy;
 pub(crate) mod requests;
+pub(crate) mod sessions;
 pub(crate) mod trace;
 pub(crate) mod up;
 pub(crate) mod usage;
