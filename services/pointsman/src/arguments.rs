@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Chat(ChatOptions),
     /// Lists the models that can be used.
     Models(ClientOptions),
-    /// Lists, shows, exports, changes and erases stored conversations.
+    /// Keeps stored conversations; lists, shows, exports, changes and erases them.
     Sessions(SessionsOptions),
     /// Shows the spans of a recent request, from the operator port.
     Trace(TraceOptions),
@@ -63,7 +63,8 @@ pub(crate) struct ServeOptions {
     /// Configuration as YAML; see docs/reference/configuration.md.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where the service listens [default: 127.0.0.1:8080; a worker 127.0.0.1:9090].
+    /// Where the service listens [default: 127.0.0.1:8080; a worker 127.0.0.1:9090, a session store
+    /// 127.0.0.1:9490].
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
     /// Where the operator port listens [default: the port after --listen, on loopback].

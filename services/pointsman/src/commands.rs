@@ -22,7 +22,7 @@ use pointsman_types::Origin;
 
 /// A service that is to be run.
 struct Service<'a> {
-    /// `up`, `gateway` or `worker`.
+    /// `up`, `gateway`, `worker` or `sessions`.
     name: &'static str,
     /// Whom its listener faces.
     origin: Origin,

@@ -1,6 +1,7 @@
 //! Conversations that the mesh keeps, in one process and over both surfaces.
 
 mod meddling;
+mod stores;
 mod tools;
 
 use std::path::Path;

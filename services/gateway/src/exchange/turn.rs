@@ -158,6 +158,7 @@ impl Turning {
         let finish_reason = choice.finish_reason;
         let turn_of = Turn {
             kind: TurnKind::Generated.into(),
+            request_id: started.request_id,
             estimated_tokens: estimate(&input)
                 + choice.message.as_ref().map_or(0, |message| estimate(std::slice::from_ref(message))),
             input,

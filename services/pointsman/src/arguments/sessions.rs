@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use humantime_serde::re::humantime;
 use prost_types::Timestamp;
 
-use super::ClientOptions;
+use super::{ClientOptions, ServeOptions};
 
 #[derive(Debug, Args)]
 pub(crate) struct SessionsOptions {
@@ -20,6 +20,10 @@ pub(crate) struct SessionsOptions {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionsCommand {
+    /// Runs a session store.
+    Serve(Box<ServeOptions>),
+    /// Brings the schema of a session store's database up to date.
+    Migrate(MigrateOptions),
     /// Lists sessions, the one that changed last first.
     List(ListOptions),
     /// Shows a session: its settings, where it stands, and what was said.
@@ -36,6 +40,13 @@ pub(crate) enum SessionsCommand {
     Append(AppendOptions),
     /// Changes a session's settings, and which of its turns are pinned.
     Set(Box<SetOptions>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateOptions {
+    /// The configuration of the store, as YAML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ pub(crate) mod draw;
 mod erase;
 mod export;
 mod list;
+mod serve;
 mod show;
 
 use std::io::{BufRead, IsTerminal};
@@ -23,6 +24,8 @@ const TURN: &str = "pointsman.sessions.v1.Turn";
 pub(crate) async fn run(options: SessionsOptions) -> Result<()> {
     let out = &mut std::io::stdout();
     match options.command {
+        SessionsCommand::Serve(options) => Box::pin(serve::run(*options)).await,
+        SessionsCommand::Migrate(options) => serve::bring_up_to_date(options).await,
         SessionsCommand::List(options) => list::run(&mut connect(&options.client)?, &options, out).await,
         SessionsCommand::Show(options) => show::run(&mut connect(&options.client)?, &options, out).await,
         SessionsCommand::Export(options) => export::run(&mut connect(&options.client)?, &options, out).await,

@@ -16,8 +16,6 @@ use tonic::async_trait;
 use self::link::Link;
 use self::script::SessionScript;
 use self::window::Change;
-#[cfg(test)]
-pub(crate) use self::window::MOST_TURNS;
 use super::breaker::Breaker;
 use super::{Lease, LeaseStore, Memory, SessionKey, StoreError, Taken};
 

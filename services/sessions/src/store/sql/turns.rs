@@ -82,7 +82,7 @@ impl TurnStore for Sql {
             "SELECT request_id, revision, created, pinned, content FROM (\
              SELECT t.*, SUM(LENGTH(t.content)) OVER (ORDER BY t.revision) - LENGTH(t.content) AS before \
              FROM sessions s JOIN turns t ON t.session = s.uid \
-             WHERE s.tenant = $1 AND s.id = $2 AND t.revision > $3 AND t.revision <= $3 + $4) some \
+             WHERE s.tenant = $1 AND s.id = $2 AND t.revision > $3 AND t.revision <= $3 + $4) numbered \
              WHERE before < $5 ORDER BY revision",
         )
         .bind(&*key.tenant)
