@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{Tool, debian};
 use crate::shell;
 
-/// Debian has a folder for each version, and one below `PATH` for none of them.
+/// Debian has a folder for each version, none of which is in `PATH`.
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// Where the package of PostgreSQL reads what it shall do when it is installed.
 const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.d";
