@@ -116,6 +116,24 @@ reasons! {
     RequestIdReused = "REQUEST_ID_REUSED", AlreadyExists, 409, Caller;
     /// The frames of the request are not, or no longer, kept.
     FrameLogLost = "FRAME_LOG_LOST", FailedPrecondition, 409, Caller;
+    /// There is no session of that name.
+    SessionNotFound = "SESSION_NOT_FOUND", NotFound, 404, Caller;
+    /// There is a session of that name already.
+    SessionExists = "SESSION_EXISTS", AlreadyExists, 409, Caller;
+    /// The session has no such turn.
+    TurnNotFound = "TURN_NOT_FOUND", NotFound, 404, Caller;
+    /// Another turn of the session runs, and the session lets none wait.
+    TurnInProgress = "TURN_IN_PROGRESS", Aborted, 409, Caller;
+    /// The session is not, or not any more, where the caller believes it to be.
+    TurnConflict = "TURN_CONFLICT", Aborted, 409, Caller;
+    /// A later turn of the session took the place of this one.
+    TurnSuperseded = "TURN_SUPERSEDED", Aborted, 409, Caller;
+    /// The session has as many turns, or bytes, as it may have.
+    SessionLimitReached = "SESSION_LIMIT_REACHED", FailedPrecondition, 409, Caller;
+    /// The session store, or what it depends on, cannot be reached.
+    SessionsUnavailable = "SESSIONS_UNAVAILABLE", Unavailable, 503, Mesh;
+    /// This gateway has no session store.
+    SessionsNotServed = "SESSIONS_NOT_SERVED", Unimplemented, 400, Caller;
     /// The engine failed this request.
     GenerationFailed = "GENERATION_FAILED", Internal, 500, Mesh;
     /// Something that should not happen did.

@@ -11,6 +11,7 @@ use pointsman_proto::inference::v1::{EmbedRequest, GenerateRequest, TargetDescri
 use tonic_types::FieldViolation;
 
 use asked::Asked;
+pub use asked::estimate_tokens;
 use words::{data_class, priority, reasoning_effort, response_format};
 
 /// What a condition can read.

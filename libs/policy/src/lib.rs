@@ -26,7 +26,7 @@ mod unserved;
 pub use cause::{Cause, Causes, cause_of};
 pub use compile::{CompiledPolicy, compile};
 pub use decide::{Decision, decide};
-pub use facts::{Fact, Facts};
+pub use facts::{Fact, Facts, estimate_tokens};
 pub use fleet::Fleet;
 pub use near::nearest;
 pub use pick::{Candidate, pick};

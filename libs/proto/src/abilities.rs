@@ -69,6 +69,11 @@ pub fn of(description: &TargetDescription) -> u64 {
     description.abilities.iter().fold(generates, |bits, ability| bits | bit(*ability))
 }
 
+/// Returns what a gateway needs of targets for a request: the same without sessions, which are its own affair.
+pub fn needed_of_targets(request: &GenerateRequest) -> u64 {
+    needed(request) & !bit(Ability::Sessions as i32)
+}
+
 fn bits_of<R>(needs: &[Need<R>], request: &R) -> u64 {
     needs.iter().filter(|need| (need.applies)(request)).fold(0, |bits, need| bits | bit(need.ability as i32))
 }

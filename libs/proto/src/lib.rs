@@ -10,6 +10,7 @@
 //! - [`finish_reason`]: why a model stopped, as telemetry writes it.
 //! - [`fold`]: a stream of frames as one response.
 //! - [`mesh_context`]: what one service tells the next.
+//! - [`session_id`]: how sessions are called.
 //! - [`metadata`]: the names of our headers and metadata.
 
 pub mod abilities;
@@ -19,9 +20,11 @@ pub mod json;
 pub mod mesh_context;
 pub mod metadata;
 
+mod session;
 mod valid;
 mod validate;
 
+pub use session::{SESSION_RULE, session_id};
 pub use valid::{Valid, Validate, Violations};
 
 /// `pointsman.inference.v1`: generating.

@@ -29,6 +29,12 @@ pub const STATIC_ANSWER: &str = "x-pointsman-static-answer";
 /// How long the work goes on when the caller's connection is lost, in whole seconds, on the HTTP surfaces.
 pub const RESUME_WINDOW: &str = "x-pointsman-resume-window";
 
+/// The session that a request is a turn of: `sessions/{id}`, or its id alone.
+pub const SESSION: &str = "x-pointsman-session";
+
+/// The revision that the caller believes the session to have.
+pub const SESSION_REVISION: &str = "x-pointsman-session-revision";
+
 /// `true` if the answer was asked for before, and is given again.
 pub const REPEATED: &str = "x-pointsman-repeated";
 

@@ -71,7 +71,7 @@ impl Violations {
     }
 
     /// Returns the value if there are no violations.
-    pub(crate) fn done<T>(self, value: T) -> Result<T, Vec<FieldViolation>> {
+    pub fn done<T>(self, value: T) -> Result<T, Vec<FieldViolation>> {
         if self.found.is_empty() { Ok(value) } else { Err(self.found) }
     }
 }

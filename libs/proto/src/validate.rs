@@ -14,7 +14,7 @@ use crate::inference::v1::{
     DataClass, GenerateRequest, JsonSchemaFormat, Limits, Logprobs, Message, Part, Priority, ReasoningEffort,
     ResponseFormat, Role, Sampling, SessionReference, Tool, ToolChoice, image, part,
 };
-use crate::{Valid, Validate, Violations};
+use crate::{SESSION_RULE, Valid, Validate, Violations, session_id};
 
 impl Validate for GenerateRequest {
     fn validate(&self, v: &mut Violations) {
@@ -48,7 +48,9 @@ impl Validate for GenerateRequest {
         }
         v.require(ReasoningEffort::try_from(self.reasoning_effort).is_ok(), "reasoning_effort", UNKNOWN);
         if let Some(SessionReference { session, .. }) = &self.session {
-            v.require((1..=256).contains(&session.len()), "session.session", "name a session in 1 to 256 bytes");
+            v.require(session_id(session).is_some(), "session.session", SESSION_RULE);
+            let one = self.choice_count.unwrap_or(1) == 1;
+            v.require(one, "choice_count", "must be 1 in a session, which keeps one answer");
         }
         let (labels, end_user, request_id) = (&self.labels, &self.end_user, &self.request_id);
         check_asker(Asker { labels, data_class: self.data_class, priority: self.priority, end_user, request_id }, v);
@@ -65,6 +67,20 @@ impl Valid<GenerateRequest> {
     pub fn resumable(self, window: Duration) -> Self {
         let window = window.min(Duration::from_secs(300));
         self.change(|request| request.resume_window = window.try_into().ok())
+    }
+
+    /// Makes the request a turn of a session.
+    pub fn of_session(self, session: SessionReference) -> Result<Self, Vec<FieldViolation>> {
+        Self::new(GenerateRequest { session: Some(session), ..self.into_inner() })
+    }
+
+    /// Puts the messages of its session before its own, which were checked when they were stored. Its content is at least
+    /// as sensitive as theirs.
+    pub fn after(self, before: Vec<Message>, data_class: DataClass) -> Self {
+        self.change(|request| {
+            request.messages.splice(..0, before);
+            request.data_class = request.data_class.max(data_class.into());
+        })
     }
 
     /// Gives the request another id. Checks that alone.

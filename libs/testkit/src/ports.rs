@@ -1,9 +1,10 @@
 //! Ports that nobody listens on.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 /// Returns a loopback address whose port was free a moment ago.
 ///
@@ -25,17 +26,25 @@ pub fn free_port() -> Result<u16> {
 pub fn free_ports(distances: &[u16]) -> Result<u16> {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 22_000;
-    static CALLS: AtomicU16 = AtomicU16::new(0);
-    let length = distances.iter().max().map_or(1, |distance| distance + 1);
-    let blocks = COUNT / length;
-    // Two processes seldom begin at the same block.
-    let begin = std::process::id() as u16 % blocks.max(1);
-    for _ in 0..blocks {
-        let call = CALLS.fetch_add(1, Ordering::Relaxed);
-        let base = FIRST + (begin + call % blocks) % blocks * length;
-        if distances.iter().all(|distance| TcpListener::bind((Ipv4Addr::LOCALHOST, base + distance)).is_ok()) {
-            return Ok(base);
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let span = distances.iter().max().map_or(0, |distance| *distance);
+    ensure!(span < COUNT, "there is no room for ports {span} apart");
+    let bases = u32::from(COUNT - span);
+    // Two processes seldom begin near each other.
+    let begin = std::process::id().wrapping_mul(101) % bases;
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_free = |port: u16, given: &BTreeSet<u16>| {
+        !given.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    };
+    for _ in 0..2 {
+        for offset in 0..bases {
+            let base = FIRST + ((begin + offset) % bases) as u16;
+            if distances.iter().all(|distance| is_free(base + distance, &given)) {
+                given.extend(distances.iter().map(|distance| base + distance));
+                return Ok(base);
+            }
         }
+        given.clear();
     }
     bail!("found no free ports at the distances {distances:?}")
 }
@@ -52,11 +61,17 @@ mod tests {
     }
 
     #[test]
+    fn ports_too_far_apart_are_refused() {
+        assert!(free_ports(&[0, 22_000]).unwrap_err().to_string().contains("22000 apart"));
+    }
+
+    #[test]
     fn ports_at_distances_can_be_bound() {
         let distances = [0, 1, 100];
         let [base, other] = [free_ports(&distances).unwrap(), free_ports(&distances).unwrap()];
-        assert!(base.abs_diff(other) > 100);
-        let bound = distances.map(|distance| TcpListener::bind((Ipv4Addr::LOCALHOST, base + distance)));
+        let ports = [base, other, free_port().unwrap()].map(|base| distances.map(|distance| base + distance));
+        let bound = [&ports[0][..], &ports[1], &ports[2][..1]].concat();
+        let bound: Vec<_> = bound.iter().map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port))).collect();
         assert!(bound.iter().all(Result::is_ok), "{bound:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Where the programs lie that tests run: made by `cargo xtask test`, which passes their paths on.
 //!
-//! Without it (`cargo test` alone) they are looked for in the build folder that this test was built in.
+//! Without it (`cargo test` alone) they are looked for in the build folder that this test was built in, servers also
+//! where Debian has them.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ const LANGCHAIN: &str = "POINTSMAN_LANGCHAIN";
 const SCHEMATHESIS: &str = "POINTSMAN_SCHEMATHESIS";
 const NODE_MODULES: &str = "POINTSMAN_NODE_MODULES";
 const GO_CACHE: &str = "POINTSMAN_GO_CACHE";
+const POSTGRES: &str = "POINTSMAN_POSTGRES_BIN";
+const REDIS: &str = "POINTSMAN_REDIS_SERVER";
 
 /// Returns the path of the `pointsman` binary.
 pub fn binary() -> Result<PathBuf> {
@@ -49,6 +52,18 @@ pub fn go_cache() -> Result<PathBuf> {
     find(GO_CACHE, "tools/go", "run `cargo xtask test`")
 }
 
+/// Returns the folder with PostgreSQL's programs: `initdb`, `postgres`, `psql` and others.
+pub fn postgres_programs() -> Result<PathBuf> {
+    let debian = newest_below(Path::new("/usr/lib/postgresql"));
+    installed(POSTGRES, debian).map_or_else(|| find(POSTGRES, "tools/postgres/bin", "run `cargo xtask test`"), Ok)
+}
+
+/// Returns the path of `redis-server`; `redis-cli` lies beside it.
+pub fn redis_server() -> Result<PathBuf> {
+    let debian = Path::new("/usr/bin/redis-server").to_owned();
+    installed(REDIS, Some(debian)).map_or_else(|| find(REDIS, "tools/redis/redis-server", "run `cargo xtask test`"), Ok)
+}
+
 /// Returns the root of the workspace, where `examples/` and `models/` lie.
 ///
 /// Cargo tells it when the test runs. A path from compile time may belong to another checkout that shares
@@ -58,6 +73,19 @@ pub fn workspace() -> Result<PathBuf> {
         std::env::var_os("CARGO_MANIFEST_DIR").context("not started by cargo: CARGO_MANIFEST_DIR is not set")?;
     let root = Path::new(&package).ancestors().find(|folder| folder.join("proto/buf.yaml").is_file());
     Ok(root.context("no folder above this package is the workspace's")?.to_owned())
+}
+
+/// Takes what is there, unless the variable says something else.
+fn installed(variable: &str, path: Option<PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| std::env::var_os(variable).is_none() && path.exists())
+}
+
+/// Returns the programs of the newest version of PostgreSQL: Debian has a folder for each.
+fn newest_below(versions: &Path) -> Option<PathBuf> {
+    let versions = versions.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let servers = versions.filter(|version| version.join("bin/postgres").is_file());
+    let number = |version: &PathBuf| version.file_name()?.to_str()?.parse::<u32>().ok();
+    Some(servers.max_by_key(number)?.join("bin"))
 }
 
 /// Takes the variable's path, or the first that exists in a folder above this very program.
@@ -82,6 +110,18 @@ mod tests {
     #[test]
     fn the_workspace_is_found() {
         assert!(workspace().unwrap().join("libs/testkit/src/tools.rs").is_file());
+    }
+
+    #[test]
+    fn the_newest_version_that_has_a_server_is_taken() {
+        let versions = tempfile::tempdir().unwrap();
+        assert_eq!(newest_below(&versions.path().join("nothing")), None);
+        for (version, program) in [("9", "postgres"), ("15", "postgres"), ("17", "psql"), ("common", "postgres")] {
+            let programs = versions.path().join(version).join("bin");
+            std::fs::create_dir_all(&programs).unwrap();
+            std::fs::write(programs.join(program), "").unwrap();
+        }
+        assert_eq!(newest_below(versions.path()), Some(versions.path().join("15/bin")));
     }
 
     #[test]

@@ -19,6 +19,11 @@ pub struct ParseByteSizeError {
 const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 impl ByteSize {
+    /// Makes a size of this many binary kilobytes.
+    pub const fn kibibytes(count: u64) -> Self {
+        Self(count << 10)
+    }
+
     /// Makes a size of this many binary megabytes.
     pub const fn mebibytes(count: u64) -> Self {
         Self(count << 20)

@@ -36,6 +36,7 @@ use crate::fleet::{Fleet, View};
 use crate::span;
 use crate::spool::Spool;
 use crate::trail::{Record, Trail};
+use crate::turn::history::History;
 use call::{Call, Progress};
 use delivered::Delivered;
 use machine::{Action, Event, Limits, Machine, Number, Outcome};
@@ -60,6 +61,8 @@ pub(crate) struct Order {
     pub(crate) is_streamed: bool,
     /// The span of the operation.
     pub(crate) span: Span,
+    /// The conversation that it is a turn of: each target is told what it has room for.
+    pub(crate) history: Option<Arc<History>>,
     /// Takes up the answer after a lost connection. Empty: nothing does.
     pub(crate) resume_token: String,
     /// Where operators see the request.
@@ -94,6 +97,8 @@ pub(crate) struct Attempts {
     tried: Vec<Arc<str>>,
     /// What has come of each attempt, `Started` and the first piece, until one of them wins.
     held: VecDeque<(Number, Frame)>,
+    /// What each was told of the conversation, by number: turns that were left out, and tokens, about.
+    told: Vec<(u64, u64)>,
     /// Frames that are ready for the caller.
     ready: VecDeque<Frame>,
     answering: Option<Number>,
@@ -135,6 +140,7 @@ impl Attempts {
             trail,
             tried: Vec::new(),
             held: VecDeque::new(),
+            told: Vec::new(),
             ready: VecDeque::new(),
             answering: None,
             ended: false,
@@ -153,6 +159,11 @@ impl Attempts {
     /// Whether the answer is the policy's fixed text, and no model's.
     pub(crate) fn is_static(&self) -> bool {
         self.is_static
+    }
+
+    /// About how many tokens of a conversation the one that answers was told.
+    pub(crate) fn told_tokens(&self) -> u64 {
+        self.answering.and_then(|number| self.told.get(number)).map_or(0, |(_, tokens)| *tokens)
     }
 
     /// The target and instance that answer. `None`: the policy does, by itself.
@@ -281,6 +292,10 @@ impl Attempts {
         started.resume_token.clone_from(&self.order.resume_token);
         started.policy_revision = decision.policy_revision.to_string();
         started.attempts = self.trail.messages();
+        started.session_turn = self.order.history.as_ref().map(|history| {
+            let told = self.answering.and_then(|number| self.told.get(number));
+            history.turn(told.map_or(0, |(left_out, _)| *left_out))
+        });
     }
 
     fn push(&mut self, frame: Frame) {

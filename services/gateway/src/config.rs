@@ -31,6 +31,9 @@ pub struct Config {
     /// The other gateways that share named requests with this one: the same list at each of them, but for
     /// itself. A name is its `server.instance`, an endpoint its `server.mesh_listen`. Default: none.
     pub peers: Vec<InstanceConfig>,
+    /// The session store, by its name and its `server.listen`. Default: none, and requests with a session are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<InstanceConfig>,
     /// The frames of named requests.
     pub frame_log: FrameLogConfig,
     /// How instances and peers are called.
@@ -96,12 +99,14 @@ pub enum Scope {
     Generate,
     /// List models and describe targets.
     Describe,
+    /// Keep conversations: sessions, and requests that are turns of one.
+    Sessions,
 }
 
 impl Scope {
     /// Returns every scope there is.
     pub fn all() -> Vec<Self> {
-        vec![Self::Generate, Self::Describe]
+        vec![Self::Generate, Self::Describe, Self::Sessions]
     }
 
     /// Returns the scope's name, as it is written in a configuration.
@@ -109,6 +114,7 @@ impl Scope {
         match self {
             Self::Generate => "generate",
             Self::Describe => "describe",
+            Self::Sessions => "sessions",
         }
     }
 }
@@ -123,6 +129,7 @@ impl Default for Config {
             data_dir: None,
             usage_limit: ByteSize::mebibytes(1024),
             peers: Vec::new(),
+            sessions: None,
             frame_log: FrameLogConfig::default(),
             client: pointsman_client::Config::default(),
         }
@@ -135,6 +142,8 @@ impl Config {
         let mut problems = Vec::new();
         problems.extend(address_problems("gateway.instances", &self.instances));
         problems.extend(address_problems("gateway.peers", &self.peers));
+        let sessions = self.sessions.as_slice().iter();
+        problems.extend(sessions.flat_map(|one| endpoint_problems("gateway.sessions", one)));
         let mut ids = HashSet::new();
         for (index, key) in self.keys.iter().enumerate() {
             if key.id.is_empty() || key.id.contains('_') || !ids.insert(&key.id) {
@@ -192,13 +201,19 @@ fn address_problems(section: &str, named: &[InstanceConfig]) -> Vec<String> {
         if one.name.is_empty() || !names.insert(&one.name) {
             problems.push(format!("{section}[{index}].name: must be there, and unlike the others"));
         }
-        if let Err(error) = check_address(&one.endpoint, one.tls.as_ref()) {
-            problems.push(format!("{section}[{index}].endpoint: {error}"));
-        }
-        // With `https` and nothing else the system's authorities are needed, which a small image may lack.
-        let tls = one.tls.clone().or_else(|| one.endpoint.starts_with("https:").then(ClientTls::default));
-        problems.extend(tls.iter().flat_map(|tls| tls.problems(&format!("{section}[{index}].tls"))));
+        problems.extend(endpoint_problems(&format!("{section}[{index}]"), one));
     }
+    problems
+}
+
+fn endpoint_problems(section: &str, one: &InstanceConfig) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Err(error) = check_address(&one.endpoint, one.tls.as_ref()) {
+        problems.push(format!("{section}.endpoint: {error}"));
+    }
+    // With `https` and nothing else the system's authorities are needed, which a small image may lack.
+    let tls = one.tls.clone().or_else(|| one.endpoint.starts_with("https:").then(ClientTls::default));
+    problems.extend(tls.iter().flat_map(|tls| tls.problems(&format!("{section}.tls"))));
     problems
 }
 

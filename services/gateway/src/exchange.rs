@@ -4,6 +4,7 @@ mod answer;
 mod deciding;
 mod elsewhere;
 mod operation;
+pub(crate) mod turn;
 pub(crate) mod unary;
 
 use std::sync::Arc;
@@ -30,10 +31,13 @@ use crate::metrics::{Metrics, SurfaceName};
 use crate::policy::InForce;
 use crate::spool::Spool;
 use crate::trail::Trail;
+use crate::turn::SessionStore;
+use crate::turn::history::History;
 
 pub(crate) use answer::Answer;
 use deciding::{Decided, context, own_priority};
 use operation::Operation;
+use turn::{Conversation, Turning};
 
 /// What every exchange works with.
 pub(crate) struct Gateway {
@@ -47,6 +51,8 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Metrics,
     pub(crate) policy: InForce,
     pub(crate) requests: Requests,
+    /// `None`: this gateway keeps no conversations.
+    pub(crate) sessions: Option<SessionStore>,
     pub(crate) work: Work,
     pub(crate) spool: Spool,
     pub(crate) zone: Arc<str>,
@@ -90,13 +96,21 @@ pub(crate) struct Resume {
 /// How a request is to be answered.
 enum Route {
     /// By attempts of its own.
-    Decided(Decided),
+    Own(Way),
     /// The same, and their frames are kept.
-    Writing(Decided, Writer, Reader),
+    Writing(Way, Writer, Reader),
     /// By the frames of a request that runs, or has ended.
     Reading(Reader),
     /// By the gateway that keeps its frames.
     Elsewhere(Peer, Option<Running>),
+}
+
+/// What comes before the attempts.
+enum Way {
+    /// Nothing: it is decided.
+    Decided(Decided),
+    /// Its session is asked first.
+    Turn,
 }
 
 /// Who has the frames of a stream that was lost.
@@ -142,8 +156,8 @@ impl Gateway {
         let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
         self.fleet.first_look().await;
         match self.route(&exchange).map_err(|error| operation.failed(error))? {
-            Route::Decided(decided) => self.attempt(exchange, decided, operation, String::new()).await,
-            Route::Writing(decided, writer, reader) => {
+            Route::Own(way) => self.begin(way, exchange, operation, String::new()).await,
+            Route::Writing(way, writer, reader) => {
                 let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
                 let token = Token {
                     owner: self.owners.own().to_owned(),
@@ -152,8 +166,7 @@ impl Gateway {
                 };
                 let gateway = Arc::clone(self);
                 // Boxed, as the other ways that few requests take: their room would be every request's.
-                let answer =
-                    async move { gateway.attempt(exchange, decided, operation, token.to_string()).await }.boxed();
+                let answer = async move { gateway.begin(way, exchange, operation, token.to_string()).await }.boxed();
                 // A task of its own: its reader may leave it, and others may come.
                 self.work.begin(writer.write(answer, window.unwrap_or_default()));
                 Answer::kept(reader, None).await
@@ -170,7 +183,7 @@ impl Gateway {
         exchange.caller.require(Scope::Generate)?;
         own_priority(&exchange.caller, exchange.request.priority())?;
         if !exchange.keep {
-            return Ok(Route::Decided(self.decide(exchange)?));
+            return Ok(Route::Own(self.way(exchange)?));
         }
         let name = Name {
             tenant: Arc::clone(&exchange.caller.tenant),
@@ -188,13 +201,35 @@ impl Gateway {
         }
         match self.frame_logs.enter(&name, asked, &exchange.trail)? {
             Entered::Known(reader) => Ok(Route::Reading(exchange.trail.repeating(reader))),
-            Entered::New(mut writer, reader) => match self.decide(exchange) {
-                Ok(decided) => Ok(Route::Writing(decided, writer, reader)),
+            Entered::New(mut writer, reader) => match self.way(exchange) {
+                Ok(way) => Ok(Route::Writing(way, writer, reader)),
                 Err(error) => {
                     writer.end(Err(error.clone()));
                     Err(error)
                 }
             },
+        }
+    }
+
+    fn way(&self, exchange: &Exchange) -> Result<Way, Error> {
+        if exchange.request.session.is_none() {
+            return Ok(Way::Decided(self.decide(exchange)?));
+        }
+        self.session_store(exchange)?;
+        Ok(Way::Turn)
+    }
+
+    async fn begin(
+        &self,
+        way: Way,
+        exchange: Exchange,
+        operation: Operation,
+        resume_token: String,
+    ) -> Result<Answer, Error> {
+        match way {
+            Way::Decided(decided) => self.attempt(exchange, decided, None, (operation, resume_token)).await,
+            // Boxed: few requests have a session, and its room would be every request's.
+            Way::Turn => self.answer_turn(exchange, operation, resume_token).boxed().await,
         }
     }
 
@@ -236,18 +271,23 @@ impl Gateway {
         &self,
         exchange: Exchange,
         decided: Decided,
-        mut operation: Operation,
-        resume_token: String,
+        conversation: Option<Conversation>,
+        (mut operation, resume_token): (Operation, String),
     ) -> Result<Answer, Error> {
         let Decided { decision, tokens, policy, view, running } = decided;
         let answering = self.requests.enter(exchange.about());
         let Exchange { caller, request, is_streamed, deadline, span, trail, .. } = exchange;
-        let (accept, accept_time, request) = (operation.accept, decision.time, request.into_inner());
+        let (accept, accept_time, mut request) = (operation.accept, decision.time, request.into_inner());
+        // Its session is this gateway's affair, and no instance's.
+        request.session = None;
+        let history = conversation.as_ref().map(|conversation| Arc::clone(&conversation.history));
+        let said = history.as_ref().map(|history| (request.model.clone(), history.own().to_vec()));
         let context = context(&caller, request.data_class, request.priority, &decision);
         let order = Order {
             ends: self.ends(&answering),
             resume_token,
             answering,
+            history,
             request,
             decision,
             context,
@@ -258,21 +298,32 @@ impl Gateway {
             is_streamed,
             span,
         };
-        let means = self.means(&policy);
+        let means = self.means(&policy, order.history.as_deref());
         operation.running = running;
-        match Attempts::open(order, means, view, trail).await {
-            Ok(attempts) => {
-                operation.first_chunk(attempts.answering());
-                Ok(Answer::own(attempts, operation))
+        let attempts = Attempts::open(order, means, view, trail);
+        let Some((conversation, said)) = conversation.zip(said) else {
+            return match attempts.await {
+                Ok(attempts) => {
+                    operation.first_chunk(attempts.answering());
+                    Ok(Answer::own(attempts, operation))
+                }
+                Err(error) => Err(operation.failed(error)),
+            };
+        };
+        match Turning::open(conversation, said, attempts).await {
+            Ok(turning) => {
+                operation.first_chunk(turning.attempts().and_then(Attempts::answering));
+                Ok(Answer::turn(Box::new(turning), operation))
             }
             Err(error) => Err(operation.failed(error)),
         }
     }
 
-    fn means(&self, policy: &CompiledPolicy) -> Means {
+    fn means(&self, policy: &CompiledPolicy, history: Option<&History>) -> Means {
+        let home = history.map(|history| history.session().home_zone.as_str()).filter(|zone| !zone.is_empty());
         Means {
             fleet: self.fleet.clone(),
-            zone: Arc::clone(&self.zone),
+            zone: home.map_or_else(|| Arc::clone(&self.zone), Arc::from),
             retry_budget: policy.retry_budget,
             hedge_budget: policy.hedge_budget,
             spool: self.spool.clone(),

@@ -7,7 +7,8 @@
 //! `Valid<GenerateRequest>` of what came; [`exchange`] is the whole of one operation; it decides by the
 //! [`policy`] where the request may go, and hands over to the attempts ([`attempt`]), which pick instances
 //! in the [`fleet`] and record usage in the [`spool`], from where operators take it ([`usage`]); frames go back
-//! through the surface. Calls on the path: one, to the instance that generates.
+//! through the surface. Calls on the path: one, to the instance that generates; in a session two more, to its store, with
+//! which a [`turn`] begins and is committed.
 
 mod attempt;
 mod caller;
@@ -23,6 +24,7 @@ mod span;
 mod spool;
 mod surfaces;
 mod trail;
+mod turn;
 mod usage;
 mod watch;
 
@@ -30,6 +32,7 @@ use std::sync::Arc;
 
 use pointsman_client::Channel;
 use pointsman_proto::inference::v1::inference_service_server::{InferenceServiceServer, SERVICE_NAME};
+use pointsman_proto::sessions::v1::session_service_server;
 use pointsman_server::{Context, Parts, Surface, Task, surface};
 use tonic::service::Routes;
 
@@ -42,6 +45,8 @@ pub struct Deps {
     pub instances: Vec<(String, Channel)>,
     /// The other gateways, by their configured names.
     pub peers: Vec<(String, Channel)>,
+    /// The session store. `None`: requests with a session are refused.
+    pub sessions: Option<Channel>,
     /// This gateway's own name, unique in the mesh.
     pub instance: String,
     /// The largest request that is read, in bytes.
@@ -115,15 +120,23 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
         metrics,
         policy,
         requests: context.requests.clone(),
+        sessions: deps.sessions.map(turn::SessionStore::new),
         work: context.work.clone(),
         spool,
         zone: config.zone.as_str().into(),
     });
     let grpc = InferenceServiceServer::new(surfaces::grpc::Grpc(Arc::clone(&gateway)))
         .max_decoding_message_size(deps.max_request_bytes);
+    let mut routes = Routes::builder();
+    routes.add_service(surfaces::grpc::trailers::Trailing(grpc));
+    let mut names = vec![SERVICE_NAME];
+    if gateway.sessions.is_some() {
+        routes.add_service(surfaces::sessions::Forwarding(Arc::clone(&gateway)));
+        names.push(session_service_server::SERVICE_NAME);
+    }
     let own = Surface {
-        grpc: Routes::new(surfaces::grpc::trailers::Trailing(grpc)),
-        names: vec![SERVICE_NAME],
+        grpc: routes.routes(),
+        names,
         http: surfaces::openai::router(gateway).merge(surfaces::contract::router().map_err(BuildError::Contract)?),
     };
     let (router, health) = surface(own, &context.readiness, &context.drain);

@@ -71,6 +71,21 @@ pub(crate) fn unary(about: &About<'_>, caller: &Caller, surface: SurfaceName, he
     span
 }
 
+/// Begins the span of a call that is passed on to the session store, in the caller's trace.
+pub(crate) fn session_call(path: &str, request_id: &str, headers: &HeaderMap) -> Span {
+    let method = path.rsplit('/').next().unwrap_or_default();
+    let span = tracing::info_span!(
+        "session call",
+        otel.name = format!("sessions {}", bounded(method)),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        error.type = field::Empty,
+        pointsman.request_id = request_id,
+    );
+    propagation::set_parent(&span, headers);
+    span
+}
+
 /// Begins the span of taking up a stream that was lost.
 pub(crate) fn resume(caller: &Caller, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(

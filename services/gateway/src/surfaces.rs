@@ -4,3 +4,4 @@ pub(crate) mod contract;
 pub(crate) mod grpc;
 pub(crate) mod named;
 pub(crate) mod openai;
+pub(crate) mod sessions;

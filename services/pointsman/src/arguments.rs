@@ -1,9 +1,12 @@
 //! The command line.
 
+pub(crate) mod sessions;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sessions::{SessionName, SessionsOptions};
 
 /// How whoever reads this calls the program: through cargo in a clone, or by its name.
 pub(crate) fn program() -> &'static str {
@@ -33,6 +36,8 @@ pub(crate) enum Command {
     Chat(ChatOptions),
     /// Lists the models that can be used.
     Models(ClientOptions),
+    /// Keeps stored conversations; lists, shows, exports, changes and erases them.
+    Sessions(SessionsOptions),
     /// Shows the spans of a recent request, from the operator port.
     Trace(TraceOptions),
     /// Lists the requests in flight, from the operator port.
@@ -58,7 +63,8 @@ pub(crate) struct ServeOptions {
     /// Configuration as YAML; see docs/reference/configuration.md.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where the service listens [default: 127.0.0.1:8080; a worker 127.0.0.1:9090].
+    /// Where the service listens [default: 127.0.0.1:8080; a worker 127.0.0.1:9090, a session store
+    /// 127.0.0.1:9490].
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
     /// Where the operator port listens [default: the port after --listen, on loopback].
@@ -99,7 +105,8 @@ pub(crate) struct RouteOptions {
     /// The policy: virtual models and where they lead; see docs/reference/policy.md.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// The folder for usage records [default: they are counted and dropped].
+    /// The folder for usage records [default: they are counted and dropped], and for the conversations of `up`
+    /// [default: the user's own folder for states].
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }
@@ -157,10 +164,14 @@ pub(crate) struct ClientOptions {
 pub(crate) struct ChatOptions {
     /// What to say. Default: a conversation, a line each.
     pub(crate) text: Option<String>,
-    /// The model; `pointsman models` lists them [default: the first of the list].
+    /// The model; `pointsman models` lists them [default: the one that answered last in the session, or the first of
+    /// the list].
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
-    /// Standing instructions for the model.
+    /// Goes on with a stored conversation, or begins one of that name: what is said is kept by the mesh.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) session: Option<SessionName>,
+    /// Standing instructions for the model; with --session those that a new one gets.
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     /// The most tokens that an answer may have.

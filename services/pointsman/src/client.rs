@@ -1,5 +1,9 @@
 //! What the client commands share: a client of the mesh, and errors as a person reads them.
 
+#[cfg(test)]
+pub(crate) mod fake;
+pub(crate) mod sessions;
+
 use anyhow::{Result, anyhow};
 use pointsman_client::{Channel, ClientTls, Config, remote};
 use pointsman_errors::{Error, Reason};
@@ -9,16 +13,24 @@ use tonic::{Code, Request, Status};
 use crate::arguments::{ClientOptions, program};
 
 /// A mesh, as a command sees it.
+#[derive(Clone)]
 pub(crate) struct Mesh {
     pub(crate) inference: InferenceServiceClient<Channel>,
+    channel: Channel,
+    address: String,
     key: Option<String>,
 }
 
 impl Mesh {
     pub(crate) fn new(options: &ClientOptions) -> Result<Self> {
         let tls = options.ca.clone().map(|ca| ClientTls { ca: Some(ca), ..ClientTls::default() });
-        let channel = remote(&options.address, tls.as_ref(), &Config::default())?;
-        Ok(Self { inference: InferenceServiceClient::new(channel), key: options.key.clone() })
+        Ok(Self::over(remote(&options.address, tls.as_ref(), &Config::default())?, options))
+    }
+
+    /// A mesh at the other end of a channel.
+    pub(crate) fn over(channel: Channel, options: &ClientOptions) -> Self {
+        let inference = InferenceServiceClient::new(channel.clone());
+        Self { inference, channel, address: options.address.clone(), key: options.key.clone() }
     }
 
     /// Makes a call's request, with the key.

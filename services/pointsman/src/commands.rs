@@ -7,6 +7,7 @@ pub(crate) mod key;
 pub(crate) mod models;
 pub(crate) mod policy;
 pub(crate) mod requests;
+pub(crate) mod sessions;
 pub(crate) mod trace;
 pub(crate) mod up;
 pub(crate) mod usage;
@@ -21,7 +22,7 @@ use pointsman_types::Origin;
 
 /// A service that is to be run.
 struct Service<'a> {
-    /// `up`, `gateway` or `worker`.
+    /// `up`, `gateway`, `worker` or `sessions`.
     name: &'static str,
     /// Whom its listener faces.
     origin: Origin,

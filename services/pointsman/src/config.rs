@@ -7,6 +7,7 @@ use std::path::Path;
 use pointsman_gateway::Config as GatewayConfig;
 use pointsman_server::config::{Peers, read};
 use pointsman_server::{ConfigError, ProcessConfig, ServerConfig, environment};
+use pointsman_sessions::Config as SessionsConfig;
 use pointsman_tls::ServerTls;
 use pointsman_worker::Config as WorkerConfig;
 use serde::de::DeserializeOwned;
@@ -15,13 +16,14 @@ use serde::{Deserialize, Serialize};
 use crate::arguments::ServeOptions;
 use crate::engine::EngineConfig;
 
-/// `pointsman up`: a gateway and a worker in one process.
+/// `pointsman up`: a gateway, a worker and a session store in one process.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct UpConfig {
     pub(crate) server: ServerConfig,
     pub(crate) telemetry: pointsman_telemetry::Config,
     pub(crate) gateway: GatewayConfig,
+    pub(crate) sessions: SessionsConfig,
     pub(crate) worker: WorkerConfig,
     pub(crate) engine: EngineConfig,
 }
@@ -43,6 +45,15 @@ pub(crate) struct WorkerFile {
     pub(crate) telemetry: pointsman_telemetry::Config,
     pub(crate) worker: WorkerConfig,
     pub(crate) engine: EngineConfig,
+}
+
+/// `pointsman sessions serve`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SessionsFile {
+    pub(crate) server: ServerConfig,
+    pub(crate) telemetry: pointsman_telemetry::Config,
+    pub(crate) sessions: SessionsConfig,
 }
 
 /// A configuration that a command can run with.
@@ -118,6 +129,7 @@ impl Command for UpConfig {
 
     fn problems(&self, listen: SocketAddr) -> Vec<String> {
         let mut problems = self.gateway.problems();
+        problems.extend(self.sessions.problems());
         problems.extend(self.worker.problems());
         problems.extend(self.engine.problems());
         problems.extend(self.gateway.exposure_problem(listen, is_secret(&self.server)));
@@ -130,6 +142,9 @@ impl Command for UpConfig {
         }
         if !self.gateway.peers.is_empty() {
             problems.push("gateway.peers: `up` is by itself; run `pointsman gateway` for several".to_owned());
+        }
+        if self.gateway.sessions.is_some() {
+            problems.push("gateway.sessions: `up` has its own store; run `pointsman gateway` for another".to_owned());
         }
         problems
     }
@@ -197,6 +212,27 @@ impl Command for WorkerFile {
         }
         if !self.server.cors.allowed_origins.is_empty() {
             problems.push("server.cors: a worker answers gateways, and no browsers".to_owned());
+        }
+        problems
+    }
+}
+
+impl Command for SessionsFile {
+    const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9490);
+
+    fn process(&mut self) -> (&mut ServerConfig, &mut pointsman_telemetry::Config) {
+        (&mut self.server, &mut self.telemetry)
+    }
+
+    fn problems(&self, listen: SocketAddr) -> Vec<String> {
+        let mut problems = self.sessions.problems();
+        let asks = asks_for_certificates(self.server.tls.as_ref());
+        problems.extend(mesh_problem("server.listen", listen, &self.server, asks));
+        if self.server.mesh_listen.is_some() {
+            problems.push("server.mesh_listen: a session store's own listener faces the mesh already".to_owned());
+        }
+        if !self.server.cors.allowed_origins.is_empty() {
+            problems.push("server.cors: a session store answers gateways, and no browsers".to_owned());
         }
         problems
     }

@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod config;
 mod engine;
+mod table;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -60,8 +61,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(options) => Box::pin(commands::up::run(options)).await,
         Command::Gateway(options) => Box::pin(commands::gateway::run(options)).await,
         Command::Worker(options) => Box::pin(commands::worker::run(options)).await,
-        Command::Chat(options) => commands::chat::run(options).await,
+        Command::Chat(options) => Box::pin(commands::chat::run(options)).await,
         Command::Models(options) => commands::models::run(options).await,
+        Command::Sessions(options) => Box::pin(commands::sessions::run(options)).await,
         Command::Trace(options) => commands::trace::run(options).await,
         Command::Requests(options) => commands::requests::list(options).await,
         Command::Cancel(options) => commands::requests::cancel(options).await,

@@ -6,7 +6,7 @@ CREATE TABLE sessions (
     epoch bigint NOT NULL,
     revision bigint NOT NULL,
     bytes bigint NOT NULL,
-    -- The ids of awaited tool calls, a line each.
+    -- The ids of awaited tool calls, with U+001F between them.
     awaited text NOT NULL,
     awaited_until bigint NOT NULL,
     -- pointsman.sessions.v1.Session: its settings alone.

@@ -2,3 +2,125 @@
 //!
 //! It owns sessions, turns, channel bindings and what is known of erasures. It depends on a database, PostgreSQL or
 //! SQLite, and perhaps on Redis. It refuses to lose or to interleave turns.
+//!
+//! Two services: [`service`] is what tenants see of their sessions ([`sessions`]), [`service::turns`] is what gateways run
+//! turns with ([`turn`]). A turn gets its place among those of this process ([`places`]) and its lease among the
+//! processes ([`leases`]); both save work only. What keeps turns apart is the commit, which the database does if the
+//! session still stands where the turn began ([`store`]).
+
+mod config;
+mod error;
+mod leases;
+mod metrics;
+mod places;
+mod retention;
+mod service;
+mod sessions;
+mod settings;
+mod store;
+mod tools;
+mod turn;
+
+use std::sync::Arc;
+
+use axum::Router;
+use pointsman_proto::sessions::v1::session_service_server::{self, SessionServiceServer};
+use pointsman_proto::sessions::v1::turn_service_server::{self, TurnServiceServer};
+use pointsman_server::{Context, Parts, Surface, Task, surface};
+use thiserror::Error;
+use tonic::service::Routes;
+
+pub use config::{Config, DatabaseConfig, RedisConfig, SecretUrl};
+use leases::Leases;
+use sessions::{Sessions, Stores};
+use store::redis::{Reached as RedisReached, RedisLeases};
+use store::sql::{Reached, Sql};
+use store::{LeaseStore, StoreError};
+
+/// What a session store needs from outside.
+pub struct Deps {
+    /// The largest message that is read, in bytes.
+    pub max_request_bytes: usize,
+}
+
+/// A session store cannot be built.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The database's URL was right when the configuration was checked, and is not any more.
+    #[error("sessions.database.{0}")]
+    Url(String),
+    /// The database cannot be used.
+    #[error("the database of sessions cannot be used")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Its schema is older than this version.
+    #[error("the database of sessions has an older schema than this version needs: run `pointsman sessions migrate`")]
+    NotMigrated,
+    /// Redis cannot be used.
+    #[error("sessions.redis cannot be used")]
+    Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Brings the schema of a database up to what this version needs. What the version before needs stays.
+pub async fn migrate(config: &Config) -> Result<(), BuildError> {
+    let database = database(config)?;
+    database.migrate().await.map_err(|error| BuildError::Database(error.into()))
+}
+
+/// Builds a session store.
+pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, BuildError> {
+    let database = Arc::new(database(config)?);
+    let unusable = |error: StoreError| BuildError::Database(error.into());
+    if config.database.migrates(database.kind()) {
+        database.migrate().await.map_err(unusable)?;
+    } else if !database.is_migrated().await.map_err(unusable)? {
+        return Err(BuildError::NotMigrated);
+    }
+    let redis = config.redis.as_ref().map(redis).transpose()?;
+    let metrics = metrics::Metrics::register(&context.metrics);
+    let sessions = Arc::new(Sessions {
+        stores: Stores {
+            sessions: Arc::clone(&database) as _,
+            turns: Arc::clone(&database) as _,
+            bindings: Arc::clone(&database) as _,
+            erasures: Arc::clone(&database) as _,
+        },
+        leases: Leases { redis, database, time: config.lease, metrics: metrics.clone() },
+        places: Arc::default(),
+        config: config.clone(),
+        metrics,
+        work: context.work.clone(),
+    });
+    let turns = TurnServiceServer::new(service::turns::Service(Arc::clone(&sessions)))
+        .max_decoding_message_size(deps.max_request_bytes)
+        .max_encoding_message_size(usize::MAX);
+    let own = SessionServiceServer::new(service::Service(Arc::clone(&sessions)))
+        .max_decoding_message_size(deps.max_request_bytes);
+    let mut routes = Routes::builder();
+    routes.add_service(own).add_service(turns);
+    let names = vec![session_service_server::SERVICE_NAME, turn_service_server::SERVICE_NAME];
+    let own = Surface { grpc: routes.routes(), names, http: Router::new() };
+    let (router, health) = surface(own, &context.readiness, &context.drain);
+    context.readiness.set(true);
+    let retention = Task::new("retention", retention::run(sessions));
+    Ok(Parts { router, tasks: vec![health, retention] })
+}
+
+fn database(config: &Config) -> Result<Sql, BuildError> {
+    let url = config.database.url().map_err(BuildError::Url)?;
+    let DatabaseConfig { connections, deadline, .. } = config.database;
+    Sql::new(&Reached { url: url.expose(), connections, deadline }).map_err(|error| BuildError::Database(error.into()))
+}
+
+fn redis(config: &RedisConfig) -> Result<Arc<dyn LeaseStore>, BuildError> {
+    let urls: Vec<&str> = config.urls.iter().map(SecretUrl::expose).collect();
+    let reached = RedisReached {
+        urls: &urls,
+        sentinel_master: config.sentinel_master.as_deref(),
+        roots: None,
+        deadline: config.deadline,
+        window_ttl: config.window_ttl,
+        window_bytes: config.window_size.as_usize(),
+    };
+    let leases = RedisLeases::new(&reached).map_err(|error| BuildError::Redis(error.into()))?;
+    Ok(Arc::new(leases))
+}

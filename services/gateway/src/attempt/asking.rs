@@ -25,15 +25,18 @@ impl Attempts {
         if again {
             self.tried.clear();
         }
-        let target = Arc::clone(&self.order.decision.steps[step].target.name);
+        let target = &self.order.decision.steps[step].target;
+        let context_tokens = u64::from(target.description.context_tokens);
+        let target = Arc::clone(&target.name);
         self.calls.truncate(number);
+        self.told.truncate(number);
         match self.pick(&target, kind) {
             Ok(instance) => {
                 let span = span::attempt(&self.order.span, &target, &instance.name, kind);
                 self.order.answering.asked(&target, &instance.name);
                 self.trail.add(number, Record::new(&target, &instance.name, kind));
                 self.tried.push(Arc::clone(&instance.name));
-                let message = GenerateRequest { model: target.to_string(), ..self.order.request.clone() };
+                let message = self.message(&target, context_tokens);
                 let attempt_id = attempt_id(&self.order.decision, number);
                 let context = MeshContext { attempt_id, ..self.order.context.clone() };
                 let request = addressed(message, &context, self.order.deadline, &span);
@@ -46,9 +49,19 @@ impl Attempts {
                     self.trail.add(number, Record::new(&target, &Arc::from(""), kind));
                 }
                 self.calls.push(None);
+                self.told.push((0, 0));
                 Event::NotAsked(number, error)
             }
         }
+    }
+
+    /// What a target is asked: of a conversation, as much as it has room for.
+    fn message(&mut self, target: &str, context_tokens: u64) -> GenerateRequest {
+        let message = GenerateRequest { model: target.to_owned(), ..self.order.request.clone() };
+        let Some(history) = &self.order.history else { return message };
+        let fitted = history.fit(&message, target, context_tokens);
+        self.told.push((fitted.left_out, fitted.estimated_tokens));
+        GenerateRequest { messages: fitted.messages, ..message }
     }
 
     fn pick(&self, target: &str, kind: AttemptKind) -> Result<Picked, Error> {

@@ -13,6 +13,7 @@ use pointsman_proto::inference::v1::{Frame, GenerateResponse};
 use pointsman_server::Answering;
 
 use super::operation::{FINISHED, Operation};
+use super::turn::Turning;
 use crate::attempt::Attempts;
 use crate::frame_log::relay::Relay;
 use crate::frame_log::{Counted, Extent, Reader};
@@ -47,12 +48,25 @@ enum Frames {
     Own(Box<Attempts>),
     Kept(Reader),
     Elsewhere(Box<Relay>),
+    Turn(Box<Turning>),
+    /// Of a turn that was committed before.
+    Stored(std::vec::IntoIter<Frame>),
 }
 
 impl Answer {
     /// The answer of attempts whose first piece is there.
     pub(super) fn own(attempts: Box<Attempts>, operation: Operation) -> Self {
         Self { frames: Frames::Own(attempts), operation: Some(operation), watched: None }
+    }
+
+    /// The answer of a turn whose first piece is there.
+    pub(super) fn turn(turning: Box<Turning>, operation: Operation) -> Self {
+        Self { frames: Frames::Turn(turning), operation: Some(operation), watched: None }
+    }
+
+    /// The answer of a turn that was committed before.
+    pub(super) fn stored(frames: Vec<Frame>, operation: Operation) -> Self {
+        Self { frames: Frames::Stored(frames.into_iter()), operation: Some(operation), watched: None }
     }
 
     pub(super) async fn kept(mut reader: Reader, operation: Option<Operation>) -> Result<Self, Error> {
@@ -88,6 +102,8 @@ impl Answer {
             Frames::Own(attempts) => attempts.is_static(),
             Frames::Kept(reader) => says_so(reader.beginning().as_ref()),
             Frames::Elsewhere(relay) => says_so(relay.first()),
+            Frames::Turn(turning) => turning.attempts().is_some_and(Attempts::is_static),
+            Frames::Stored(_) => false,
         }
     }
 
@@ -130,6 +146,8 @@ impl Answer {
             Frames::Own(attempts) => attempts.poll_next_unpin(context),
             Frames::Kept(reader) => reader.poll_next_unpin(context),
             Frames::Elsewhere(relay) => relay.poll_next_unpin(context),
+            Frames::Turn(turning) => turning.poll_next_unpin(context),
+            Frames::Stored(frames) => Poll::Ready(frames.next().map(Ok)),
         };
         match (next, &mut self.watched) {
             (Poll::Pending, Some(watched)) => watched.ends.as_mut().poll(context).map(|error| Some(Err(error))),

@@ -76,8 +76,8 @@ impl Gateway {
     }
 }
 
-/// What the gateway that keeps a request's frames is told about it.
-fn forwarded(caller: &Caller) -> MeshContext {
+/// What the gateway that keeps a request's frames is told about it, and the store of its session.
+pub(super) fn forwarded(caller: &Caller) -> MeshContext {
     MeshContext {
         tenant: caller.tenant.to_string(),
         key: caller.key.to_string(),

@@ -97,7 +97,7 @@ impl Gateway {
             ends: self.ends(&answering),
             answering: &answering,
         };
-        let answer = Attempts::new(order, self.means(&policy), view, &asked.trail).answer().await?;
+        let answer = Attempts::new(order, self.means(&policy, None), view, &asked.trail).answer().await?;
         Ok((answer, decision))
     }
 

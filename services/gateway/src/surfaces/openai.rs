@@ -20,8 +20,8 @@ use http_body_util::LengthLimitError;
 use pointsman_dialects::openai::{Endpoint, ModelEntry, render_error, render_model, render_models};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::Valid;
-use pointsman_proto::inference::v1::{GenerateRequest, TargetDescription};
-use pointsman_proto::metadata::{REASON, RESUME_WINDOW, STATIC_ANSWER};
+use pointsman_proto::inference::v1::{GenerateRequest, SessionReference, TargetDescription};
+use pointsman_proto::metadata::{REASON, RESUME_WINDOW, SESSION, SESSION_REVISION, STATIC_ANSWER};
 use pointsman_server::{BodyTimeout, Refused};
 use pointsman_telemetry::propagation;
 use pointsman_types::{Origin, new_request_id};
@@ -235,14 +235,47 @@ async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, Error> {
     })
 }
 
-/// Gives the request its id: the caller's `Idempotency-Key`, or ours.
+/// Gives the request what headers say: its id, the caller's `Idempotency-Key` or ours, and its session.
 fn name(request: Valid<GenerateRequest>, headers: &HeaderMap, new_id: String) -> Result<Valid<GenerateRequest>, Error> {
     let window = headers.get(RESUME_WINDOW).map(resume_window).transpose()?;
     let request = request.named(given_id(headers)?.unwrap_or(new_id)).map_err(not_an_id)?;
-    Ok(match window {
+    let request = match window {
         Some(window) => request.resumable(window),
         None => request,
-    })
+    };
+    match session(headers)? {
+        Some(session) => request.of_session(session).map_err(not_a_session),
+        None => Ok(request),
+    }
+}
+
+/// The conversation that the request is a turn of.
+fn session(headers: &HeaderMap) -> Result<Option<SessionReference>, Error> {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or("\u{fffd}").to_owned();
+    let expected_revision = headers.get(SESSION_REVISION).map(|value| {
+        let mistake = || Error::invalid(vec![FieldViolation::new(SESSION_REVISION, "must be a whole number, from 0")]);
+        text(value).parse().map_err(|_| mistake())
+    });
+    let expected_revision = expected_revision.transpose()?;
+    match headers.get(SESSION) {
+        Some(session) => Ok(Some(SessionReference { session: text(session), expected_revision })),
+        None if expected_revision.is_some() => {
+            Err(Error::invalid(vec![FieldViolation::new(SESSION_REVISION, "needs x-pointsman-session beside it")]))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Says where the field stands in HTTP.
+fn not_a_session(mut violations: Vec<FieldViolation>) -> Error {
+    for violation in &mut violations {
+        match violation.field.as_str() {
+            "session.session" => violation.field = SESSION.to_owned(),
+            "choice_count" => violation.field = "n".to_owned(),
+            _ => {}
+        }
+    }
+    Error::invalid(violations)
 }
 
 /// The caller's own name for the request.

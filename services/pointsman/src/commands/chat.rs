@@ -1,49 +1,160 @@
 //! `pointsman chat`
 
+mod answer;
+mod console;
+mod stored;
+
 use std::collections::BTreeSet;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
 use anyhow::{Result, anyhow};
-use pointsman_proto::inference::v1::frame::Body;
+use console::Console;
 use pointsman_proto::inference::v1::{
-    DescribeRequest, FinishReason, GenerateRequest, Limits, Message, Part, Role, Sampling, delta, part,
+    DescribeRequest, GenerateRequest, Limits, Message, Part, Role, Sampling, SessionReference, part,
 };
-use pointsman_proto::metadata::TRACE_ID;
-use pointsman_types::{TargetName, counted};
+use pointsman_types::{TargetName, counted, new_request_id};
+use stored::Stored;
 
 use crate::arguments::{ChatOptions, program};
 use crate::client::{Mesh, explain};
 
 pub(crate) async fn run(options: ChatOptions) -> Result<()> {
-    let mut mesh = Mesh::new(&options.client)?;
+    let mesh = Mesh::new(&options.client)?;
     let interactive = options.text.is_none() && std::io::stdin().is_terminal();
-    let (model, choice) = match &options.model {
-        Some(model) => (model.clone(), None),
-        None => choose(names(&mut mesh, &options).await?)?,
+    let line = async || {
+        let line = tokio::task::spawn_blocking(|| std::io::stdin().lock().lines().next()).await?;
+        Ok(line.transpose()?)
+    };
+    hold(mesh, &options, Console::standard(interactive), line).await
+}
+
+/// Holds a conversation, or one exchange of it, with lines from wherever they come.
+async fn hold(
+    mut mesh: Mesh,
+    options: &ChatOptions,
+    mut console: Console,
+    mut next_line: impl AsyncFnMut() -> Result<Option<String>>,
+) -> Result<()> {
+    let mut memory = Memory::open(&mesh, options).await?;
+    let (model, choice) = match (&options.model, memory.model()) {
+        (Some(model), _) => (model.clone(), None),
+        (None, before) => choose(names(&mut mesh, options).await?, before)?,
     };
     let talking = choice.iter().fold(format!("Talking to {model}"), |talking, choice| format!("{talking}, {choice}"));
-    if interactive {
-        println!("{talking}. An empty line or Ctrl-D ends the conversation.");
+    if console.interactive {
+        console.open(&format!("{talking}. An empty line or Ctrl-D ends the conversation."))?;
     } else if choice.is_some() {
-        // Beside the answers, which may go to a file.
-        eprintln!("({talking})");
+        console.open(&format!("({talking})"))?;
     }
-    let mut messages: Vec<Message> = options.system.iter().map(|text| message(Role::System, text)).collect();
+    memory.begin(options, &mut console).await?;
+    let mut talk = Talk { mesh, options, console, model, memory };
     if let Some(text) = &options.text {
-        messages.push(message(Role::User, text));
-        say(&mut mesh, &options, &model, messages).await?;
-        return Ok(());
+        return talk.exchange(text).await;
     }
     loop {
-        if interactive {
-            print!("> ");
-            std::io::stdout().flush()?;
+        talk.console.prompt()?;
+        let Some(line) = next_line().await?.filter(|line| !line.trim().is_empty()) else { return Ok(()) };
+        match talk.exchange(&line).await {
+            Ok(()) => {}
+            // Somebody is there to read what happened, and it is known where the session stands.
+            Err(error) if talk.may_go_on() => talk.console.remark(&format!("error: {error:#}"))?,
+            Err(error) => return Err(error),
         }
-        let line = tokio::task::spawn_blocking(|| std::io::stdin().lock().lines().next()).await?.transpose()?;
-        let Some(line) = line.filter(|line| !line.trim().is_empty()) else { return Ok(()) };
-        messages.push(message(Role::User, &line));
-        let answer = say(&mut mesh, &options, &model, messages.clone()).await?;
-        messages.push(message(Role::Assistant, &answer));
+    }
+}
+
+/// Where what was said is kept.
+enum Memory {
+    /// Here: each request has all of it.
+    Here(Vec<Message>),
+    /// In a session of the mesh: each request has what is new.
+    Session(Box<Stored>),
+}
+
+impl Memory {
+    async fn open(mesh: &Mesh, options: &ChatOptions) -> Result<Self> {
+        Ok(match &options.session {
+            Some(name) => Self::Session(Box::new(Stored::open(mesh, name, options.system.as_deref()).await?)),
+            None => Self::Here(options.system.iter().map(|text| message(Role::System, text)).collect()),
+        })
+    }
+
+    /// The model that answered last.
+    fn model(&self) -> Option<&str> {
+        match self {
+            Self::Here(_) => None,
+            Self::Session(stored) => stored.model(),
+        }
+    }
+
+    async fn begin(&mut self, options: &ChatOptions, console: &mut Console) -> Result<()> {
+        match self {
+            Self::Here(_) => Ok(()),
+            Self::Session(stored) => stored.begin(options.system.as_deref(), console).await,
+        }
+    }
+}
+
+/// A conversation that is going on.
+struct Talk<'a> {
+    mesh: Mesh,
+    options: &'a ChatOptions,
+    console: Console,
+    model: String,
+    memory: Memory,
+}
+
+impl Talk<'_> {
+    /// Says a text, prints the answer as it comes, and remembers both.
+    async fn exchange(&mut self, text: &str) -> Result<()> {
+        let said = message(Role::User, text);
+        match &mut self.memory {
+            Memory::Here(messages) => {
+                messages.push(said);
+                let request = request(self.options, &self.model, messages.clone());
+                let answer = answer::print(&mut self.mesh, self.options, request, &mut self.console).await?;
+                messages.push(message(Role::Assistant, &answer.text));
+                Ok(())
+            }
+            Memory::Session(stored) => {
+                let session = SessionReference { session: stored.name(), expected_revision: None };
+                // A name of ours, so that the store can be asked for this turn when its end does not arrive.
+                let request_id = new_request_id();
+                let request = GenerateRequest {
+                    session: Some(session),
+                    request_id: request_id.clone(),
+                    ..request(self.options, &self.model, vec![said])
+                };
+                let printed = answer::print(&mut self.mesh, self.options, request, &mut self.console).await;
+                let error = match printed.map(|answer| (answer.revision, answer)) {
+                    Ok((Some(revision), answer)) => return stored.answered(&answer, revision, &mut self.console),
+                    Ok((None, _)) => anyhow!("the answer ended without saying that it is kept"),
+                    Err(error) => error,
+                };
+                Err(stored.failed(&request_id, error, &mut self.console).await?)
+            }
+        }
+    }
+
+    /// Whether another line may follow an exchange that failed.
+    fn may_go_on(&self) -> bool {
+        match &self.memory {
+            Memory::Here(_) => false,
+            Memory::Session(stored) => self.console.interactive && stored.is_known(),
+        }
+    }
+}
+
+fn request(options: &ChatOptions, model: &str, messages: Vec<Message>) -> GenerateRequest {
+    let sampling =
+        options.temperature.map(|temperature| Sampling { temperature: Some(temperature), ..Sampling::default() });
+    GenerateRequest {
+        model: model.to_owned(),
+        messages,
+        sampling,
+        limits: options.max_tokens.map(|tokens| Limits { max_output_tokens: Some(tokens) }),
+        seed: options.seed,
+        ..GenerateRequest::default()
     }
 }
 
@@ -57,11 +168,14 @@ async fn names(mesh: &mut Mesh, options: &ChatOptions) -> Result<Vec<String>> {
     Ok(answering.map(|described| model(described.target)).collect())
 }
 
-/// Takes the first name of the list: a virtual model where there is one, since that is what a policy gives callers.
-/// Returns what to say of the choice, if there was one.
-fn choose(names: Vec<String>) -> Result<(String, Option<String>)> {
+/// Takes the name from before, if it is there still, or the first of the list: a virtual model where there is one, since
+/// that is what a policy gives callers. Returns what to say of the choice, if there was one.
+fn choose(names: Vec<String>, before: Option<&str>) -> Result<(String, Option<String>)> {
     // Several versions of a model have one name.
     let count = names.iter().collect::<BTreeSet<_>>().len();
+    if let Some(before) = before.filter(|before| names.iter().any(|name| name == before)) {
+        return Ok((before.to_owned(), (count > 1).then(|| "as before; --model NAME chooses another".to_owned())));
+    }
     let model =
         names.into_iter().next().ok_or_else(|| anyhow!("the mesh serves no model that answers yet; see its log"))?;
     let choice = || {
@@ -71,80 +185,10 @@ fn choose(names: Vec<String>) -> Result<(String, Option<String>)> {
     Ok((model, (count > 1).then(choice)))
 }
 
-/// Sends the conversation, prints the answer as it comes, and returns it.
-async fn say(mesh: &mut Mesh, options: &ChatOptions, model: &str, messages: Vec<Message>) -> Result<String> {
-    let sampling =
-        options.temperature.map(|temperature| Sampling { temperature: Some(temperature), ..Sampling::default() });
-    let request = GenerateRequest {
-        model: model.to_owned(),
-        messages,
-        sampling,
-        limits: options.max_tokens.map(|tokens| Limits { max_output_tokens: Some(tokens) }),
-        seed: options.seed,
-        ..GenerateRequest::default()
-    };
-    let request = mesh.request(request)?;
-    let broken = |status: tonic::Status| explain(&status, &options.client.address);
-    let response = mesh.inference.generate_stream(request).await.map_err(broken)?;
-    let trace = response.metadata().get(TRACE_ID).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let mut frames = response.into_inner();
-    let (mut answer, mut out) = (String::new(), std::io::stdout());
-    loop {
-        let frame = match frames.message().await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => break,
-            Err(status) => {
-                // What was printed of the answer is on a line of its own, above the error.
-                writeln!(out)?;
-                let error = broken(status);
-                return Err(match trace {
-                    Some(trace) => error.context(format!("trace {trace}")),
-                    None => error,
-                });
-            }
-        };
-        match frame.body {
-            Some(Body::Started(started)) if started.static_answer => {
-                eprintln!("(no model answers: this is the policy's own text)");
-            }
-            Some(Body::Delta(delta)) => {
-                if let Some(delta::Content::Text(text)) = delta.content {
-                    write!(out, "{text}")?;
-                    out.flush()?;
-                    answer.push_str(&text);
-                }
-            }
-            Some(Body::ChoiceFinished(choice)) if choice.reason() == FinishReason::Length => write!(out, " […]")?,
-            _ => {}
-        }
-    }
-    writeln!(out)?;
-    if let Some(trace) = trace.filter(|_| std::io::stderr().is_terminal()) {
-        eprintln!("trace {trace}");
-    }
-    Ok(answer)
-}
-
 fn message(role: Role, text: &str) -> Message {
     let part = Part { kind: Some(part::Kind::Text(text.to_owned())) };
     Message { role: role.into(), parts: vec![part], ..Message::default() }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::choose;
-
-    fn chosen(names: &[&str]) -> (String, Option<String>) {
-        choose(names.iter().map(|name| (*name).to_owned()).collect()).unwrap()
-    }
-
-    #[test]
-    fn a_choice_is_told_where_there_was_one() {
-        assert_eq!(chosen(&["pip"]), ("pip".to_owned(), None));
-        assert_eq!(chosen(&["pip", "pip"]), ("pip".to_owned(), None), "two versions");
-        let (model, choice) = chosen(&["assistant", "pip", "pip"]);
-        let choice = choice.unwrap();
-        assert!(model == "assistant" && choice.starts_with("the first of 2 models; --model NAME"), "{choice}");
-        assert!(choose(Vec::new()).is_err());
-    }
-}
+mod tests;

@@ -25,7 +25,15 @@ pub(crate) async fn run(options: GatewayOptions) -> Result<()> {
         let instances = channels("gateway.instances", &config.gateway.instances, &config.gateway.client)?;
         let peers = channels("gateway.peers", &config.gateway.peers, &config.gateway.client)?;
         let max_request_bytes = config.server.max_request_size.as_usize();
-        let deps = pointsman_gateway::Deps { instances, peers, instance: context.instance.clone(), max_request_bytes };
+        let sessions = channels("gateway.sessions", config.gateway.sessions.as_slice(), &config.gateway.client)?;
+        let sessions = sessions.into_iter().next().map(|(_, channel)| channel);
+        let deps = pointsman_gateway::Deps {
+            instances,
+            peers,
+            sessions,
+            instance: context.instance.clone(),
+            max_request_bytes,
+        };
         Ok(pointsman_gateway::build(&config.gateway, deps, &context)?)
     })
     .await

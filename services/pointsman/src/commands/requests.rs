@@ -12,6 +12,7 @@ use pointsman_types::counted;
 
 use crate::arguments::{CancelOptions, OperatorOptions};
 use crate::client::explain;
+use crate::table;
 
 /// Lists the requests in flight.
 pub(crate) async fn list(options: OperatorOptions) -> Result<()> {
@@ -41,17 +42,8 @@ fn render(listed: &ListRequestsResponse, now: SystemTime) -> String {
     if listed.requests.is_empty() {
         return out;
     }
-    let titles = ["AGE", "PHASE", "TENANT", "MODEL", "TARGET", "INSTANCE", "TOKENS", "REQUEST"].map(str::to_owned);
-    let rows: Vec<[String; 8]> =
-        std::iter::once(titles).chain(listed.requests.iter().map(|request| row(request, now))).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..8).map(width).collect();
-    for row in &rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
-        out.push_str(cells.join("  ").trim_end());
-        out.push('\n');
-    }
+    let titles = ["AGE", "PHASE", "TENANT", "MODEL", "TARGET", "INSTANCE", "TOKENS", "REQUEST"];
+    out.push_str(&table::draw(titles, listed.requests.iter().map(|request| row(request, now))));
     if listed.left_out > 0 {
         out.push_str(&format!("({} more)\n", listed.left_out));
     }

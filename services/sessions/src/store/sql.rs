@@ -14,12 +14,15 @@ use std::borrow::Cow;
 use std::sync::Once;
 use std::time::Duration;
 
-use sqlx::any::{AnyConnection, AnyPoolOptions};
+use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, SqlSafeStr as _};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AnyConnection, AnyPool, SqlSafeStr as _};
 
 use super::StoreError;
 use super::breaker::Breaker;
+
+pub(crate) use row::{micros, time};
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,9 @@ impl Sql {
         let kind = Kind::of(reached.url).ok_or_else(|| {
             StoreError::Failed("the database's URL begins with neither `postgres:` nor `sqlite:`".into())
         })?;
+        if kind == Kind::Sqlite {
+            make_folder(reached.url)?;
+        }
         let pool = AnyPoolOptions::new()
             .max_connections(reached.connections)
             .acquire_timeout(reached.deadline)
@@ -90,6 +96,10 @@ impl Sql {
             .connect_lazy(reached.url)
             .map_err(failure)?;
         Ok(Self { kind, pool, breaker: Breaker::new("the database", reached.deadline, REST) })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Brings the schema up to what this version needs. What older versions need stays.
@@ -108,6 +118,13 @@ impl Sql {
             Err(error) => Err(failure(error)),
         }
     }
+}
+
+/// Makes the folder of a database's file.
+fn make_folder(url: &str) -> Result<(), StoreError> {
+    let options: SqliteConnectOptions = url.parse().map_err(failure)?;
+    let folder = options.get_filename().parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), std::fs::create_dir_all).map_err(|error| StoreError::Failed(error.into()))
 }
 
 /// Makes a new connection ours.

@@ -8,7 +8,11 @@ use crate::store::{BindingStore, Created, SessionKey, StoreError, Who};
 
 #[async_trait]
 impl BindingStore for Sql {
-    async fn resolve(&self, who: &Who<'_>, (key, session): (&SessionKey, &Session)) -> Result<(Session, Created), StoreError> {
+    async fn resolve(
+        &self,
+        who: &Who<'_>,
+        (key, session): (&SessionKey, &Session),
+    ) -> Result<(Session, Created), StoreError> {
         if let Some(bound) = self.breaker.call(self.bound(who)).await? {
             return Ok((bound, Created::Exists));
         }

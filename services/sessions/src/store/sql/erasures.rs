@@ -10,13 +10,20 @@ use crate::store::{ErasureStore, SessionKey, StoreError};
 
 #[async_trait]
 impl ErasureStore for Sql {
-    async fn erase(&self, key: &SessionKey, erasure: &Erasure) -> Result<Option<Erasure>, StoreError> {
+    async fn erase(
+        &self,
+        key: &SessionKey,
+        erasure: &Erasure,
+        expired_by: Option<i64>,
+    ) -> Result<Option<Erasure>, StoreError> {
         self.breaker
             .call(async {
                 let mut transaction = self.pool.begin().await.map_err(failure)?;
                 // Nobody commits to it from here on.
-                let remove = query("DELETE FROM sessions WHERE tenant = $1 AND id = $2 RETURNING uid, revision");
-                let remove = remove.bind(&*key.tenant).bind(&*key.id);
+                let remove = query(
+                    "DELETE FROM sessions WHERE tenant = $1 AND id = $2 AND expires <= $3 RETURNING uid, revision",
+                );
+                let remove = remove.bind(&*key.tenant).bind(&*key.id).bind(expired_by.unwrap_or(i64::MAX));
                 let Some(row) = remove.fetch_optional(&mut *transaction).await.map_err(failure)? else {
                     return Ok(None);
                 };

@@ -16,8 +16,9 @@ impl LeaseStore for Sql {
         let take = query(
             "INSERT INTO leases (tenant, id, holder, until) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (tenant, id) DO UPDATE SET \
-             holder = CASE WHEN leases.until <= $5 THEN excluded.holder ELSE leases.holder END, \
-             until = CASE WHEN leases.until <= $5 THEN excluded.until ELSE leases.until END \
+             until = CASE WHEN leases.until <= $5 OR leases.holder = excluded.holder \
+             THEN excluded.until ELSE leases.until END, \
+             holder = CASE WHEN leases.until <= $5 THEN excluded.holder ELSE leases.holder END \
              RETURNING holder, until",
         )
         .bind(&*key.tenant)

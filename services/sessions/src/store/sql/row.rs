@@ -11,6 +11,9 @@ use crate::store::{StoreError, sql};
 /// The columns of a session, in the order in which they are read.
 pub(super) const SESSION: &str = "id, uid, epoch, revision, awaited, awaited_until, settings, etag, forked_from, forked_at, created, updated, expires";
 
+/// Between the ids of awaited calls: no id has a control character (see `tools.rs`).
+pub(super) const SEPARATOR: &str = "\u{1f}";
+
 /// The settings of a session, as they are kept: what is output only has columns of its own.
 pub(super) fn settings(session: &Session) -> Vec<u8> {
     Session {
@@ -36,7 +39,7 @@ pub(super) fn session(row: &AnyRow, at: usize) -> Result<Session, StoreError> {
     let number = |index: usize| get::<i64>(row, at + index);
     let count = |index: usize| Ok::<_, StoreError>(number(index)?.unsigned_abs());
     let settings = Session::decode(get::<Vec<u8>>(row, at + 6)?.as_slice()).map_err(unreadable)?;
-    let awaited: Vec<String> = text(4)?.lines().map(str::to_owned).collect();
+    let awaited: Vec<String> = text(4)?.split(SEPARATOR).filter(|id| !id.is_empty()).map(str::to_owned).collect();
     let state = if awaited.is_empty() { SessionState::Idle } else { SessionState::AwaitingTools };
     let tool_expire_time = (!awaited.is_empty()).then(|| number(5).map(time)).transpose()?;
     Ok(Session {
@@ -87,7 +90,7 @@ fn unreadable(error: prost::DecodeError) -> StoreError {
 }
 
 /// Microseconds since 1970 as a message.
-pub(super) fn time(micros: i64) -> Timestamp {
+pub(crate) fn time(micros: i64) -> Timestamp {
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
     Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
 }

@@ -106,7 +106,10 @@ impl SessionStore for Sql {
                          WHERE session = $2 AND revision <= $3",
                     );
                     let copy = copy.bind(&session.uid).bind(&from.uid).bind(signed(from.revision));
-                    copy.execute(&mut *transaction).await.map_err(failure)?;
+                    let copied = copy.execute(&mut *transaction).await.map_err(failure)?;
+                    if copied.rows_affected() != from.revision {
+                        return Err(StoreError::Failed("the turns to be forked are not there any more".into()));
+                    }
                     let count = query(
                         "UPDATE sessions SET bytes = (SELECT COALESCE(SUM(LENGTH(content)), 0) FROM turns \
                          WHERE session = $1) WHERE uid = $1",

@@ -82,12 +82,13 @@ impl TurnStore for Sql {
             "SELECT request_id, revision, created, pinned, content FROM (\
              SELECT t.*, SUM(LENGTH(t.content)) OVER (ORDER BY t.revision) - LENGTH(t.content) AS before \
              FROM sessions s JOIN turns t ON t.session = s.uid \
-             WHERE s.tenant = $1 AND s.id = $2 AND t.revision > $3 AND t.revision <= $3 + $4) some \
+             WHERE s.tenant = $1 AND s.id = $2 AND t.revision > $3 AND t.revision <= $3 + $4) numbered \
              WHERE before < $5 ORDER BY revision",
         )
         .bind(&*key.tenant)
         .bind(&*key.id)
-        .bind(signed(after))
+        // Nothing comes after what no integer can be added to.
+        .bind(signed(after).min(i64::MAX - i64::from(u32::MAX)))
         .bind(i64::from(limit))
         .bind(signed(bytes));
         let rows = self.breaker.call(async { ask.fetch_all(&self.pool).await.map_err(failure) }).await?;
@@ -145,7 +146,7 @@ type Ask<'q> = Query<'q, Any, AnyArguments>;
 
 fn moved<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &[u8]) -> Ask<'q> {
     ask.bind(signed(content.len() as u64))
-        .bind(commit.awaited.join("\n"))
+        .bind(commit.awaited.join(row::SEPARATOR))
         .bind(commit.awaited_until)
         .bind(micros(commit.turn.create_time.as_ref()))
         .bind(commit.expires)

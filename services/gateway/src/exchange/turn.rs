@@ -1,0 +1,217 @@
+//! An operation that is a turn of a session.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{Stream, StreamExt};
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::fold::Fold;
+use pointsman_proto::inference::v1::frame::Body;
+use pointsman_proto::inference::v1::{Finished, Frame, Message, SessionReference, Started, part};
+use pointsman_proto::session_id;
+use pointsman_proto::sessions::v1::{BeginTurn, Turn, TurnKind};
+
+use super::elsewhere::forwarded;
+use super::operation::Operation;
+use super::{Answer, Exchange, Gateway};
+use crate::attempt::Attempts;
+use crate::config::Scope;
+use crate::frame_log::digest;
+use crate::turn::history::{History, estimate};
+use crate::turn::{Asking, Begun, RunningTurn, SessionStore, stored};
+
+/// What a turn is generated with, beside its request.
+pub(super) struct Conversation {
+    pub(super) history: Arc<History>,
+    turn: Box<RunningTurn>,
+}
+
+impl Gateway {
+    /// The store of a request's session; fails where the request must not have one.
+    pub(super) fn session_store(&self, exchange: &Exchange) -> Result<&SessionStore, Error> {
+        exchange.caller.require(Scope::Sessions)?;
+        self.sessions.as_ref().ok_or_else(not_served)
+    }
+
+    /// Begins the turn, decides, attempts: the answer is that of the attempts, or the one that was stored before.
+    pub(super) async fn answer_turn(
+        &self,
+        mut exchange: Exchange,
+        mut operation: Operation,
+        resume_token: String,
+    ) -> Result<Answer, Error> {
+        let begun = self.begin_turn(&exchange).await;
+        match begun.map_err(|error| operation.failed(error))? {
+            Begun::Committed(turn) => Ok(self.stored(&exchange, *turn, operation, resume_token)),
+            Begun::Running(turn, begun) => {
+                let history = History::new(*begun, &exchange.request);
+                let before = history.before(&exchange.request);
+                exchange.request = exchange.request.after(before, history.session().data_class());
+                let conversation = Conversation { history: Arc::new(history), turn };
+                let decided = self.decide(&exchange).map_err(|error| operation.failed(error))?;
+                self.attempt(exchange, decided, Some(conversation), (operation, resume_token)).await
+            }
+        }
+    }
+
+    async fn begin_turn(&self, exchange: &Exchange) -> Result<Begun, Error> {
+        let store = self.session_store(exchange)?;
+        let reference = exchange.request.session.clone().unwrap_or_default();
+        let begin = BeginTurn {
+            session: name(&reference),
+            expected_revision: reference.expected_revision,
+            request_id: exchange.request.request_id.clone(),
+            request_digest: digest(&exchange.request),
+            messages: exchange.request.messages.clone(),
+        };
+        let context = forwarded(&exchange.caller);
+        let asking = Asking { context, span: exchange.span.clone() };
+        let answering = self.requests.enter(exchange.about());
+        let ends = self.ends(&answering);
+        tokio::select! {
+            begun = store.begin(begin, asking) => begun,
+            error = ends => Err(error),
+        }
+    }
+
+    fn stored(&self, exchange: &Exchange, turn: Turn, operation: Operation, resume_token: String) -> Answer {
+        exchange.trail.repeat();
+        let reference = exchange.request.session.clone().unwrap_or_default();
+        let started = Started {
+            request_id: exchange.request.request_id.clone(),
+            accept_time: Some(std::time::SystemTime::now().into()),
+            model: exchange.request.model.clone(),
+            resume_token,
+            ..Started::default()
+        };
+        operation.first_chunk(None);
+        Answer::stored(stored::frames(turn, &name(&reference), started), operation)
+    }
+}
+
+pub(crate) fn not_served() -> Error {
+    let message =
+        "this gateway keeps no conversations; leave the session out, or ask its operators for `gateway.sessions`";
+    Error::new(Reason::SessionsNotServed, message)
+}
+
+/// The session that a request refers to, by its whole name.
+pub(super) fn name(reference: &SessionReference) -> String {
+    format!("sessions/{}", session_id(&reference.session).unwrap_or_default())
+}
+
+/// A turn whose attempts have begun to answer: passes their frames on, and holds the last one back until the turn is
+/// durable.
+pub(super) struct Turning {
+    state: State,
+    fold: Fold,
+    /// What was said to the model in this turn.
+    input: Vec<Message>,
+    model: String,
+}
+
+enum State {
+    Answering(Box<Attempts>, Box<RunningTurn>),
+    Committing(BoxFuture<'static, Result<Turn, Error>>, u64),
+    Over,
+}
+
+impl Turning {
+    /// Waits for the first piece of an answer, unless the turn is given up before.
+    pub(super) async fn open(
+        conversation: Conversation,
+        request: (String, Vec<Message>),
+        attempts: impl Future<Output = Result<Box<Attempts>, Error>>,
+    ) -> Result<Self, Error> {
+        let mut turn = conversation.turn;
+        let (model, input) = request;
+        let attempts = tokio::select! {
+            biased;
+            error = poll_fn(|context| turn.poll_given_up(context)) => return Err(error),
+            attempts = attempts => attempts?,
+        };
+        Ok(Self { state: State::Answering(attempts, turn), fold: Fold::default(), input, model })
+    }
+
+    pub(super) fn attempts(&self) -> Option<&Attempts> {
+        match &self.state {
+            State::Answering(attempts, _) => Some(attempts),
+            State::Committing(..) | State::Over => None,
+        }
+    }
+
+    /// The last frame has come: the turn is committed before it is told.
+    fn commit(&mut self, sequence: u64) {
+        let State::Answering(attempts, turn) = std::mem::replace(&mut self.state, State::Over) else { return };
+        let estimated_prompt_tokens = attempts.told_tokens();
+        let whole = std::mem::take(&mut self.fold).finish().unwrap_or_default();
+        let started = whole.started.unwrap_or_default();
+        let mut choice = whole.choices.into_iter().next().unwrap_or_default();
+        if let Some(message) = &mut choice.message {
+            // A part without a word is nothing that could be said again.
+            message.parts.retain(|part| !matches!(&part.kind, Some(part::Kind::Text(text)) if text.is_empty()));
+        }
+        let input = std::mem::take(&mut self.input);
+        let finish_reason = choice.finish_reason;
+        let turn_of = Turn {
+            kind: TurnKind::Generated.into(),
+            request_id: started.request_id,
+            estimated_tokens: estimate(&input)
+                + choice.message.as_ref().map_or(0, |message| estimate(std::slice::from_ref(message))),
+            input,
+            output: choice.message,
+            finish_reason,
+            model: std::mem::take(&mut self.model),
+            target: started.target,
+            decision_id: started.decision_id,
+            usage: whole.usage,
+            estimated_prompt_tokens,
+            ..Turn::default()
+        };
+        self.state = State::Committing(turn.commit(turn_of).boxed(), sequence);
+    }
+}
+
+impl Stream for Turning {
+    type Item = Result<Frame, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.state {
+                State::Answering(attempts, turn) => {
+                    if let Poll::Ready(error) = turn.poll_given_up(context) {
+                        this.state = State::Over;
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    match ready!(attempts.poll_next_unpin(context)) {
+                        Some(Ok(frame)) => {
+                            this.fold.push(frame.clone());
+                            if !matches!(frame.body, Some(Body::Finished(_))) {
+                                return Poll::Ready(Some(Ok(frame)));
+                            }
+                            this.commit(frame.sequence);
+                        }
+                        end => {
+                            this.state = State::Over;
+                            return Poll::Ready(end);
+                        }
+                    }
+                }
+                State::Committing(commit, sequence) => {
+                    let (committed, sequence) = (ready!(commit.as_mut().poll(context)), *sequence);
+                    this.state = State::Over;
+                    let finished = |turn: Turn| {
+                        let body = Body::Finished(Finished { session_revision: Some(turn.revision) });
+                        Frame { sequence, body: Some(body) }
+                    };
+                    return Poll::Ready(Some(committed.map(finished)));
+                }
+                State::Over => return Poll::Ready(None),
+            }
+        }
+    }
+}

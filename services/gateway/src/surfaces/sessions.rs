@@ -1,0 +1,115 @@
+//! `SessionService`, as tenants see it: passed on to the session store as it is, in the name of its caller.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::{BoxFuture, FutureExt};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
+use http::{Request, Response};
+use pointsman_errors::{Error, Reason};
+use pointsman_proto::inference::v1::MeshContext;
+use pointsman_proto::mesh_context;
+use pointsman_proto::metadata::{GRPC_TIMEOUT, REQUEST_ID, TRACE_ID};
+use pointsman_proto::sessions::v1::session_service_server::SERVICE_NAME;
+use pointsman_telemetry::propagation;
+use pointsman_types::{Origin, new_request_id};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
+use tonic::server::NamedService;
+use tower::{Service, ServiceExt};
+use tracing::Instrument;
+
+use crate::caller::Caller;
+use crate::config::Scope;
+use crate::exchange::Gateway;
+use crate::exchange::turn::not_served;
+use crate::limits::Limiter;
+use crate::span;
+
+/// Passes calls on. What is in them is between the caller and the store.
+#[derive(Clone)]
+pub(crate) struct Forwarding(pub(crate) Arc<Gateway>);
+
+impl NamedService for Forwarding {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+impl Service<Request<Body>> for Forwarding {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let gateway = Arc::clone(&self.0);
+        async move {
+            let id = new_request_id();
+            let span = span::session_call(request.uri().path(), &id, request.headers());
+            let trace = propagation::trace_id(&span);
+            let answered = forward(&gateway, request, &span).instrument(span.clone()).await;
+            let mut response = answered.unwrap_or_else(|error| {
+                span::failed(&span, error.reason().name());
+                Status::from(error).into_http()
+            });
+            for (name, value) in [(REQUEST_ID, Some(id)), (TRACE_ID, trace)] {
+                if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                    response.headers_mut().insert(name, value);
+                }
+            }
+            Ok(response)
+        }
+        .boxed()
+    }
+}
+
+async fn forward(gateway: &Gateway, request: Request<Body>, span: &tracing::Span) -> Result<Response<Body>, Error> {
+    let (parts, body) = request.into_parts();
+    let caller = caller(gateway, &parts.headers, &parts.extensions)?;
+    caller.require(Scope::Sessions)?;
+    let _running = caller.limiter.as_ref().map(Limiter::enter).transpose()?;
+    let store = gateway.sessions.as_ref().ok_or_else(not_served)?;
+    let mut forwarded = Request::new(body);
+    *forwarded.method_mut() = parts.method;
+    *forwarded.uri_mut() = parts.uri;
+    *forwarded.headers_mut() = headers(&parts.headers, &caller);
+    propagation::inject(span, forwarded.headers_mut());
+    store.channel().oneshot(forwarded).await.map_err(|status| {
+        Error::ours(&status).unwrap_or_else(|| {
+            tracing::warn!(code = ?status.code(), detail = status.message(), "the session store could not be reached");
+            let message = "the session store cannot be reached at the moment; try again";
+            Error::new(Reason::SessionsUnavailable, message).retry_after(std::time::Duration::from_secs(1))
+        })
+    })
+}
+
+fn caller(gateway: &Gateway, headers: &HeaderMap, extensions: &http::Extensions) -> Result<Caller, Error> {
+    let metadata = MetadataMap::from_headers(headers.clone());
+    let context = mesh_context::read(&metadata).map_err(|violation| Error::invalid(vec![violation]))?;
+    let origin = extensions.get::<Origin>().copied().unwrap_or_default();
+    gateway.callers.authenticate(headers, origin, context)
+}
+
+/// What the store needs of the call's headers, and whom it is for. The caller's key stays here.
+fn headers(given: &HeaderMap, caller: &Caller) -> HeaderMap {
+    let mut metadata = MetadataMap::new();
+    let context = MeshContext {
+        tenant: caller.tenant.to_string(),
+        key: caller.key.to_string(),
+        hops: caller.hops,
+        ..MeshContext::default()
+    };
+    mesh_context::write(&context, &mut metadata);
+    let mut headers = metadata.into_headers();
+    let own = [GRPC_TIMEOUT, "grpc-encoding", "grpc-accept-encoding"].map(HeaderName::from_static);
+    for name in [CONTENT_TYPE, TE].into_iter().chain(own) {
+        if let Some(value) = given.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    headers
+}

@@ -1,0 +1,246 @@
+//! What a model is told of a conversation: as much as its context has room for.
+
+use pointsman_policy::estimate_tokens;
+use pointsman_proto::inference::v1::{GenerateRequest, Message, Part, Role, SessionTurn, part};
+use pointsman_proto::sessions::v1::{Session, Turn, TurnBegun};
+
+/// A conversation up to a request.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    session: Session,
+    /// The session's standing instructions.
+    system: Vec<Message>,
+    /// Oldest first.
+    turns: Vec<Past>,
+    /// How many older turns were not even read.
+    omitted: u64,
+    /// The request's own messages.
+    own: Vec<Message>,
+}
+
+/// One turn before.
+#[derive(Debug)]
+struct Past {
+    messages: Vec<Message>,
+    tokens: u64,
+    pinned: bool,
+    target: String,
+    /// What the target has counted for its prompt, and what was estimated for the same.
+    counted: Option<(u64, u64)>,
+}
+
+/// What one target is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Fitted {
+    pub(crate) messages: Vec<Message>,
+    /// How many turns are left out.
+    pub(crate) left_out: u64,
+    /// About how many tokens the messages take, by their length alone.
+    pub(crate) estimated_tokens: u64,
+}
+
+/// Where an answer has no limit, so much of the context is left for it, or a quarter.
+const ROOM_FOR_AN_ANSWER: u64 = 1024;
+/// The most messages that a request may have.
+const MOST_MESSAGES: usize = 4096;
+/// What surrounds each message in a prompt, about.
+const AROUND_A_MESSAGE: u64 = 4;
+
+impl History {
+    /// Puts together what the store has told and what the request says.
+    pub(crate) fn new(begun: TurnBegun, request: &GenerateRequest) -> Self {
+        let session = begun.session.unwrap_or_default();
+        let system = match session.system_prompt.as_str() {
+            "" => Vec::new(),
+            prompt => vec![text(Role::System, prompt.to_owned())],
+        };
+        let own = begun.prepended_messages.into_iter().chain(request.messages.iter().cloned()).collect();
+        Self {
+            session,
+            system,
+            turns: begun.history.into_iter().map(past).collect(),
+            omitted: begun.omitted_turns,
+            own,
+        }
+    }
+
+    /// The session, as it stood at the begin.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// What a caller is told of the turn.
+    pub(crate) fn turn(&self, left_out_turns: u64) -> SessionTurn {
+        let (session, revision) = (self.session.name.clone(), self.session.revision + 1);
+        SessionTurn { session, revision, left_out_turns, repeated_answer: false }
+    }
+
+    /// The request's own messages, with what the store has put before them.
+    pub(crate) fn own(&self) -> &[Message] {
+        &self.own
+    }
+
+    /// All messages before the request's own.
+    pub(crate) fn before(&self, request: &GenerateRequest) -> Vec<Message> {
+        let put = self.own.len() - request.messages.len();
+        let turns = self.turns.iter().flat_map(|turn| &turn.messages);
+        self.system.iter().chain(turns).chain(&self.own[..put]).cloned().collect()
+    }
+
+    /// Leaves out the oldest turns that a target has no room for; never instructions, pinned turns or what the request
+    /// itself says. `context`: the tokens that prompt and answer may have; 0: not known, and nothing is left out.
+    pub(crate) fn fit(&self, request: &GenerateRequest, target: &str, context: u64) -> Fitted {
+        let limit = request.limits.and_then(|limits| limits.max_output_tokens).map(u64::from);
+        let answer = limit.unwrap_or(ROOM_FOR_AN_ANSWER.min(context / 4));
+        let tools: u64 = request
+            .tools
+            .iter()
+            .map(|tool| (tool.description.len() + tool.parameters_json_schema.len()) as u64 / 4)
+            .sum();
+        let fixed = estimate(&self.system) + estimate(&self.own) + tools;
+        let pinned = self.turns.iter().filter(|turn| turn.pinned).map(|turn| turn.tokens).sum::<u64>();
+        let room = match context {
+            0 => u64::MAX,
+            context => self.estimated(target, context.saturating_sub(answer)).saturating_sub(fixed + pinned),
+        };
+        let mut kept = vec![false; self.turns.len()];
+        let (mut used, mut is_full) = (0, false);
+        let mut messages = self.system.len() + self.own.len();
+        for (index, turn) in self.turns.iter().enumerate().rev() {
+            if !turn.pinned {
+                let fits = used + turn.tokens <= room && messages + turn.messages.len() <= MOST_MESSAGES;
+                // From the first that has no room on: a conversation has no holes but before what is pinned.
+                is_full |= !fits;
+                if is_full {
+                    continue;
+                }
+                used += turn.tokens;
+            }
+            messages += turn.messages.len();
+            kept[index] = true;
+        }
+        let turns = self.turns.iter().zip(&kept).filter(|(_, kept)| **kept).flat_map(|(turn, _)| &turn.messages);
+        Fitted {
+            messages: self.system.iter().chain(turns).chain(&self.own).cloned().collect(),
+            left_out: self.omitted + kept.iter().filter(|kept| !**kept).count() as u64,
+            estimated_tokens: fixed + pinned + used,
+        }
+    }
+
+    /// What an estimate is of so many tokens of a target: as its instances have counted last, or as those of others have.
+    fn estimated(&self, target: &str, tokens: u64) -> u64 {
+        let mut counted = self.turns.iter().rev().filter_map(|turn| Some((&turn.target, turn.counted?)));
+        let own = counted.clone().find(|(of, _)| *of == target);
+        match own.or_else(|| counted.next()) {
+            // A tenth is left for what the next messages are otherwise than the last.
+            Some((_, (counted, estimated))) => {
+                let estimate = u128::from(tokens) * u128::from(estimated) * 9 / (u128::from(counted) * 10);
+                u64::try_from(estimate).unwrap_or(u64::MAX)
+            }
+            // Nobody has counted yet: other scripts than Latin have more tokens than are estimated.
+            None => tokens * 3 / 4,
+        }
+    }
+}
+
+/// About how many tokens messages take.
+pub(crate) fn estimate(messages: &[Message]) -> u64 {
+    estimate_tokens(messages) + AROUND_A_MESSAGE * messages.len() as u64
+}
+
+fn past(turn: Turn) -> Past {
+    let counted = turn.usage.and_then(|usage| usage.input_tokens).map(u64::from);
+    let counted = counted.zip(Some(turn.estimated_prompt_tokens));
+    // An answer without a word is no message that a model could be told.
+    let said = turn.output.filter(|message| !message.parts.is_empty());
+    let messages: Vec<Message> = turn.input.into_iter().chain(said).collect();
+    Past {
+        tokens: estimate(&messages),
+        messages,
+        pinned: turn.pinned,
+        target: turn.target,
+        counted: counted.filter(|(counted, estimated)| *counted > 0 && *estimated > 0),
+    }
+}
+
+fn text(role: Role, text: String) -> Message {
+    Message { role: role.into(), parts: vec![Part { kind: Some(part::Kind::Text(text)) }], name: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_proto::inference::v1::{GenerateRequest, Limits, Message, Role, Usage, part};
+    use pointsman_proto::sessions::v1::{Session, Turn, TurnBegun};
+
+    use super::{History, estimate, text};
+
+    fn turn(revision: u64, bytes: usize) -> Turn {
+        let say = |role, letter: &str| text(role, format!("{revision}{}", letter.repeat(bytes)));
+        Turn { revision, input: vec![say(Role::User, "u")], output: Some(say(Role::Assistant, "a")), ..Turn::default() }
+    }
+
+    fn said(messages: &[Message]) -> String {
+        let first = |message: &Message| match message.parts[0].kind.as_ref() {
+            Some(part::Kind::Text(text)) => text.chars().next(),
+            _ => None,
+        };
+        messages.iter().filter_map(first).collect()
+    }
+
+    fn request(limit: u32) -> GenerateRequest {
+        let limits = Some(Limits { max_output_tokens: Some(limit) });
+        GenerateRequest { messages: vec![text(Role::User, "?".into())], limits, ..GenerateRequest::default() }
+    }
+
+    fn history(turns: Vec<Turn>) -> History {
+        let session = Session { system_prompt: "!".into(), ..Session::default() };
+        History::new(TurnBegun { session: Some(session), history: turns, ..TurnBegun::default() }, &request(1))
+    }
+
+    #[test]
+    fn the_oldest_are_left_out_first_and_nothing_that_must_stay() {
+        let mut turns: Vec<_> = (1..=5).map(|revision| turn(revision, 99)).collect();
+        turns[1].pinned = true;
+        let history = history(turns);
+        // A turn takes 58 tokens: twice 100 bytes and what is around them.
+        for (context, want, left_out) in [
+            (0, "!1122334455?", 0),
+            (10_000, "!1122334455?", 0),
+            (400, "!22334455?", 1),
+            (300, "!224455?", 2),
+            (180, "!22?", 4),
+            (1, "!22?", 4),
+        ] {
+            let fitted = history.fit(&request(1), "m", context);
+            assert_eq!((said(&fitted.messages).as_str(), fitted.left_out), (want, left_out), "{context}");
+            assert_eq!(fitted.estimated_tokens, estimate(&fitted.messages));
+        }
+    }
+
+    #[test]
+    fn what_instances_have_counted_corrects_the_estimate() {
+        let counted = |target: &str, input_tokens, estimated_prompt_tokens| Turn {
+            target: target.into(),
+            usage: Some(Usage { input_tokens: Some(input_tokens), ..Usage::default() }),
+            estimated_prompt_tokens,
+            ..turn(1, 99)
+        };
+        // 400 tokens of context: by its own count, of another's where it has none, of nobody's.
+        for (turns, target, want) in [
+            (vec![counted("m", 200, 100)], "m", 399 * 9 / 20),
+            (vec![counted("m", 100, 100), counted("n", 200, 100)], "m", 399 * 9 / 10),
+            (vec![counted("m", 100, 100), counted("n", 200, 100)], "o", 399 * 9 / 20),
+            (vec![turn(1, 99)], "m", 399 * 3 / 4),
+        ] {
+            assert_eq!(history(turns).estimated(target, 399), want);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_limit_keeps_a_quarter() {
+        let history = history((1..=5).map(|revision| turn(revision, 99)).collect());
+        let unlimited = GenerateRequest { limits: None, ..request(1) };
+        let limited = |context: u64| history.fit(&request(u32::try_from(context / 4).unwrap()), "m", context);
+        assert_eq!(history.fit(&unlimited, "m", 400), limited(400));
+    }
+}

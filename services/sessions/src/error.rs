@@ -1,0 +1,67 @@
+//! What callers are told of what went wrong.
+
+use std::time::Duration;
+
+use pointsman_errors::{Error, Reason};
+
+use crate::store::{SessionKey, StoreError};
+
+/// What a caller is told of a store that failed. What the store said is for the log.
+pub(crate) fn of_store(error: &StoreError) -> Error {
+    let detail = error as &dyn std::error::Error;
+    match error {
+        StoreError::Unavailable(_) | StoreError::TooSlow(_) => {
+            tracing::debug!(error = detail, "a store cannot be asked");
+            let message = "conversations cannot be read or written at the moment; nothing was changed, try again";
+            Error::new(Reason::SessionsUnavailable, message).retry_after(Duration::from_secs(1))
+        }
+        StoreError::Failed(_) | StoreError::Unreadable(_) => {
+            tracing::error!(error = detail, "the session store failed");
+            Error::new(Reason::Internal, "the session store failed; give its operators the request id")
+        }
+    }
+}
+
+pub(crate) fn not_found(key: &SessionKey) -> Error {
+    Error::new(Reason::SessionNotFound, format!("there is no session `sessions/{}`", key.id))
+}
+
+pub(crate) fn exists(key: &SessionKey) -> Error {
+    let message = format!("there is a session `sessions/{}` already; choose another id, or leave it out", key.id);
+    Error::new(Reason::SessionExists, message)
+}
+
+pub(crate) fn in_progress() -> Error {
+    let message = "another turn of this session is running; send this one again when it has ended";
+    Error::new(Reason::TurnInProgress, message).retry_after(Duration::from_secs(1))
+}
+
+pub(crate) fn conflict() -> Error {
+    let message = "the session has changed since this turn began, and nothing of it is kept; read the session and send the turn again";
+    Error::new(Reason::TurnConflict, message)
+}
+
+pub(crate) fn superseded() -> Error {
+    let message = "a later turn of this session has taken the place of this one, of which nothing is kept";
+    Error::new(Reason::TurnSuperseded, message)
+}
+
+pub(crate) fn other_revision(expected: u64, found: u64) -> Error {
+    let message =
+        format!("the session has revision {found}, not {expected}; read the turns since and send this one again");
+    Error::new(Reason::TurnConflict, message)
+}
+
+pub(crate) fn reused() -> Error {
+    let message = "another request with this id is a turn of this session; choose an id of its own for each request";
+    Error::new(Reason::RequestIdReused, message)
+}
+
+pub(crate) fn changed() -> Error {
+    let message = "the session has another etag by now; read it, and send the change again with the one that it has";
+    Error::new(Reason::TurnConflict, message)
+}
+
+pub(crate) fn turn_not_found(revision: u64, last: u64) -> Error {
+    Error::new(Reason::TurnNotFound, format!("the session has no turn {revision}; its last is {last}"))
+}

@@ -1,0 +1,179 @@
+//! Who runs a turn in this process, and who waits for it, in the order of arrival.
+//!
+//! Between processes the lease says who runs; this saves most of the asking, and keeps the order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, watch};
+
+use crate::store::SessionKey;
+
+/// The sessions that somebody runs or waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Places(Mutex<HashMap<SessionKey, Place>>);
+
+#[derive(Debug)]
+struct Place {
+    /// Fair: who asks first gets it first.
+    seat: Arc<FairMutex<()>>,
+    /// Who has the seat or waits for it.
+    people: usize,
+    /// Told when whoever has the seat is to leave it.
+    leave: watch::Sender<bool>,
+}
+
+/// Somebody who waits, or runs. On drop the next may run.
+#[derive(Debug)]
+pub(crate) struct Person {
+    places: Arc<Places>,
+    key: SessionKey,
+    seat: Option<OwnedMutexGuard<()>>,
+}
+
+/// The right to run a turn in this process.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    _person: Person,
+    leave: watch::Receiver<bool>,
+}
+
+/// As many wait as may.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Full;
+
+impl Places {
+    /// Comes to the place of a session, unless so many wait there already.
+    pub(crate) fn come(self: &Arc<Self>, key: &SessionKey, most: usize) -> Result<Person, Full> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.entry(key.clone()).or_insert_with(|| Place {
+            seat: Arc::default(),
+            people: 0,
+            leave: watch::Sender::new(false),
+        });
+        if place.people > most {
+            return Err(Full);
+        }
+        place.people += 1;
+        Ok(Person { places: Arc::clone(self), key: key.clone(), seat: None })
+    }
+
+    /// Asks whoever runs a turn of the session to leave it.
+    pub(crate) fn ask_to_leave(&self, key: &SessionKey) {
+        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(key) {
+            place.leave.send_replace(true);
+        }
+    }
+
+    fn with<T>(&self, key: &SessionKey, ask: impl FnOnce(&Place) -> T) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(ask)
+    }
+}
+
+impl Person {
+    /// Sits down if nobody else does.
+    pub(crate) fn try_sit(mut self) -> Result<Seat, Self> {
+        let seat = self.places.with(&self.key, |place| Arc::clone(&place.seat));
+        match seat.and_then(|seat| seat.try_lock_owned().ok()) {
+            Some(guard) => {
+                self.seat = Some(guard);
+                Ok(self.seated())
+            }
+            None => Err(self),
+        }
+    }
+
+    /// Waits for the seat.
+    pub(crate) async fn sit(mut self) -> Seat {
+        if let Some(seat) = self.places.with(&self.key, |place| Arc::clone(&place.seat)) {
+            self.seat = Some(seat.lock_owned().await);
+        }
+        self.seated()
+    }
+
+    fn seated(self) -> Seat {
+        // Whatever was asked of the one before is not asked of this one.
+        let leave = self.places.with(&self.key, |place| {
+            place.leave.send_replace(false);
+            place.leave.subscribe()
+        });
+        let leave = leave.unwrap_or_else(|| watch::Sender::new(false).subscribe());
+        Seat { _person: self, leave }
+    }
+}
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        let mut places = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that nobody comes between.
+        self.seat = None;
+        if let Some(place) = places.get_mut(&self.key) {
+            place.people -= 1;
+            if place.people == 0 {
+                places.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Waits until somebody wants this one to leave.
+    pub(crate) async fn asked_to_leave(&mut self) {
+        if self.leave.wait_for(|leave| *leave).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Whether somebody wants this one to leave.
+    pub(crate) fn is_to_leave(&self) -> bool {
+        *self.leave.borrow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Full, Places};
+    use crate::store::SessionKey;
+
+    fn key(id: &str) -> SessionKey {
+        SessionKey { tenant: "t".into(), id: id.into() }
+    }
+
+    #[tokio::test]
+    async fn who_comes_first_sits_first_and_nobody_is_left_behind() {
+        let places = Arc::new(Places::default());
+        let first = places.come(&key("a"), 2).unwrap().try_sit().unwrap();
+        let second = places.come(&key("a"), 2).unwrap().try_sit().unwrap_err();
+        let third = places.come(&key("a"), 2).unwrap();
+        assert_eq!(places.come(&key("a"), 2).unwrap_err(), Full);
+        assert!(places.come(&key("b"), 2).unwrap().try_sit().is_ok());
+        let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
+        let waits = |person: super::Person, name: u8, sender: tokio::sync::mpsc::UnboundedSender<u8>| async move {
+            let _seat = person.sit().await;
+            sender.send(name).unwrap();
+        };
+        let mut second = Box::pin(waits(second, 2, sender.clone()));
+        assert!(futures::poll!(&mut second).is_pending());
+        let third = tokio::spawn(waits(third, 3, sender));
+        drop(first);
+        second.await;
+        third.await.unwrap();
+        assert_eq!((order.recv().await, order.recv().await), (Some(2), Some(3)));
+        assert!(places.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_the_one_who_sits_is_asked_to_leave() {
+        let places = Arc::new(Places::default());
+        let mut first = places.come(&key("a"), 2).unwrap().try_sit().unwrap();
+        let second = places.come(&key("a"), 2).unwrap();
+        places.ask_to_leave(&key("a"));
+        first.asked_to_leave().await;
+        assert!(first.is_to_leave());
+        drop(first);
+        assert!(!second.sit().await.is_to_leave());
+    }
+}

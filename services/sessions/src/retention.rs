@@ -1,0 +1,32 @@
+//! Erases sessions whose time is over.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pointsman_proto::sessions::v1::ErasureCause;
+
+use crate::sessions::Sessions;
+use crate::store::micros;
+
+/// How often it is looked.
+const EVERY: Duration = Duration::from_secs(30);
+/// How many at a time.
+const BATCH: u32 = 100;
+
+/// Looks, for as long as the service lives. Others may do the same: a session is erased once.
+pub(crate) async fn run(sessions: Arc<Sessions>) {
+    loop {
+        let found = match sessions.stores.erasures.expired(micros(SystemTime::now()), BATCH).await {
+            Ok(found) => found,
+            // The next look finds them too; what stands before the database has said why.
+            Err(_) => Vec::new(),
+        };
+        let mut failed = false;
+        for key in &found {
+            failed |= sessions.erase(key, "", ErasureCause::Retention).await.is_err();
+        }
+        if failed || found.len() < BATCH as usize {
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `SessionService`: decode, one call, encode.
+
+mod names;
+pub(crate) mod turns;
+
+use std::sync::Arc;
+
+use pointsman_errors::Error;
+use pointsman_proto::mesh_context;
+use pointsman_proto::sessions::v1::session_service_server::SessionService;
+use pointsman_proto::sessions::v1::{
+    AppendMessagesRequest, BindChannelRequest, ChannelBinding, CreateSessionRequest, DeleteSessionRequest,
+    DeleteSessionResponse, ErasureCause, ForkSessionRequest, GetSessionRequest, ListChannelBindingsRequest,
+    ListChannelBindingsResponse, ListErasuresRequest, ListErasuresResponse, ListSessionsRequest, ListSessionsResponse,
+    ListTurnsRequest, ListTurnsResponse, ResolveSessionRequest, ResolveSessionResponse, Session, Turn,
+    UpdateSessionRequest, UpdateTurnRequest,
+};
+use pointsman_types::{LOCAL_TENANT, new_request_id};
+use prost::Message;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+use tonic_types::FieldViolation;
+
+use crate::error::{self, of_store};
+use crate::sessions::Sessions;
+use crate::settings;
+use crate::store::sql::micros;
+use crate::store::{Created, Listing};
+use names::{Page, check_channel, check_messages, key, new_key, page, page_size};
+
+/// What tenants see of their sessions.
+pub(crate) struct Service(pub(crate) Arc<Sessions>);
+
+/// Who asks: a gateway says it. Whoever calls directly is the local tenant.
+struct Caller {
+    tenant: Arc<str>,
+    key: String,
+}
+
+fn caller(metadata: &MetadataMap) -> Result<Caller, Error> {
+    let context = mesh_context::read(metadata).map_err(|violation| Error::invalid(vec![violation]))?;
+    Ok(context.map_or_else(
+        || Caller { tenant: LOCAL_TENANT.into(), key: String::new() },
+        |context| Caller { tenant: context.tenant.into(), key: context.key },
+    ))
+}
+
+fn checked(session: Option<Session>) -> Result<Session, Error> {
+    let session = session.unwrap_or_default();
+    match settings::violations(&session) {
+        violations if violations.is_empty() => Ok(session),
+        violations => Err(Error::invalid(violations)),
+    }
+}
+
+/// How many bytes of turns one page has, about.
+const PAGE_BYTES: u64 = 4 << 20;
+
+#[tonic::async_trait]
+impl SessionService for Service {
+    async fn create_session(&self, request: Request<CreateSessionRequest>) -> Result<Response<Session>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = new_key(&caller.tenant, "session_id", &message.session_id)?;
+        Ok(Response::new(self.0.create(&key, checked(message.session)?).await?))
+    }
+
+    async fn get_session(&self, request: Request<GetSessionRequest>) -> Result<Response<Session>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        Ok(Response::new(self.0.get(&key(&caller.tenant, "name", &message.name)?).await?))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let labels: Vec<_> = message.labels.into_iter().collect();
+        let limit = page_size(message.page_size)?;
+        let listing = Listing {
+            tenant: &caller.tenant,
+            labels: &labels,
+            updated_from: message.updated_after.as_ref().map_or(i64::MIN, |time| micros(Some(time))),
+            updated_before: message.updated_before.as_ref().map_or(i64::MAX, |time| micros(Some(time))),
+            after: page(&message.page_token)?.map(|page| (page.time, page.id)),
+            limit: limit + 1,
+        };
+        let mut sessions = self.0.stores.sessions.list(&listing).await.map_err(|error| of_store(&error))?;
+        let more = sessions.len() > limit as usize;
+        sessions.truncate(limit as usize);
+        let last = sessions.last().filter(|_| more);
+        let next_page_token = last.map_or_else(String::new, |last| {
+            let id = last.name.trim_start_matches("sessions/").to_owned();
+            Page { time: micros(last.update_time.as_ref()), id }.to_string()
+        });
+        Ok(Response::new(ListSessionsResponse { sessions, next_page_token }))
+    }
+
+    async fn update_session(&self, request: Request<UpdateSessionRequest>) -> Result<Response<Session>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let session = checked(message.session)?;
+        let key = key(&caller.tenant, "session.name", &session.name)?;
+        let paths = settings::paths(&session, message.update_mask.as_ref()).map_err(Error::invalid)?;
+        Ok(Response::new(self.0.update(&key, &session, &paths).await?))
+    }
+
+    async fn delete_session(
+        &self,
+        request: Request<DeleteSessionRequest>,
+    ) -> Result<Response<DeleteSessionResponse>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        let erasure = self.0.erase(&key, &caller.key, ErasureCause::Requested).await?;
+        if erasure.is_none() && !message.allow_missing {
+            return Err(error::not_found(&key).into());
+        }
+        Ok(Response::new(DeleteSessionResponse { erasure }))
+    }
+
+    async fn fork_session(&self, request: Request<ForkSessionRequest>) -> Result<Response<Session>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let from = key(&caller.tenant, "name", &message.name)?;
+        let to = new_key(&caller.tenant, "session_id", &message.session_id)?;
+        Ok(Response::new(self.0.fork(&from, message.revision, &to).await?))
+    }
+
+    async fn append_messages(&self, request: Request<AppendMessagesRequest>) -> Result<Response<Turn>, Status> {
+        let (caller, mut message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        check_messages(&message.messages)?;
+        check_channel(&message.channel, false)?;
+        if message.request_id.is_empty() {
+            message.request_id = new_request_id();
+        }
+        let asked = AppendMessagesRequest { request_id: String::new(), ..message.clone() };
+        let digest = names::digest(&asked.encode_to_vec());
+        Ok(Response::new(self.0.append(&key, message, digest).await?))
+    }
+
+    async fn list_turns(&self, request: Request<ListTurnsRequest>) -> Result<Response<ListTurnsResponse>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        let session = self.0.get(&key).await?;
+        let (after, limit) = (message.after_revision, page_size(message.page_size)?);
+        let turns = self.0.stores.turns.list(&key, after, limit, PAGE_BYTES).await.map_err(|error| of_store(&error))?;
+        let last = turns.last().map_or(after, |turn| turn.revision);
+        let next_after_revision = if last < session.revision { last } else { 0 };
+        Ok(Response::new(ListTurnsResponse { turns, next_after_revision }))
+    }
+
+    async fn update_turn(&self, request: Request<UpdateTurnRequest>) -> Result<Response<Turn>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        Ok(Response::new(self.0.pin(&key, message.revision, message.pinned).await?))
+    }
+
+    async fn resolve_session(
+        &self,
+        request: Request<ResolveSessionRequest>,
+    ) -> Result<Response<ResolveSessionResponse>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        check_channel(&message.channel, true)?;
+        names::check_person("external_user", &message.external_user)?;
+        let key = new_key(&caller.tenant, "session_id", "")?;
+        let who = (message.channel.as_str(), message.external_user.as_str());
+        let (session, created) = self.0.resolve(&key, who, checked(message.session)?).await?;
+        Ok(Response::new(ResolveSessionResponse { session: Some(session), created: created == Created::Yes }))
+    }
+
+    async fn bind_channel(&self, request: Request<BindChannelRequest>) -> Result<Response<ChannelBinding>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let missing = || Error::invalid(vec![FieldViolation::new("binding", "is required")]);
+        let binding = message.binding.ok_or_else(missing)?;
+        check_channel(&binding.channel, true)?;
+        names::check_person("binding.external_user", &binding.external_user)?;
+        let key = key(&caller.tenant, "binding.session", &binding.session)?;
+        Ok(Response::new(self.0.bind(&key, &binding.channel, &binding.external_user).await?))
+    }
+
+    async fn list_channel_bindings(
+        &self,
+        request: Request<ListChannelBindingsRequest>,
+    ) -> Result<Response<ListChannelBindingsResponse>, Status> {
+        /// As `ListChannelBindingsResponse.bindings` says.
+        const MOST: u32 = 1000;
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        self.0.get(&key).await?;
+        let bindings = self.0.stores.bindings.list(&key, MOST).await.map_err(|error| of_store(&error))?;
+        Ok(Response::new(ListChannelBindingsResponse { bindings }))
+    }
+
+    async fn list_erasures(
+        &self,
+        request: Request<ListErasuresRequest>,
+    ) -> Result<Response<ListErasuresResponse>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let limit = page_size(message.page_size)?;
+        let before = page(&message.page_token)?.map(|page| (page.time, page.id));
+        let found = self.0.stores.erasures.list(&caller.tenant, before, limit + 1).await;
+        let mut erasures = found.map_err(|error| of_store(&error))?;
+        let more = erasures.len() > limit as usize;
+        erasures.truncate(limit as usize);
+        let last = erasures.last().filter(|_| more);
+        let next_page_token = last.map_or_else(String::new, |last| {
+            Page { time: micros(last.erase_time.as_ref()), id: last.uid.clone() }.to_string()
+        });
+        Ok(Response::new(ListErasuresResponse { erasures, next_page_token }))
+    }
+}

@@ -1,0 +1,154 @@
+//! The rules of names, pages and messages in requests.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pointsman_errors::Error;
+use pointsman_proto::inference::v1::{GenerateRequest, Message};
+use pointsman_proto::{Validate, Violations};
+use sha2::{Digest, Sha256};
+use tonic_types::FieldViolation;
+
+use crate::store::SessionKey;
+
+fn invalid<T>(field: &str, message: &str) -> Result<T, Error> {
+    Err(Error::invalid(vec![FieldViolation::new(field, message)]))
+}
+
+/// The session that a field names, with or without `sessions/` before its id.
+pub(super) fn key(tenant: &Arc<str>, field: &str, name: &str) -> Result<SessionKey, Error> {
+    match pointsman_proto::session_id(name) {
+        Some(id) => Ok(SessionKey { tenant: Arc::clone(tenant), id: id.into() }),
+        None => invalid(field, pointsman_proto::SESSION_RULE),
+    }
+}
+
+/// The session that is to be made; without an id it gets a new one.
+pub(super) fn new_key(tenant: &Arc<str>, field: &str, id: &str) -> Result<SessionKey, Error> {
+    match id {
+        "" => Ok(SessionKey { tenant: Arc::clone(tenant), id: uuid::Uuid::now_v7().to_string().into() }),
+        id => key(tenant, field, id),
+    }
+}
+
+pub(super) fn check_channel(channel: &str, is_required: bool) -> Result<(), Error> {
+    let fits =
+        channel.len() <= 63 && channel.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+    if fits && !(is_required && channel.is_empty()) {
+        return Ok(());
+    }
+    invalid("channel", "must have 1 to 63 letters, digits, `-`, `_`, `.` or `:`")
+}
+
+pub(super) fn check_person(field: &str, name: &str) -> Result<(), Error> {
+    // PostgreSQL's texts hold no NUL.
+    if (1..=256).contains(&name.len()) && !name.contains('\0') {
+        return Ok(());
+    }
+    invalid(field, "must have 1 to 256 bytes, and no NUL")
+}
+
+/// Holds messages against the rules of a request's.
+pub(super) fn check_messages(messages: &[Message]) -> Result<(), Error> {
+    let request = GenerateRequest { model: "-".to_owned(), messages: messages.to_vec(), ..GenerateRequest::default() };
+    let mut violations = Violations::default();
+    request.validate(&mut violations);
+    violations.done(()).map_err(Error::invalid)
+}
+
+pub(super) fn page_size(size: u32) -> Result<u32, Error> {
+    match size {
+        0 => Ok(100),
+        1..=1000 => Ok(size),
+        _ => invalid("page_size", "must be at most 1,000"),
+    }
+}
+
+/// Where a page ended.
+pub(super) struct Page {
+    pub(super) time: i64,
+    pub(super) id: String,
+}
+
+impl fmt::Display for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", hex::encode(format!("{}/{}", self.time, self.id)))
+    }
+}
+
+pub(super) fn page(token: &str) -> Result<Option<Page>, Error> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let read = || {
+        let text = String::from_utf8(hex::decode(token).ok()?).ok()?;
+        let (time, id) = text.split_once('/')?;
+        Some(Page { time: time.parse().ok()?, id: id.to_owned() })
+    };
+    match read() {
+        Some(page) => Ok(Some(page)),
+        None => invalid("page_token", "must be the `next_page_token` of an answer"),
+    }
+}
+
+/// Tells requests apart that have one name.
+pub(super) fn digest(request: &[u8]) -> u64 {
+    let digest = Sha256::digest(request);
+    u64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_proto::inference::v1::Message;
+
+    use super::{Page, check_channel, check_messages, check_person, key, new_key, page, page_size};
+
+    #[test]
+    fn names_have_rules() {
+        let tenant = "t".into();
+        for (name, id) in [
+            ("sessions/a", Some("a")),
+            ("a", Some("a")),
+            ("Ab-_.~@+:9", Some("Ab-_.~@+:9")),
+            ("sessions/", None),
+            ("", None),
+            ("a/b", None),
+            ("a b", None),
+            ("ä", None),
+            ("a{b}", None),
+            ("a\0", None),
+        ] {
+            let read = key(&tenant, "name", name).ok().map(|key| key.id.to_string());
+            assert_eq!(read.as_deref(), id, "{name:?}");
+        }
+        assert!(key(&tenant, "name", &"a".repeat(128)).is_ok());
+        assert!(key(&tenant, "name", &"a".repeat(129)).is_err());
+        assert_ne!(new_key(&tenant, "id", "").unwrap().id, new_key(&tenant, "id", "").unwrap().id);
+    }
+
+    #[test]
+    fn people_and_channels_have_rules() {
+        assert!(check_channel("whats-app_2.eu:x", true).is_ok() && check_channel("", false).is_ok());
+        for bad in ["", "a b", "ä", &"c".repeat(64)] {
+            assert!(check_channel(bad, true).is_err(), "{bad}");
+        }
+        assert!(check_person("it", "+49 170 1234").is_ok());
+        for bad in ["", "a\0", &"c".repeat(257)] {
+            assert!(check_person("it", bad).is_err(), "{bad}");
+        }
+        assert!(check_messages(&[]).is_err() && check_messages(&[Message::default()]).is_err());
+    }
+
+    #[test]
+    fn pages_go_on_where_they_ended() {
+        let token = Page { time: -5, id: "a/b:c".to_owned() }.to_string();
+        let read = page(&token).unwrap().unwrap();
+        assert_eq!((read.time, read.id.as_str()), (-5, "a/b:c"));
+        assert!(page("").unwrap().is_none());
+        for bad in ["x", "00", "ff2f"] {
+            assert!(page(bad).is_err(), "{bad}");
+        }
+        assert_eq!((page_size(0).unwrap(), page_size(1000).unwrap()), (100, 1000));
+        assert!(page_size(1001).is_err());
+    }
+}

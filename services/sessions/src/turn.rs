@@ -1,0 +1,107 @@
+//! One turn, from its begin to its commit.
+
+mod begin;
+mod commit;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pointsman_errors::Error;
+use pointsman_proto::sessions::v1::{Fence, Session, Turn, TurnBegun, TurnCommitted};
+
+use crate::error;
+use crate::leases::Held;
+use crate::places::Seat;
+use crate::sessions::Sessions;
+use crate::store::{Memory, SessionKey, Window, micros};
+
+/// What a begin comes to.
+pub(crate) enum Begun {
+    /// The turn may be generated.
+    Running(Box<RunningTurn>, Box<TurnBegun>),
+    /// It was committed before.
+    Committed(Box<TurnCommitted>),
+}
+
+/// A turn that runs. On drop its lease is given back, and nothing else is left of it.
+pub(crate) struct RunningTurn {
+    sessions: Arc<Sessions>,
+    key: SessionKey,
+    session: Session,
+    request_id: String,
+    digest: u64,
+    /// What is remembered already, if it is.
+    remembered: Option<u64>,
+    history: Vec<Turn>,
+    lease: Option<Held>,
+    seat: Seat,
+}
+
+impl RunningTurn {
+    /// The request that it answers.
+    pub(crate) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// Waits until the turn must be given up, and says why.
+    pub(crate) async fn to_be_given_up(&mut self) -> Error {
+        let every = self.sessions.config.lease / 3;
+        loop {
+            tokio::select! {
+                () = self.seat.asked_to_leave() => return error::superseded(),
+                () = tokio::time::sleep(every) => {
+                    if let Some(error) = self.lost().await {
+                        return error;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Renews the lease. If another has it, somebody may have superseded this turn, or erased the session: only then it is
+    /// in vain.
+    async fn lost(&self) -> Option<Error> {
+        match self.lease.as_ref()?.renew().await {
+            Ok(true) | Err(_) => return None,
+            Ok(false) => {}
+        }
+        match self.sessions.stores.sessions.get(&self.key).await {
+            Ok(Some(now)) if now.uid != self.session.uid => Some(error::not_found(&self.key)),
+            Ok(Some(now)) if now.epoch != self.session.epoch => Some(error::superseded()),
+            Ok(Some(now)) if now.revision != self.session.revision => Some(error::conflict()),
+            Ok(None) => Some(error::not_found(&self.key)),
+            Ok(Some(_)) | Err(_) => None,
+        }
+    }
+
+    fn fence(&self) -> Fence {
+        Fence { uid: self.session.uid.clone(), epoch: self.session.epoch, revision: self.session.revision }
+    }
+
+    /// Gives the lease back, and the turns to be remembered with this one.
+    async fn leave(&mut self, turn: &Turn) {
+        let Some(lease) = self.lease.take() else { return };
+        let uid = &self.session.uid;
+        if self.remembered == Some(self.session.revision) {
+            return lease.give_back(Memory::Added(uid, turn)).await;
+        }
+        let mut turns = std::mem::take(&mut self.history);
+        turns.push(turn.clone());
+        let window = Window { uid: uid.clone(), revision: turn.revision, turns };
+        lease.give_back(Memory::Whole(&window)).await;
+    }
+}
+
+impl Drop for RunningTurn {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.sessions.work.begin(async move { lease.give_back(Memory::Unchanged).await });
+        }
+    }
+}
+
+/// When a session that changes now will be erased.
+pub(crate) fn expires(now: SystemTime, session: &Session, default: Duration) -> i64 {
+    let own = session.retention.and_then(|retention| Duration::try_from(retention).ok());
+    micros(now).saturating_add(i64::try_from(own.unwrap_or(default).as_micros()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,188 @@
+//! The store as a process of its own, on real PostgreSQL and Redis, and what becomes of turns when one of them is away.
+
+use anyhow::{Context, Result};
+use pointsman_errors::Reason;
+use pointsman_testkit::eventually;
+use pointsman_testkit::servers::{Postgres, Redis};
+
+use super::{get, sessions, turn, turns};
+use crate::caller::{connect, reason, say};
+use crate::named::{ask, refusal, text};
+use crate::program::pointsman;
+use crate::service::{LIMIT, Service, Start, simulated_config};
+
+/// A gateway, a worker and a session store on servers of their own.
+pub struct Kept {
+    pub postgres: Postgres,
+    pub redis: Option<Redis>,
+    pub store: Service,
+    pub worker: Service,
+    pub gateway: Service,
+    config: String,
+}
+
+/// What the gateway says of a store that is away.
+pub const AWAY: &str = "the session store could not be reached";
+/// What the store says of a server that is away.
+pub const SILENT: &str = "does not answer";
+/// What its database library says of connections that were lost with it.
+pub const LOST: &str = "error occurred while testing the connection";
+
+impl Kept {
+    pub async fn start(engine: &str, with_redis: bool) -> Result<Self> {
+        let postgres = Postgres::start().await?;
+        let redis = if with_redis { Some(Redis::start().await?) } else { None };
+        let remembers =
+            redis.as_ref().map_or_else(String::new, |redis| format!(", redis: {{urls: [\"{}\"]}}", redis.url()));
+        let database = postgres.database().await?;
+        let config =
+            format!("sessions: {{lease: 2s, database: {{url: \"{database}\", deadline: 500ms}}{remembers}}}\n");
+        migrate(&config).await?;
+        let store = serve(&config, "127.0.0.1:0").await?;
+        let worker = Start::new("worker", &simulated_config(engine)).ready().await?;
+        let gateway = gateway(&worker, &store).await?;
+        Ok(Self { postgres, redis, store, worker, gateway, config })
+    }
+
+    /// Starts the store again where it was, after it was killed.
+    pub async fn restart_store(&mut self) -> Result<()> {
+        let listen = self.store.address.trim_start_matches("http://").to_owned();
+        self.store = serve(&self.config, &listen).await?;
+        Ok(())
+    }
+
+    /// Stops what is left, the gateway first.
+    pub async fn stop_after(self, expected: &[&str]) -> Result<()> {
+        self.gateway.stop_after(expected).await?;
+        self.store.stop_after(expected).await?;
+        self.worker.stop_after(expected).await
+    }
+}
+
+/// A gateway before a worker and a store.
+pub async fn gateway(worker: &Service, store: &Service) -> Result<Service> {
+    let config = format!(
+        "gateway: {{instances: [{{name: w, endpoint: \"{}\"}}], sessions: {{name: s, endpoint: \"{}\"}}}}\n",
+        worker.address, store.address
+    );
+    Start::new("gateway", &config).ready().await
+}
+
+async fn serve(config: &str, listen: &str) -> Result<Service> {
+    Start { listen, ..Start::new("sessions serve", config) }.ready().await
+}
+
+async fn migrate(config: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("sessions.yaml");
+    std::fs::write(&file, config)?;
+    let file = file.to_str().context("no text")?;
+    let told = pointsman(&["sessions", "migrate", "--config", file]).await?.success()?;
+    assert_eq!(told, "the schema is up to date\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_store_of_its_own_keeps_turns_on_postgresql_and_redis() -> Result<()> {
+    let mut kept = Kept::start("", true).await?;
+    let mut client = connect(&kept.gateway.address).await?;
+    for words in ["one", "two", "three"] {
+        ask(&mut client, turn("s", words)).await?;
+    }
+    kept.store.process.kill9().await?;
+    // Nothing is generated that could not be kept, and who has no session does not notice.
+    assert_eq!(refusal(client.generate(turn("s", "four")).await)?, Reason::SessionsUnavailable);
+    client.generate(say("simulated", "hello")).await?;
+    kept.restart_store().await?;
+    ask(&mut client, turn("s", "four")).await?;
+    let mut store = sessions(&kept.gateway.address).await?;
+    let kept_turns = turns(&mut store, "s").await?;
+    assert_eq!(
+        kept_turns.iter().map(|turn| super::said(&turn.input)).collect::<Vec<_>>(),
+        ["one", "two", "three", "four"]
+    );
+    kept.stop_after(&[AWAY]).await
+}
+
+#[tokio::test]
+async fn without_redis_it_is_slower_and_as_correct() -> Result<()> {
+    let kept = Kept::start("", true).await?;
+    let mut client = connect(&kept.gateway.address).await?;
+    ask(&mut client, turn("s", "one")).await?;
+    let redis = kept.redis.as_ref().context("no Redis")?;
+    redis.kill9().await?;
+    let asks = (0..4).map(|number| {
+        let mut client = client.clone();
+        tokio::spawn(async move { ask(&mut client, turn("s", &format!("while it is away {number}"))).await })
+    });
+    for asked in asks.collect::<Vec<_>>() {
+        asked.await??;
+    }
+    let passed_over = "pointsman_sessions_redis_passed_over_total";
+    assert!(kept.store.metric(passed_over).await? > 0);
+    redis.restart().await?;
+    // It is used again by itself: nothing more is passed over.
+    eventually!(LIMIT, {
+        let before = kept.store.metric(passed_over).await?;
+        ask(&mut client, turn("s", "back")).await?;
+        anyhow::Ok((kept.store.metric(passed_over).await? == before).then_some(()))?.context("not yet")
+    })?;
+    let mut store = sessions(&kept.gateway.address).await?;
+    let session = get(&mut store, "s").await?;
+    let revisions: Vec<u64> = turns(&mut store, "s").await?.iter().map(|turn| turn.revision).collect();
+    assert_eq!(revisions, (1..=session.revision).collect::<Vec<_>>());
+    kept.stop_after(&[SILENT]).await
+}
+
+#[tokio::test]
+async fn without_postgresql_turns_are_refused_at_their_begin() -> Result<()> {
+    let kept = Kept::start("", true).await?;
+    let mut client = connect(&kept.gateway.address).await?;
+    ask(&mut client, turn("s", "one")).await?;
+    kept.postgres.kill9().await?;
+    let generated = kept.worker.metric(crate::named::FINISHED).await?;
+    for _ in 0..8 {
+        let status = client.generate(turn("s", "two")).await.err().context("it was answered")?;
+        assert_eq!(reason(&status)?, Reason::SessionsUnavailable);
+        assert!(crate::caller::retry_delay(&status).is_some());
+    }
+    assert_eq!(kept.worker.metric(crate::named::FINISHED).await?, generated);
+    client.generate(say("simulated", "hello")).await?;
+    kept.postgres.restart().await?;
+    eventually!(LIMIT, ask(&mut client, turn("s", "two")).await)?;
+    let mut store = sessions(&kept.gateway.address).await?;
+    assert_eq!(turns(&mut store, "s").await?.len(), 2);
+    kept.stop_after(&[SILENT, AWAY, LOST]).await
+}
+
+#[tokio::test]
+async fn a_commit_waits_for_a_store_that_comes_back() -> Result<()> {
+    let mut kept = Kept::start("answer_tokens: 60, timing: {step: 20ms}", true).await?;
+    let mut client = connect(&kept.gateway.address).await?;
+    let mut frames = client.generate_stream(turn("s", "one")).await?.into_inner();
+    let first = frames.message().await?.context("no frame")?;
+    // The answer is on its way: its store dies, and is there again before or after its end.
+    kept.store.process.kill9().await?;
+    kept.restart_store().await?;
+    let mut all = vec![first];
+    while let Some(frame) = frames.message().await? {
+        all.push(frame);
+    }
+    crate::named::check_whole(&all)?;
+    let stored = turns(&mut sessions(&kept.gateway.address).await?, "s").await?;
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].output.as_ref().map(|message| super::said(std::slice::from_ref(message))), Some(text(&all)));
+    kept.stop_after(&[AWAY]).await
+}
+
+#[tokio::test]
+async fn a_store_refuses_a_schema_that_it_does_not_know() -> Result<()> {
+    let postgres = Postgres::start().await?;
+    let config = format!("sessions: {{database: {{url: \"{}\"}}}}\n", postgres.database().await?);
+    let error = Start::new("sessions serve", &config).ready().await.err().context("it is ready")?;
+    assert!(format!("{error:#}").contains("run `pointsman sessions migrate`"), "{error:#}");
+    migrate(&config).await?;
+    // Twice is as well as once.
+    migrate(&config).await?;
+    Start::new("sessions serve", &config).ready().await?.stop().await
+}

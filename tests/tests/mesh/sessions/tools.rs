@@ -1,0 +1,64 @@
+//! Turns that end in calls of tools, with the demo model.
+
+use anyhow::{Context, Result};
+use pointsman_errors::Reason;
+use pointsman_proto::inference::v1::tool_choice::{Choice, Mode};
+use pointsman_proto::inference::v1::{
+    GenerateRequest, Message, Part, Role, SessionReference, Tool, ToolChoice, ToolResult, part,
+};
+use pointsman_proto::sessions::v1::SessionState;
+
+use super::{get, said, sessions, turns};
+use crate::caller::{connect, say, say_at_most};
+use crate::named::refusal;
+use crate::service::Service;
+
+fn in_session(request: GenerateRequest) -> GenerateRequest {
+    let session = SessionReference { session: "shop".to_owned(), expected_revision: None };
+    GenerateRequest { session: Some(session), ..request }
+}
+
+fn calling() -> GenerateRequest {
+    let schema = r#"{"type":"object","properties":{"city":{"enum":["Oslo"]}},"required":["city"]}"#;
+    let tool = Tool {
+        name: "weather".to_owned(),
+        description: "Tells the weather.".to_owned(),
+        parameters_json_schema: schema.to_owned(),
+        strict: true,
+    };
+    let choice = ToolChoice { choice: Some(Choice::Mode(Mode::Required.into())), ..ToolChoice::default() };
+    GenerateRequest { tools: vec![tool], tool_choice: Some(choice), ..in_session(say_at_most("pip", "Weather?", 200)) }
+}
+
+fn answering(id: &str) -> GenerateRequest {
+    let result = ToolResult { tool_call_id: id.to_owned(), text: "sunny".to_owned(), failed: false };
+    let part = Part { kind: Some(part::Kind::ToolResult(result)) };
+    let message = Message { role: Role::Tool.into(), parts: vec![part], ..Message::default() };
+    GenerateRequest { messages: vec![message], ..in_session(say_at_most("pip", "", 20)) }
+}
+
+#[tokio::test]
+async fn the_next_turn_answers_the_calls_or_cancels_them() -> Result<()> {
+    let mesh = Service::demo().await?;
+    let mut client = connect(&mesh.address).await?;
+    let mut store = sessions(&mesh.address).await?;
+    client.generate(calling()).await?;
+    let waiting = get(&mut store, "shop").await?;
+    assert_eq!((waiting.state(), waiting.revision), (SessionState::AwaitingTools, 1));
+    let id = waiting.awaited_tool_call_ids.first().context("no call is awaited")?.clone();
+    assert!(waiting.tool_expire_time.is_some());
+    // A result of another call answers nothing, and costs nothing.
+    assert_eq!(refusal(client.generate(answering("call_of_nobody")).await)?, Reason::InvalidRequest);
+    client.generate(answering(&id)).await?;
+    let idle = get(&mut store, "shop").await?;
+    assert_eq!((idle.state(), idle.revision, idle.awaited_tool_call_ids.len()), (SessionState::Idle, 2, 0));
+    // Who says something else has cancelled the calls, and the model reads that.
+    client.generate(calling()).await?;
+    let id = get(&mut store, "shop").await?.awaited_tool_call_ids.first().context("no call is awaited")?.clone();
+    client.generate(in_session(say("pip", "Never mind"))).await?;
+    let kept = turns(&mut store, "shop").await?;
+    let last = kept.last().context("no turn")?;
+    assert_eq!(said(&last.input), format!("[{id}: the call was cancelled] Never mind"));
+    assert_eq!(get(&mut store, "shop").await?.state(), SessionState::Idle);
+    mesh.stop().await
+}
