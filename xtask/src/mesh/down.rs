@@ -23,7 +23,8 @@ pub(super) fn run() -> Result<()> {
 }
 
 /// Those who call before those who are called, and the receiver when the last span was sent.
-const GROUPS: [&[Role]; 4] = [&[Role::Gateway], &[Role::Worker], &[Role::Postgres, Role::Redis], &[Role::Receiver]];
+const GROUPS: [&[Role]; 5] =
+    [&[Role::Gateway], &[Role::Worker], &[Role::Sessions], &[Role::Postgres, Role::Redis], &[Role::Receiver]];
 
 /// Stops all of it, group by group.
 pub(super) fn stop(state: &State) -> Result<()> {

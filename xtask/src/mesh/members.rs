@@ -85,8 +85,15 @@ impl Programs {
     pub(super) fn services(&self, plan: &Plan, engine: Engine, data: &Path) -> Vec<Member> {
         let member = |service: &Service| {
             let Service { role, name, ref config, listen, operator } = *service;
-            let mut command = Command::new(&self.pointsman);
-            command.arg(role.command()).arg("--config").arg(config);
+            let run = |words: &[&str]| {
+                let mut command = Command::new(&self.pointsman);
+                command.args(words).arg("--config").arg(config);
+                command
+            };
+            let (before, mut command) = match role {
+                Role::Sessions => (vec![run(&["sessions", "migrate"])], run(&["sessions", "serve"])),
+                role => (Vec::new(), run(&[role.command()])),
+            };
             // A folder each, and not in the files: where the build folder lies, they cannot know.
             if role == Role::Gateway {
                 command.arg("--data-dir").arg(data.join(name));
@@ -95,7 +102,7 @@ impl Programs {
             if role == Role::Worker && engine != Engine::Mistralrs {
                 command.arg("--engine").arg(engine.name());
             }
-            Member { role, name, address: listen, operator: Some(operator), before: Vec::new(), command }
+            Member { role, name, address: listen, operator: Some(operator), before, command }
         };
         plan.services.iter().map(member).collect()
     }

@@ -9,15 +9,16 @@ use serde::{Deserialize, Serialize};
 
 /// The first gateway's port in the files.
 pub(super) const PORT_BASE: u16 = 8080;
-/// How far the last port, the receiver's, is from it, and the first, PostgreSQL's.
-const SPAN: u16 = 1310;
+/// How far the last port, the session store's, is from it, and the first, PostgreSQL's.
+const SPAN: u16 = 1411;
 const SPAN_BELOW: u16 = 2638;
 /// Not the usual ports of these, which another server on this machine may have.
 const POSTGRES: SocketAddr = loopback(5442);
 const REDIS: SocketAddr = loopback(6389);
 const FILES: &str = "deploy/config/mesh";
-/// Workers first, so that the gateways find them; those who call end before those who are called (`down`).
-const SERVICES: [(Role, &str); 5] = [
+/// Those who are called first, so that the gateways find them; those who call end before them (`down`).
+const SERVICES: [(Role, &str); 6] = [
+    (Role::Sessions, "sessions"),
     (Role::Worker, "worker-1"),
     (Role::Worker, "worker-2"),
     (Role::Worker, "worker-3"),
@@ -33,7 +34,7 @@ pub(super) fn check_base(port_base: u16) -> Result<()> {
     if !allowed.contains(&port_base) {
         let (least, most) = allowed.into_inner();
         bail!(
-            "--port-base {port_base}: the mesh has 13 ports, from {SPAN_BELOW} below it to {SPAN} above: choose a base from {least} to {most}"
+            "--port-base {port_base}: the mesh has 15 ports, from {SPAN_BELOW} below it to {SPAN} above: choose a base from {least} to {most}"
         );
     }
     Ok(())
@@ -45,6 +46,7 @@ pub(super) fn check_base(port_base: u16) -> Result<()> {
 pub(super) enum Role {
     Gateway,
     Worker,
+    Sessions,
     /// Writes the spans of the others to a file.
     Receiver,
     Postgres,
@@ -57,6 +59,7 @@ impl Role {
         match self {
             Self::Gateway => "gateway",
             Self::Worker => "worker",
+            Self::Sessions => "sessions",
             Self::Receiver => "receiver",
             Self::Postgres => "postgres",
             Self::Redis => "redis",
@@ -81,7 +84,7 @@ pub(super) struct Plan {
     pub(super) services: Vec<Service>,
 }
 
-/// A gateway or a worker.
+/// A gateway, a worker or the session store.
 pub(super) struct Service {
     pub(super) role: Role,
     pub(super) name: &'static str,

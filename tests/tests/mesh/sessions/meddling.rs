@@ -79,7 +79,9 @@ fn about(message: &MessageDescriptor, session: &str) -> DynamicMessage {
 fn value(field: &FieldDescriptor, session: &str) -> Option<Value> {
     let one = match field.kind() {
         Kind::String if ["name", "session"].contains(&field.name()) => Value::String(session.to_owned()),
-        Kind::String if ["channel", "external_user", "request_id", "group"].contains(&field.name()) => Value::String("taken".to_owned()),
+        Kind::String if ["channel", "external_user", "request_id", "group"].contains(&field.name()) => {
+            Value::String("taken".to_owned())
+        }
         Kind::Uint64 => Value::U64(1),
         Kind::Bool => Value::Bool(true),
         Kind::Message(inner) if inner.full_name() == "pointsman.inference.v1.Message" => said(&inner)?,
