@@ -24,12 +24,14 @@ mod tools;
 mod turn;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use pointsman_proto::sessions::v1::session_service_server::{self, SessionServiceServer};
 use pointsman_proto::sessions::v1::turn_service_server::{self, TurnServiceServer};
 use pointsman_server::{Context, Parts, Surface, Task, surface};
 use thiserror::Error;
+use tokio::time::Instant;
 use tonic::service::Routes;
 
 pub use config::{Config, DatabaseConfig, RedisConfig, SecretUrl};
@@ -71,12 +73,7 @@ pub async fn migrate(config: &Config) -> Result<(), BuildError> {
 /// Builds a session store.
 pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, BuildError> {
     let database = Arc::new(database(config)?);
-    let unusable = |error: StoreError| BuildError::Database(error.into());
-    if config.database.migrates(database.kind()) {
-        database.migrate().await.map_err(unusable)?;
-    } else if !database.is_migrated().await.map_err(unusable)? {
-        return Err(BuildError::NotMigrated);
-    }
+    prepare(&database, config).await?;
     let redis = config.redis.as_ref().map(redis).transpose()?;
     let metrics = metrics::Metrics::register(&context.metrics);
     let sessions = Arc::new(Sessions {
@@ -107,6 +104,29 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
     context.readiness.set(true);
     let retention = Task::new("retention", retention::run(sessions));
     Ok(Parts { router, tasks: vec![health, retention] })
+}
+
+/// How long a database that is not there yet is waited for: it may have been started at the same time.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for the database, and looks whether its schema is what is needed.
+async fn prepare(database: &Sql, config: &Config) -> Result<(), BuildError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let prepared = match config.database.migrates(database.kind()) {
+            true => database.migrate().await.map(|()| true),
+            false => database.is_migrated().await,
+        };
+        match prepared {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(BuildError::NotMigrated),
+            Err(StoreError::Unavailable(error)) if Instant::now() < until => {
+                tracing::info!(error = &*error as &dyn std::error::Error, "the database cannot be reached yet");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(error) => return Err(BuildError::Database(error.into())),
+        }
+    }
 }
 
 fn database(config: &Config) -> Result<Sql, BuildError> {

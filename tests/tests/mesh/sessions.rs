@@ -1,5 +1,6 @@
 //! Conversations that the mesh keeps, in one process and over both surfaces.
 
+mod faults;
 mod feed;
 mod meddling;
 mod stores;

@@ -16,7 +16,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, SqlSafeStr as _};
 
@@ -105,7 +105,10 @@ impl Sql {
 
     /// Brings the schema up to what this version needs. What older versions need stays.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        self.kind.migrator().run(&self.pool).await.map_err(|error| StoreError::Failed(error.into()))
+        self.kind.migrator().run(&self.pool).await.map_err(|error| match error {
+            MigrateError::Execute(error) => failure(error),
+            error => StoreError::Failed(error.into()),
+        })
     }
 
     /// Whether the schema is what this version needs.
@@ -115,7 +118,7 @@ impl Sql {
         match done.fetch_one(&self.pool).await {
             Ok(version) => Ok(version >= needed),
             // There is no such table: nobody has migrated yet.
-            Err(sqlx::Error::Database(_)) => Ok(false),
+            Err(sqlx::Error::Database(refusal)) if !is_going_down(refusal.as_ref()) => Ok(false),
             Err(error) => Err(failure(error)),
         }
     }

@@ -3,11 +3,12 @@
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::GenerateRequest;
-use pointsman_testkit::{eventually, ports};
 use pointsman_testkit::servers::{Postgres, Redis};
+use pointsman_testkit::{eventually, ports};
 
 use super::{get, sessions, turn, turns};
 use crate::caller::{connect, reason, say};
+use crate::fleet;
 use crate::named::{ask, refusal, text};
 use crate::peers::IDS;
 use crate::program::pointsman;
@@ -20,7 +21,22 @@ pub struct Kept {
     pub store: Service,
     pub worker: Service,
     pub gateway: Service,
+    engine: String,
     config: String,
+}
+
+/// One of the processes that a turn passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    Redis,
+    Postgres,
+    Store,
+    Gateway,
+    Worker,
+}
+
+impl Victim {
+    pub const ALL: [Self; 5] = [Self::Redis, Self::Postgres, Self::Store, Self::Gateway, Self::Worker];
 }
 
 /// What the gateway says of a store that is away.
@@ -42,8 +58,62 @@ impl Kept {
         migrate(&config).await?;
         let store = serve(&config, "127.0.0.1:0").await?;
         let worker = Start::new("worker", &simulated_config(engine)).ready().await?;
-        let gateway = gateway(&worker, &store).await?;
-        Ok(Self { postgres, redis, store, worker, gateway, config })
+        let gateway = gateway(&worker, &store, "127.0.0.1:0").await?;
+        let engine = simulated_config(engine);
+        Ok(Self { postgres, redis, store, worker, gateway, engine, config })
+    }
+
+    pub async fn kill(&mut self, victim: Victim) -> Result<()> {
+        match victim {
+            Victim::Redis => self.redis()?.kill9().await,
+            Victim::Postgres => self.postgres.kill9().await,
+            Victim::Store => self.store.process.kill9().await,
+            Victim::Gateway => self.gateway.process.kill9().await,
+            Victim::Worker => self.worker.process.kill9().await,
+        }
+    }
+
+    /// Starts it again, where it was.
+    pub async fn revive(&mut self, victim: Victim) -> Result<()> {
+        match victim {
+            Victim::Redis => self.redis()?.restart().await?,
+            Victim::Postgres => self.postgres.restart().await?,
+            Victim::Store => self.restart_store().await?,
+            Victim::Gateway => {
+                let listen = self.gateway.address.trim_start_matches("http://").to_owned();
+                self.gateway = gateway(&self.worker, &self.store, &listen).await?;
+            }
+            Victim::Worker => {
+                let listen = self.worker.address.trim_start_matches("http://").to_owned();
+                self.worker = Start { listen: &listen, ..Start::new("worker", &self.engine) }.ready().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops it without its knowledge.
+    pub async fn freeze(&self, victim: Victim) -> Result<()> {
+        match victim {
+            Victim::Redis => self.redis()?.freeze().await,
+            Victim::Postgres => self.postgres.freeze().await,
+            Victim::Store => fleet::freeze(&self.store).await,
+            Victim::Gateway => fleet::freeze(&self.gateway).await,
+            Victim::Worker => fleet::freeze(&self.worker).await,
+        }
+    }
+
+    pub async fn thaw(&self, victim: Victim) -> Result<()> {
+        match victim {
+            Victim::Redis => self.redis()?.thaw(),
+            Victim::Postgres => self.postgres.thaw(),
+            Victim::Store => fleet::thaw(&self.store).await,
+            Victim::Gateway => fleet::thaw(&self.gateway).await,
+            Victim::Worker => fleet::thaw(&self.worker).await,
+        }
+    }
+
+    fn redis(&self) -> Result<&Redis> {
+        self.redis.as_ref().context("no Redis")
     }
 
     /// Starts the store again where it was, after it was killed.
@@ -62,12 +132,12 @@ impl Kept {
 }
 
 /// A gateway before a worker and a store.
-pub async fn gateway(worker: &Service, store: &Service) -> Result<Service> {
+async fn gateway(worker: &Service, store: &Service, listen: &str) -> Result<Service> {
     let config = format!(
         "gateway: {{instances: [{{name: w, endpoint: \"{}\"}}], sessions: {{name: s, endpoint: \"{}\"}}}}\n",
         worker.address, store.address
     );
-    Start::new("gateway", &config).ready().await
+    Start { listen, ..Start::new("gateway", &config) }.listening().await
 }
 
 async fn serve(config: &str, listen: &str) -> Result<Service> {
@@ -209,4 +279,18 @@ async fn a_turn_is_answered_though_the_gateway_that_owns_its_name_is_gone() -> R
     }
     gateway.stop_after(&["a gateway could not be reached"]).await?;
     kept.stop_after(&[]).await
+}
+
+#[tokio::test]
+async fn a_store_waits_at_its_start_for_a_database_that_starts() -> Result<()> {
+    let kept = Kept::start("", false).await?;
+    kept.postgres.kill9().await?;
+    let starting = serve(&kept.config, "127.0.0.1:0");
+    let (started, restarted) = tokio::join!(starting, async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        kept.postgres.restart().await
+    });
+    restarted?;
+    started?.stop().await?;
+    kept.stop_after(&[SILENT, LOST]).await
 }
