@@ -37,6 +37,7 @@ mod erasures;
 mod forks;
 mod leases;
 mod listing;
+mod model;
 mod open;
 mod outages;
 pub(crate) mod places;
