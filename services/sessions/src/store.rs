@@ -1,9 +1,11 @@
 //! What is kept, and where: one trait for each noun, and two kinds of places.
 //!
 //! [`sql`] is the truth, PostgreSQL or SQLite. [`redis`] holds leases and recent turns, and is believed in
-//! nothing: a lease saves work, a window saves reading.
+//! nothing: a lease saves work, a window saves reading. All of them pass one suite (`conformance`).
 
 pub(crate) mod breaker;
+#[cfg(test)]
+mod conformance;
 pub(crate) mod redis;
 pub(crate) mod sql;
 

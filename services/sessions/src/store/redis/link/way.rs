@@ -22,11 +22,12 @@ const QUEUE: usize = 1024;
 const MOVES: u32 = 2;
 
 /// How a connection is made.
+#[expect(clippy::large_enum_variant, reason = "one for each process")]
 pub(super) enum Way {
     /// A server, or a node of a cluster: it is asked which.
     One(Client, ClusterClient),
     Cluster(ClusterClient),
-    Sentinel(Box<SentinelClient>),
+    Sentinel(SentinelClient),
 }
 
 impl Way {
@@ -35,7 +36,7 @@ impl Way {
         let infos: Vec<_> = reached.urls.iter().map(|url| url.into_connection_info()).collect::<RedisResult<_>>()?;
         let roots = reached.roots.map(|roots| TlsCertificates { client_tls: None, root_cert: Some(roots.to_vec()) });
         Ok(match (&*infos, reached.sentinel_master) {
-            (sentinels, Some(master)) => Self::Sentinel(Box::new(sentinel(sentinels, master, roots)?)),
+            (sentinels, Some(master)) => Self::Sentinel(sentinel(sentinels, master, roots)?),
             ([one], None) => Self::One(server(one, roots.as_ref())?, cluster(&infos, roots)?),
             (nodes, None) => Self::Cluster(cluster(nodes, roots)?),
         })

@@ -1,0 +1,213 @@
+use std::collections::BTreeMap;
+
+use pointsman_proto::sessions::v1::Fence;
+
+use crate::store::Created;
+
+/// What the store holds if it is right, and who has which lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Model {
+    pub(super) sessions: BTreeMap<usize, Kept>,
+    leases: BTreeMap<usize, Holding>,
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Kept {
+    pub(super) uid: String,
+    pub(super) epoch: u64,
+    pub(super) turns: Vec<KeptTurn>,
+}
+
+/// A turn; its revision is its place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct KeptTurn {
+    pub(super) request: String,
+    pub(super) mark: Mark,
+    pub(super) is_pinned: bool,
+}
+
+/// Tells a turn from all others.
+pub(super) type Mark = u64;
+
+/// Who has a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Holding {
+    writer: usize,
+    /// Whether it may have ended.
+    is_short: bool,
+}
+
+/// What a writer did, and what it was told.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    Opened {
+        session: usize,
+        request: String,
+        seen: Option<Seen>,
+        committed: Option<Mark>,
+    },
+    Created {
+        session: usize,
+        uid: String,
+        created: Created,
+    },
+    Committed {
+        session: usize,
+        fence: Fence,
+        request: String,
+        mark: Mark,
+        outcome: Outcome,
+    },
+    Superseded {
+        session: usize,
+    },
+    Pinned {
+        session: usize,
+        revision: u64,
+        found: Option<Mark>,
+    },
+    /// `None`: it failed.
+    Forked {
+        from: Fence,
+        to: usize,
+        uid: String,
+        created: Option<Created>,
+    },
+    Erased {
+        session: usize,
+        note: Option<(String, u64)>,
+    },
+    Taken {
+        session: usize,
+        writer: usize,
+        by_force: bool,
+        is_short: bool,
+        is_taken: bool,
+    },
+    GivenBack {
+        session: usize,
+        writer: usize,
+    },
+}
+
+/// A session as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Seen {
+    pub(super) uid: String,
+    pub(super) epoch: u64,
+    pub(super) marks: Vec<Mark>,
+}
+
+/// What a commit was told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Outcome {
+    Now,
+    Before(Mark),
+    Conflict,
+}
+
+impl Model {
+    /// The model after this; `None`: it would not have happened so.
+    pub(super) fn after(&self, event: &Event) -> Option<Self> {
+        let mut next = self.clone();
+        next.does(event).then_some(next)
+    }
+
+    fn does(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Opened { session, request, seen, committed } => {
+                let kept = self.sessions.get(session);
+                kept.map(Kept::seen) == *seen && kept.and_then(|kept| kept.of(request)) == *committed
+            }
+            Event::Created { session, uid, created } => {
+                let made = Kept { uid: uid.clone(), epoch: 0, turns: Vec::new() };
+                self.keeps(*session, made) == *created
+            }
+            Event::Committed { session, fence, request, mark, outcome } => {
+                self.commits(*session, fence, (request, *mark)) == *outcome
+            }
+            Event::Superseded { session } => {
+                if let Some(kept) = self.sessions.get_mut(session) {
+                    kept.epoch += 1;
+                }
+                true
+            }
+            Event::Pinned { session, revision, found } => self.pins(*session, *revision) == *found,
+            Event::Forked { from, to, uid, created } => self.forks(from, *to, uid, *created),
+            Event::Erased { session, note } => {
+                let gone = self.sessions.remove(session);
+                gone.map(|kept| (kept.uid, kept.turns.len() as u64)) == *note
+            }
+            Event::Taken { session, writer, by_force, is_short, is_taken } => {
+                let other = self.leases.get(session).filter(|holding| holding.writer != *writer);
+                let (may, must) = match other {
+                    None => (true, true),
+                    Some(holding) => (*by_force || holding.is_short, *by_force),
+                };
+                if *is_taken {
+                    self.leases.insert(*session, Holding { writer: *writer, is_short: *is_short });
+                }
+                if *is_taken { may } else { !must }
+            }
+            Event::GivenBack { session, writer } => {
+                if self.leases.get(session).is_some_and(|holding| holding.writer == *writer) {
+                    self.leases.remove(session);
+                }
+                true
+            }
+        }
+    }
+
+    fn keeps(&mut self, session: usize, made: Kept) -> Created {
+        if self.sessions.contains_key(&session) {
+            return Created::Exists;
+        }
+        self.sessions.insert(session, made);
+        Created::Yes
+    }
+
+    fn commits(&mut self, session: usize, fence: &Fence, (request, mark): (&str, Mark)) -> Outcome {
+        let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.uid == fence.uid) else {
+            return Outcome::Conflict;
+        };
+        if let Some(before) = kept.of(request) {
+            return Outcome::Before(before);
+        }
+        if (kept.epoch, kept.turns.len() as u64) != (fence.epoch, fence.revision) {
+            return Outcome::Conflict;
+        }
+        kept.turns.push(KeptTurn { request: request.to_owned(), mark, is_pinned: false });
+        Outcome::Now
+    }
+
+    fn pins(&mut self, session: usize, revision: u64) -> Option<Mark> {
+        let index = usize::try_from(revision.checked_sub(1)?).ok()?;
+        let turn = self.sessions.get_mut(&session)?.turns.get_mut(index)?;
+        turn.is_pinned = true;
+        Some(turn.mark)
+    }
+
+    fn forks(&mut self, from: &Fence, to: usize, uid: &str, created: Option<Created>) -> bool {
+        let has_it = |kept: &&Kept| kept.uid == from.uid && kept.turns.len() as u64 >= from.revision;
+        let source = self.sessions.values().find(has_it).map(|kept| kept.turns[..from.revision as usize].to_vec());
+        match (created, source) {
+            (None, source) => source.is_none(),
+            (Some(Created::Yes), None) if from.revision > 0 => false,
+            (Some(created), source) => {
+                self.keeps(to, Kept { uid: uid.to_owned(), epoch: 0, turns: source.unwrap_or_default() }) == created
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn seen(&self) -> Seen {
+        let marks = self.turns.iter().map(|turn| turn.mark).collect();
+        Seen { uid: self.uid.clone(), epoch: self.epoch, marks }
+    }
+
+    fn of(&self, request: &str) -> Option<Mark> {
+        self.turns.iter().find(|turn| turn.request == request).map(|turn| turn.mark)
+    }
+}

@@ -1,0 +1,216 @@
+use futures::future::join_all;
+use pointsman_proto::sessions::v1::{Fence, Session, SessionState, Turn};
+
+use super::places::Database;
+use super::samples::{END, commit, erasure, fence, key, revisions, session, time, turn};
+use crate::store::{Commit, Committed, SessionKey};
+
+on_databases![
+    a_commit_moves_the_session,
+    a_commit_leaves_calls_open_until_the_next,
+    whoever_stands_elsewhere_commits_nothing,
+    a_commit_repeated_is_done_once,
+    of_many_commits_at_one_place_one_is_done,
+    of_one_commit_sent_often_one_is_done,
+    what_is_superseded_commits_nothing,
+    turns_are_listed_in_pages,
+    a_turn_is_pinned_and_let_go,
+    tenants_do_not_reach_each_others_turns,
+];
+
+async fn a_commit_moves_the_session(database: &Database) {
+    let key = key("t", "s");
+    let made = database.made(&key).await;
+    let first = turn(1);
+    let place = fence(&made);
+    let commit = Commit { expires: END + 5, ..commit(&key, &place, &first) };
+    assert!(matches!(database.turns().commit(&commit).await.unwrap(), Committed::Now));
+    let moved = Session { revision: 1, update_time: first.create_time, expire_time: Some(time(END + 5)), ..made };
+    assert_eq!(database.session(&key).await, moved);
+    assert_eq!(database.all_turns(&key).await, [first]);
+}
+
+async fn a_commit_leaves_calls_open_until_the_next(database: &Database) {
+    let key = key("t", "s");
+    let made = database.made(&key).await;
+    let awaited = ["call_1".to_owned(), "Ruf 2/🚂".to_owned()];
+    let (first, place) = (turn(1), fence(&made));
+    let commit_calls = Commit { awaited: &awaited, awaited_until: END + 7, ..commit(&key, &place, &first) };
+    database.turns().commit(&commit_calls).await.unwrap();
+    let now = database.session(&key).await;
+    assert_eq!(now.state(), SessionState::AwaitingTools);
+    assert_eq!((&*now.awaited_tool_call_ids, now.tool_expire_time), (&awaited[..], Some(time(END + 7))));
+    let (second, place) = (turn(2), fence(&now));
+    database.turns().commit(&commit(&key, &place, &second)).await.unwrap();
+    let now = database.session(&key).await;
+    assert_eq!((now.state(), now.awaited_tool_call_ids.len()), (SessionState::Idle, 0));
+    assert_eq!(now.tool_expire_time, None);
+}
+
+/// Tries a commit that must be refused.
+async fn refused(database: &Database, key: &SessionKey, fence: Fence, turn: &Turn) {
+    let done = database.turns().commit(&commit(key, &fence, turn)).await.unwrap();
+    assert!(matches!(done, Committed::Conflict), "{fence:?}: {done:?}");
+}
+
+async fn whoever_stands_elsewhere_commits_nothing(database: &Database) {
+    let key = key("t", "s");
+    let (made, turns) = database.made_with(&key, 2).await;
+    let place = fence(&made);
+    let next = turn(3);
+    refused(database, &key, Fence { revision: 1, ..place.clone() }, &Turn { revision: 2, ..next.clone() }).await;
+    refused(database, &key, Fence { revision: 3, ..place.clone() }, &Turn { revision: 4, ..next.clone() }).await;
+    refused(database, &key, Fence { epoch: 1, ..place.clone() }, &next).await;
+    refused(database, &key, Fence { uid: session(&key).uid, ..place.clone() }, &next).await;
+    refused(database, &key, Fence { uid: String::new(), ..place.clone() }, &next).await;
+    refused(database, &super::samples::key("t", "none"), place.clone(), &next).await;
+    // Committed there, and of another session that has the name now.
+    let elsewhere = Fence { uid: session(&key).uid, revision: 1, ..place };
+    refused(database, &key, elsewhere, &turns[1]).await;
+    assert_eq!(database.session(&key).await, made);
+    assert_eq!(database.all_turns(&key).await, turns);
+}
+
+async fn a_commit_repeated_is_done_once(database: &Database) {
+    let key = key("t", "s");
+    let (made, turns) = database.made_with(&key, 1).await;
+    let second = turn(2);
+    let place = fence(&made);
+    let first_time = Commit { digest: u64::MAX - 3, ..commit(&key, &place, &second) };
+    assert!(matches!(database.turns().commit(&first_time).await.unwrap(), Committed::Now));
+    let after = database.session(&key).await;
+    // With another answer, another digest, or where the session stands now: the first one holds.
+    let other = Turn { output: None, create_time: Some(time(END)), ..second.clone() };
+    let place_now = fence(&after);
+    let there_now = Turn { revision: 3, ..other.clone() };
+    for again in [
+        commit(&key, &place, &second),
+        Commit { digest: 1, ..commit(&key, &place, &other) },
+        commit(&key, &place_now, &there_now),
+    ] {
+        let done = database.turns().commit(&again).await.unwrap();
+        let Committed::Before(told, digest) = done else { panic!("{done:?}") };
+        assert_eq!((told, digest), (second.clone(), u64::MAX - 3));
+    }
+    assert_eq!(database.session(&key).await, after);
+    assert_eq!(database.all_turns(&key).await, [turns[0].clone(), second.clone()]);
+    let third = turn(3);
+    assert!(matches!(database.turns().commit(&commit(&key, &place_now, &third)).await.unwrap(), Committed::Now));
+    let done = database.turns().commit(&first_time).await.unwrap();
+    assert!(matches!(&done, Committed::Before(told, _) if *told == second), "{done:?}");
+}
+
+async fn of_many_commits_at_one_place_one_is_done(database: &Database) {
+    let key = key("t", "s");
+    let mut place = fence(&database.made(&key).await);
+    for revision in 1..=4 {
+        let turns: Vec<_> =
+            (0..16).map(|number| Turn { request_id: format!("{revision} of {number}"), ..turn(revision) }).collect();
+        let commits: Vec<_> = turns.iter().map(|turn| commit(&key, &place, turn)).collect();
+        let done = join_all(commits.iter().map(|commit| database.turns().commit(commit))).await;
+        let won: Vec<_> = (0..16).filter(|number| matches!(done[*number], Ok(Committed::Now))).collect();
+        let lost = done.iter().filter(|done| matches!(done, Ok(Committed::Conflict))).count();
+        assert_eq!((won.len(), lost), (1, 15), "{done:?}");
+        assert_eq!(database.all_turns(&key).await.last(), Some(&turns[won[0]]));
+        place.revision += 1;
+    }
+    assert_eq!(revisions(&database.all_turns(&key).await), [1, 2, 3, 4]);
+    assert_eq!(database.session(&key).await.revision, 4);
+}
+
+async fn of_one_commit_sent_often_one_is_done(database: &Database) {
+    let key = key("t", "s");
+    let place = fence(&database.made(&key).await);
+    let first = turn(1);
+    let commit = commit(&key, &place, &first);
+    let done = join_all((0..16).map(|_| database.turns().commit(&commit))).await;
+    let now = done.iter().filter(|done| matches!(done, Ok(Committed::Now))).count();
+    let before = done.iter().filter(|done| matches!(done, Ok(Committed::Before(told, 7)) if *told == first)).count();
+    assert_eq!((now, before), (1, 15), "{done:?}");
+    assert_eq!(database.all_turns(&key).await, [first]);
+}
+
+async fn what_is_superseded_commits_nothing(database: &Database) {
+    let key = key("t", "s");
+    let (made, turns) = database.made_with(&key, 1).await;
+    let second = turn(2);
+    database.turns().supersede(&key).await.unwrap();
+    database.turns().supersede(&super::samples::key("t", "none")).await.unwrap();
+    refused(database, &key, fence(&made), &second).await;
+    let now = database.session(&key).await;
+    assert_eq!(now, Session { epoch: 1, ..made });
+    let place = fence(&now);
+    assert!(matches!(database.turns().commit(&commit(&key, &place, &second)).await.unwrap(), Committed::Now));
+    // What was committed before it was superseded, was.
+    let done = database.turns().commit(&commit(&key, &fence(&session(&key)), &turns[0])).await.unwrap();
+    assert!(matches!(done, Committed::Conflict), "{done:?}");
+    let begin = Fence { revision: 0, epoch: 0, ..place };
+    let done = database.turns().commit(&commit(&key, &begin, &turns[0])).await.unwrap();
+    assert!(matches!(done, Committed::Before(..)), "{done:?}");
+    assert_eq!(database.all_turns(&key).await, [turns[0].clone(), second]);
+}
+
+async fn turns_are_listed_in_pages(database: &Database) {
+    let key = key("t", "s");
+    let (_, turns) = database.made_with(&key, 5).await;
+    let bytes = database.opened(&key, "none").await.bytes;
+    for (after, limit, most_bytes, wanted) in [
+        (0, 100, u64::MAX, vec![1, 2, 3, 4, 5]),
+        (0, 2, u64::MAX, vec![1, 2]),
+        (2, 2, u64::MAX, vec![3, 4]),
+        (4, 2, u64::MAX, vec![5]),
+        (5, 2, u64::MAX, vec![]),
+        (u64::MAX, 2, u64::MAX, vec![]),
+        // There is always one, if there is one at all.
+        (0, 100, 1, vec![1]),
+        (3, 100, 1, vec![4]),
+        (0, 100, bytes * 2 / 5, vec![1, 2]),
+        (0, 100, bytes * 2 / 5 + 1, vec![1, 2, 3]),
+        (0, 2, bytes, vec![1, 2]),
+        (0, 0, bytes, vec![]),
+    ] {
+        let page = database.turns().list(&key, after, limit, most_bytes).await.unwrap();
+        assert_eq!(revisions(&page), wanted, "after {after}, {limit} turns, {most_bytes} of {bytes} bytes");
+        assert!(page.iter().all(|turn| turns.contains(turn)));
+    }
+    let none = database.turns().list(&super::samples::key("t", "none"), 0, 100, u64::MAX).await.unwrap();
+    assert_eq!(none, []);
+}
+
+async fn a_turn_is_pinned_and_let_go(database: &Database) {
+    let key = key("t", "s");
+    let (made, turns) = database.made_with(&key, 3).await;
+    let pinned = Turn { pinned: true, ..turns[1].clone() };
+    for (is_pinned, wanted) in [(true, &pinned), (true, &pinned), (false, &turns[1])] {
+        assert_eq!(database.turns().pin(&key, 2, is_pinned).await.unwrap().as_ref(), Some(wanted));
+        assert_eq!(database.all_turns(&key).await, [turns[0].clone(), wanted.clone(), turns[2].clone()]);
+    }
+    for (id, revision) in [("s", 0), ("s", 4), ("s", u64::MAX), ("none", 1)] {
+        let none = super::samples::key("t", id);
+        assert_eq!(database.turns().pin(&none, revision, true).await.unwrap(), None);
+    }
+    assert_eq!(database.session(&key).await, made);
+    let (fourth, place) = (Turn { pinned: true, ..turn(4) }, fence(&made));
+    database.turns().commit(&commit(&key, &place, &fourth)).await.unwrap();
+    assert_eq!(database.all_turns(&key).await[3], fourth);
+}
+
+async fn tenants_do_not_reach_each_others_turns(database: &Database) {
+    let (mine, yours) = (key("mine", "s"), key("yours", "s"));
+    let (made, turns) = database.made_with(&mine, 2).await;
+    let next = turn(3);
+    refused(database, &yours, fence(&made), &next).await;
+    refused(database, &yours, Fence { revision: 1, ..fence(&made) }, &turns[1]).await;
+    database.turns().supersede(&yours).await.unwrap();
+    assert_eq!(database.turns().pin(&yours, 1, true).await.unwrap(), None);
+    assert!(database.all_turns(&yours).await.is_empty());
+    let opened = database.opened(&yours, "request-1").await;
+    assert!(opened.session.is_none() && opened.committed.is_none() && opened.turns.is_empty());
+    assert_eq!(database.erasures().erase(&yours, &erasure(&yours, 1), None).await.unwrap(), None);
+    // The same holds where they have a session of that name.
+    database.made_with(&yours, 1).await;
+    refused(database, &yours, fence(&made), &next).await;
+    database.turns().supersede(&yours).await.unwrap();
+    assert_eq!(database.session(&mine).await, made);
+    assert_eq!(database.all_turns(&mine).await, turns);
+}
