@@ -37,6 +37,8 @@ RULES_BETWEEN_FIELDS = [
     "needs the Idempotency-Key of the request",
     "needs x-pointsman-session beside it",
     "must be 1 in a session, which keeps one answer",
+    "the session awaits no result",
+    "the session awaits no result of this call, or has it already",
 ]
 # `maxLength` counts characters, and the limits are in bytes.
 RULES_OF_BYTES = [
