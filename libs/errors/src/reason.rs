@@ -128,6 +128,8 @@ reasons! {
     TurnConflict = "TURN_CONFLICT", Aborted, 409, Caller;
     /// A later turn of the session took the place of this one.
     TurnSuperseded = "TURN_SUPERSEDED", Aborted, 409, Caller;
+    /// The caller, or somebody for them, broke the turn off.
+    TurnInterrupted = "TURN_INTERRUPTED", Aborted, 409, Caller;
     /// The session has as many turns, or bytes, as it may have.
     SessionLimitReached = "SESSION_LIMIT_REACHED", FailedPrecondition, 409, Caller;
     /// The session store, or what it depends on, cannot be reached.

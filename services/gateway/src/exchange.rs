@@ -59,6 +59,7 @@ pub(crate) struct Gateway {
 }
 
 /// A request as a surface has understood it.
+#[derive(Clone)]
 pub(crate) struct Exchange {
     pub(crate) surface: SurfaceName,
     pub(crate) caller: Caller,

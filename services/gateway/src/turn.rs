@@ -177,6 +177,7 @@ fn given_up(reason: &str) -> Error {
         Reason::TurnSuperseded => {
             "a later turn of the session has taken the place of this one, of which nothing is kept"
         }
+        Reason::TurnInterrupted => "the turn was broken off; what was heard of its answer is kept",
         Reason::SessionNotFound => "the session was erased while it was answered; nothing of the turn is kept",
         _ => "the session has changed while it was answered; nothing of the turn is kept, send it again",
     };

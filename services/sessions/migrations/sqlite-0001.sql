@@ -54,6 +54,32 @@ CREATE TABLE bindings (
 );
 CREATE INDEX bindings_session ON bindings (session);
 
+-- Consumers that are told turns, and what each group of them has dealt with.
+CREATE TABLE turn_groups (
+    tenant text NOT NULL,
+    name text NOT NULL,
+    -- Empty: all sessions.
+    channel text NOT NULL,
+    from_the_beginning bigint NOT NULL,
+    PRIMARY KEY (tenant, name)
+);
+
+CREATE TABLE turn_cursors (
+    tenant text NOT NULL,
+    turn_group text NOT NULL,
+    session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,
+    -- The revision that was acknowledged, and the one that there is.
+    acknowledged bigint NOT NULL,
+    revision bigint NOT NULL,
+    -- Who deals with it, and until when nobody else does.
+    consumer text NOT NULL,
+    until bigint NOT NULL,
+    PRIMARY KEY (tenant, turn_group, session),
+    FOREIGN KEY (tenant, turn_group) REFERENCES turn_groups (tenant, name) ON DELETE CASCADE
+);
+CREATE INDEX turn_cursors_open ON turn_cursors (tenant, turn_group, until) WHERE revision > acknowledged;
+CREATE INDEX turn_cursors_session ON turn_cursors (session);
+
 -- That a session was erased, and nothing of what was in it.
 CREATE TABLE erasures (
     uid text PRIMARY KEY,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pointsman_errors::{Error, Reason};
 
+use crate::places::Leave;
 use crate::store::{SessionKey, StoreError};
 
 /// What a caller is told of a store that failed. What the store said is for the log.
@@ -46,6 +47,17 @@ pub(crate) fn superseded() -> Error {
     Error::new(Reason::TurnSuperseded, message)
 }
 
+/// What somebody is told who was asked to leave.
+pub(crate) fn left(leave: Leave) -> Error {
+    match leave {
+        Leave::Superseded => superseded(),
+        Leave::Interrupted => {
+            let message = "the turn was broken off; what was heard of its answer is kept";
+            Error::new(Reason::TurnInterrupted, message)
+        }
+    }
+}
+
 pub(crate) fn other_revision(expected: u64, found: u64) -> Error {
     let message =
         format!("the session has revision {found}, not {expected}; read the turns since and send this one again");
@@ -64,4 +76,11 @@ pub(crate) fn changed() -> Error {
 
 pub(crate) fn turn_not_found(revision: u64, last: u64) -> Error {
     Error::new(Reason::TurnNotFound, format!("the session has no turn {revision}; its last is {last}"))
+}
+
+pub(crate) fn not_the_last(request_id: &str) -> Error {
+    let message = format!(
+        "the turn of `{request_id}` runs in no process that this one knows of, and is not the last of its session: there is nothing to break off"
+    );
+    Error::new(Reason::TurnNotFound, message)
 }

@@ -10,6 +10,8 @@
 
 mod config;
 mod error;
+mod feed;
+mod interrupt;
 mod leases;
 mod metrics;
 mod places;
@@ -83,9 +85,11 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
             turns: Arc::clone(&database) as _,
             bindings: Arc::clone(&database) as _,
             erasures: Arc::clone(&database) as _,
+            feed: Arc::clone(&database) as _,
         },
         leases: Leases { redis, database, time: config.lease, metrics: metrics.clone() },
         places: Arc::default(),
+        committed: tokio::sync::Notify::new(),
         config: config.clone(),
         metrics,
         work: context.work.clone(),

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pointsman_proto::sessions::v1::BeginTurn;
 use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, watch};
 
 use crate::store::SessionKey;
@@ -20,7 +21,18 @@ struct Place {
     /// Who has the seat or waits for it.
     people: usize,
     /// Told when whoever has the seat is to leave it.
-    leave: watch::Sender<bool>,
+    leave: watch::Sender<Option<Leave>>,
+    /// What whoever has the seat runs.
+    runs: Option<Arc<BeginTurn>>,
+}
+
+/// Why somebody is to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// Another turn takes the place.
+    Superseded,
+    /// The turn was broken off.
+    Interrupted,
 }
 
 /// Somebody who waits, or runs. On drop the next may run.
@@ -34,8 +46,8 @@ pub(crate) struct Person {
 /// The right to run a turn in this process.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    _person: Person,
-    leave: watch::Receiver<bool>,
+    person: Person,
+    leave: watch::Receiver<Option<Leave>>,
 }
 
 /// As many wait as may.
@@ -49,7 +61,8 @@ impl Places {
         let place = places.entry(key.clone()).or_insert_with(|| Place {
             seat: Arc::default(),
             people: 0,
-            leave: watch::Sender::new(false),
+            leave: watch::Sender::new(None),
+            runs: None,
         });
         if place.people > most {
             return Err(Full);
@@ -59,11 +72,18 @@ impl Places {
     }
 
     /// Asks whoever runs a turn of the session to leave it.
-    pub(crate) fn ask_to_leave(&self, key: &SessionKey) {
-        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.get(key) {
-            place.leave.send_replace(true);
-        }
+    pub(crate) fn supersede(&self, key: &SessionKey) {
+        self.with(key, |place| place.leave.send_replace(Some(Leave::Superseded)));
+    }
+
+    /// Asks whoever runs the turn of this request to leave it, and returns how it began.
+    pub(crate) fn interrupt(&self, key: &SessionKey, request_id: &str) -> Option<Arc<BeginTurn>> {
+        let running = self.with(key, |place| {
+            let begin = place.runs.clone().filter(|begin| begin.request_id == request_id)?;
+            place.leave.send_replace(Some(Leave::Interrupted));
+            Some(begin)
+        });
+        running.flatten()
     }
 
     fn with<T>(&self, key: &SessionKey, ask: impl FnOnce(&Place) -> T) -> Option<T> {
@@ -95,11 +115,11 @@ impl Person {
     fn seated(self) -> Seat {
         // Whatever was asked of the one before is not asked of this one.
         let leave = self.places.with(&self.key, |place| {
-            place.leave.send_replace(false);
+            place.leave.send_replace(None);
             place.leave.subscribe()
         });
-        let leave = leave.unwrap_or_else(|| watch::Sender::new(false).subscribe());
-        Seat { _person: self, leave }
+        let leave = leave.unwrap_or_else(|| watch::Sender::new(None).subscribe());
+        Seat { person: self, leave }
     }
 }
 
@@ -107,8 +127,11 @@ impl Drop for Person {
     fn drop(&mut self) {
         let mut places = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that nobody comes between.
-        self.seat = None;
+        let had_the_seat = self.seat.take().is_some();
         if let Some(place) = places.get_mut(&self.key) {
+            if had_the_seat {
+                place.runs = None;
+            }
             place.people -= 1;
             if place.people == 0 {
                 places.remove(&self.key);
@@ -118,15 +141,24 @@ impl Drop for Person {
 }
 
 impl Seat {
-    /// Waits until somebody wants this one to leave.
-    pub(crate) async fn asked_to_leave(&mut self) {
-        if self.leave.wait_for(|leave| *leave).await.is_err() {
-            std::future::pending().await
+    /// Says what is run here.
+    pub(crate) fn runs(&mut self, begin: &BeginTurn) {
+        let mut places = self.person.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get_mut(&self.person.key) {
+            place.runs = Some(Arc::new(begin.clone()));
         }
     }
 
-    /// Whether somebody wants this one to leave.
-    pub(crate) fn is_to_leave(&self) -> bool {
+    /// Waits until somebody wants this one to leave.
+    pub(crate) async fn asked_to_leave(&mut self) -> Leave {
+        match self.leave.wait_for(Option::is_some).await.map(|leave| *leave) {
+            Ok(Some(leave)) => leave,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Why this one is to leave, if somebody wants it to.
+    pub(crate) fn leave(&self) -> Option<Leave> {
         *self.leave.borrow()
     }
 }
@@ -135,7 +167,9 @@ impl Seat {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Full, Places};
+    use pointsman_proto::sessions::v1::BeginTurn;
+
+    use super::{Full, Leave, Places};
     use crate::store::SessionKey;
 
     fn key(id: &str) -> SessionKey {
@@ -170,10 +204,16 @@ mod tests {
         let places = Arc::new(Places::default());
         let mut first = places.come(&key("a"), 2).unwrap().try_sit().unwrap();
         let second = places.come(&key("a"), 2).unwrap();
-        places.ask_to_leave(&key("a"));
-        first.asked_to_leave().await;
-        assert!(first.is_to_leave());
+        assert!(places.interrupt(&key("a"), "one").is_none());
+        first.runs(&BeginTurn { request_id: "one".into(), ..BeginTurn::default() });
+        assert!(places.interrupt(&key("a"), "two").is_none());
+        assert_eq!(places.interrupt(&key("a"), "one").unwrap().request_id, "one");
+        assert_eq!(first.asked_to_leave().await, Leave::Interrupted);
+        places.supersede(&key("a"));
+        assert_eq!(first.leave(), Some(Leave::Superseded));
         drop(first);
-        assert!(!second.sit().await.is_to_leave());
+        let second = second.sit().await;
+        assert_eq!(second.leave(), None);
+        assert!(places.interrupt(&key("a"), "one").is_none());
     }
 }

@@ -5,23 +5,27 @@ pub(crate) mod turns;
 
 use std::sync::Arc;
 
+use futures::stream::{BoxStream, StreamExt};
 use pointsman_errors::Error;
 use pointsman_proto::mesh_context;
 use pointsman_proto::sessions::v1::session_service_server::SessionService;
 use pointsman_proto::sessions::v1::{
-    AppendMessagesRequest, BindChannelRequest, ChannelBinding, CreateSessionRequest, DeleteSessionRequest,
-    DeleteSessionResponse, ErasureCause, ForkSessionRequest, GetSessionRequest, ListChannelBindingsRequest,
+    AcknowledgeTurnsRequest, AcknowledgeTurnsResponse, AppendMessagesRequest, BindChannelRequest, ChannelBinding,
+    CreateSessionRequest, DeleteSessionRequest, DeleteSessionResponse, DeleteTurnGroupRequest, DeleteTurnGroupResponse,
+    ErasureCause, ForkSessionRequest, GetSessionRequest, InterruptTurnRequest, ListChannelBindingsRequest,
     ListChannelBindingsResponse, ListErasuresRequest, ListErasuresResponse, ListSessionsRequest, ListSessionsResponse,
     ListTurnsRequest, ListTurnsResponse, ResolveSessionRequest, ResolveSessionResponse, Session, Turn,
-    UpdateSessionRequest, UpdateTurnRequest,
+    UpdateSessionRequest, UpdateTurnRequest, WatchTurnsRequest, WatchTurnsResponse,
 };
 use pointsman_types::{LOCAL_TENANT, new_request_id};
 use prost::Message;
+use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tonic_types::FieldViolation;
 
 use crate::error::{self, of_store};
+use crate::feed::{self, Consumer};
 use crate::sessions::Sessions;
 use crate::settings;
 use crate::store::sql::micros;
@@ -187,6 +191,58 @@ impl SessionService for Service {
         self.0.get(&key).await?;
         let bindings = self.0.stores.bindings.list(&key, MOST).await.map_err(|error| of_store(&error))?;
         Ok(Response::new(ListChannelBindingsResponse { bindings }))
+    }
+
+    async fn interrupt_turn(&self, request: Request<InterruptTurnRequest>) -> Result<Response<Turn>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        names::check_heard(&message)?;
+        Ok(Response::new(self.0.interrupt(&key, &message.request_id, message.heard_text).await?))
+    }
+
+    type WatchTurnsStream = BoxStream<'static, Result<WatchTurnsResponse, Status>>;
+
+    async fn watch_turns(
+        &self,
+        request: Request<WatchTurnsRequest>,
+    ) -> Result<Response<Self::WatchTurnsStream>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        names::check_label("group", &message.group)?;
+        check_channel(&message.channel, false)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let consumer = Consumer {
+            tenant: caller.tenant,
+            time: feed::time(message.acknowledge_within)?,
+            group: message.group,
+            name: uuid::Uuid::new_v4().simple().to_string(),
+            sender,
+        };
+        self.0.join(&consumer, &message.channel, message.from_the_beginning).await?;
+        tokio::spawn(Arc::clone(&self.0).tell(consumer));
+        let told = |mut receiver: mpsc::Receiver<_>| async move { Some((receiver.recv().await?, receiver)) };
+        Ok(Response::new(futures::stream::unfold(receiver, told).boxed()))
+    }
+
+    async fn acknowledge_turns(
+        &self,
+        request: Request<AcknowledgeTurnsRequest>,
+    ) -> Result<Response<AcknowledgeTurnsResponse>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        if message.tokens.len() > 1000 {
+            return Err(Error::invalid(vec![FieldViolation::new("tokens", "give at most 1,000")]).into());
+        }
+        let late_count = self.0.acknowledge(&caller.tenant, &message.tokens).await?;
+        Ok(Response::new(AcknowledgeTurnsResponse { late_count }))
+    }
+
+    async fn delete_turn_group(
+        &self,
+        request: Request<DeleteTurnGroupRequest>,
+    ) -> Result<Response<DeleteTurnGroupResponse>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        names::check_label("group", &message.group)?;
+        let existed = self.0.end_group(&caller.tenant, &message.group).await?;
+        Ok(Response::new(DeleteTurnGroupResponse { existed }))
     }
 
     async fn list_erasures(

@@ -10,13 +10,14 @@ use pointsman_proto::sessions::v1::{
     TurnKind,
 };
 use pointsman_server::Work;
+use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::error::{self, of_store};
 use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::places::Places;
-use crate::store::{BindingStore, Created, ErasureStore, SessionKey, SessionStore, TurnStore, Who, micros};
+use crate::store::{BindingStore, Created, ErasureStore, FeedStore, SessionKey, SessionStore, TurnStore, Who, micros};
 use crate::turn::{Begun, expires};
 
 /// What every call works with.
@@ -25,6 +26,8 @@ pub(crate) struct Sessions {
     pub(crate) stores: Stores,
     pub(crate) leases: Leases,
     pub(crate) places: Arc<Places>,
+    /// Told whenever a turn is committed in this process.
+    pub(crate) committed: Notify,
     pub(crate) metrics: Metrics,
     pub(crate) work: Work,
 }
@@ -36,6 +39,7 @@ pub(crate) struct Stores {
     pub(crate) turns: Arc<dyn TurnStore>,
     pub(crate) bindings: Arc<dyn BindingStore>,
     pub(crate) erasures: Arc<dyn ErasureStore>,
+    pub(crate) feed: Arc<dyn FeedStore>,
 }
 
 impl Sessions {
@@ -156,7 +160,7 @@ impl Sessions {
         };
         // What is not there is not made by adding to it.
         self.get(key).await?;
-        match self.begin(key.clone(), begin).await? {
+        match self.begin(key.clone(), begin, false).await? {
             Begun::Committed(committed) => Ok(committed.turn.unwrap_or_default()),
             Begun::Running(turn, begun) => {
                 let input: Vec<Message> = begun.prepended_messages.into_iter().chain(append.messages).collect();

@@ -88,6 +88,9 @@ pub(crate) trait TurnStore: Send + Sync {
     async fn pin(&self, key: &SessionKey, revision: u64, pinned: bool) -> Result<Option<Turn>, StoreError>;
     /// Makes whatever runs in the session uncommittable.
     async fn supersede(&self, key: &SessionKey) -> Result<(), StoreError>;
+    /// Puts another turn in the place of the last, if the session still stands there; it awaits nothing then, and has
+    /// another epoch. False: it stands elsewhere.
+    async fn replace_last(&self, key: &SessionKey, fence: &Fence, turn: &Turn) -> Result<bool, StoreError>;
 }
 
 /// What is asked at the beginning of a turn.
@@ -142,6 +145,52 @@ pub(crate) enum Committed {
     Conflict,
 }
 
+/// What groups of consumers were told, and have dealt with.
+#[async_trait]
+pub(crate) trait FeedStore: Send + Sync {
+    /// Makes the group if there is none, which is told turns from then on, or from the first. Returns its channel.
+    async fn join(&self, group: &Group<'_>, channel: &str, from_the_beginning: bool) -> Result<String, StoreError>;
+    /// Takes some sessions with turns that the group has not dealt with: they are this consumer's until then.
+    async fn claim(&self, group: &Group<'_>, claim: &Claim<'_>) -> Result<Vec<Claimed>, StoreError>;
+    /// The group has dealt with a session's turns up to this one. False: it was too late, and they are another's.
+    async fn acknowledge(
+        &self,
+        group: &Group<'_>,
+        consumer: &str,
+        uid: &str,
+        revision: u64,
+    ) -> Result<bool, StoreError>;
+    /// The consumer leaves: what it has not acknowledged is for others, at once.
+    async fn leave(&self, group: &Group<'_>, consumer: &str) -> Result<(), StoreError>;
+    /// Ends a group. False: there was none.
+    async fn end(&self, group: &Group<'_>) -> Result<bool, StoreError>;
+}
+
+/// Consumers that share turns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) name: &'a str,
+}
+
+/// What a consumer wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) consumer: &'a str,
+    pub(crate) now: i64,
+    pub(crate) until: i64,
+    pub(crate) limit: u32,
+}
+
+/// A session that is a consumer's for a time.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Claimed {
+    pub(crate) id: String,
+    pub(crate) uid: String,
+    /// The last turn that the group has dealt with.
+    pub(crate) acknowledged: u64,
+}
+
 /// The right to run a turn, for a time. It saves work; the fence is in [`TurnStore::commit`].
 #[async_trait]
 pub(crate) trait LeaseStore: Send + Sync {
@@ -174,6 +223,7 @@ pub(crate) enum Taken {
 /// The turns of a session as they were once: never changed, perhaps added to since.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Window {
+    /// Of which session, and which epoch of it: see [`stamp`].
     pub(crate) uid: String,
     /// The revision of the youngest.
     pub(crate) revision: u64,
@@ -227,6 +277,11 @@ pub(crate) trait ErasureStore: Send + Sync {
     async fn expired(&self, now: i64, limit: u32) -> Result<Vec<SessionKey>, StoreError>;
     /// The latest first, of those before this time and uid.
     async fn list(&self, tenant: &str, before: Option<(i64, String)>, limit: u32) -> Result<Vec<Erasure>, StoreError>;
+}
+
+/// What tells the turns of a session from those that were there before one of them was replaced.
+pub(crate) fn stamp(session: &Session) -> String {
+    format!("{}.{}", session.uid, session.epoch)
 }
 
 /// Microseconds since 1970: how times are kept.

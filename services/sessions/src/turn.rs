@@ -13,7 +13,7 @@ use crate::error;
 use crate::leases::Held;
 use crate::places::Seat;
 use crate::sessions::Sessions;
-use crate::store::{Memory, SessionKey, Window, micros};
+use crate::store::{Memory, SessionKey, Window, micros, stamp};
 
 /// What a begin comes to.
 pub(crate) enum Begun {
@@ -48,7 +48,7 @@ impl RunningTurn {
         let every = self.sessions.config.lease / 3;
         loop {
             tokio::select! {
-                () = self.seat.asked_to_leave() => return error::superseded(),
+                leave = self.seat.asked_to_leave() => return error::left(leave),
                 () = tokio::time::sleep(every) => {
                     if let Some(error) = self.lost().await {
                         return error;
@@ -81,7 +81,7 @@ impl RunningTurn {
     /// Gives the lease back, and the turns to be remembered with this one.
     async fn leave(&mut self, turn: &Turn) {
         let Some(lease) = self.lease.take() else { return };
-        let uid = &self.session.uid;
+        let uid = &stamp(&self.session);
         if self.remembered == Some(self.session.revision) {
             return lease.give_back(Memory::Added(uid, turn)).await;
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use pointsman_testkit::compose::{Service, services};
+use pointsman_testkit::servers::{Postgres, Redis};
 use pointsman_testkit::{OtlpReceiver, Process, eventually, tools};
 use serde_json::Value;
 
@@ -32,9 +33,19 @@ async fn every_service_starts_with_its_command_line() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let collector = OtlpReceiver::start().await?;
     let mut names: Names = vec![("http://otel-collector:4317".to_owned(), collector.endpoint())];
-    let (gateways, workers): (Vec<_>, Vec<_>) = services()?.into_iter().partition(|it| it.command[0] == "gateway");
+    let (postgres, redis) = (Postgres::start().await?, Redis::start().await?);
+    names.push(("postgres://pointsman@postgres:5432/pointsman".to_owned(), postgres.database().await?));
+    names.push(("redis://redis:6379".to_owned(), redis.url()));
+    let (stores, others): (Vec<_>, Vec<_>) = services()?.into_iter().partition(|it| it.command[0] == "sessions");
+    let (gateways, workers): (Vec<_>, Vec<_>) = others.into_iter().partition(|it| it.command[0] == "gateway");
     assert_eq!((gateways.len(), workers.len()), (2, 3));
-    let mut running = Vec::new();
+    let [store, migration] = &stores[..] else { anyhow::bail!("{stores:?}") };
+    let file = translated(migration, &migration.mounts[0].0, &names, folder.path())?;
+    let migrate: Vec<&str> =
+        migration.command.iter().map(|it| if it.starts_with('/') { &file } else { it.as_str() }).collect();
+    pointsman(&migrate).await?.success()?;
+    let mut running = vec![start(store, &names, folder.path()).await?];
+    names.push(("http://sessions:9490".to_owned(), running[0].address.clone()));
     for service in workers.iter().chain(&gateways) {
         let started = start(service, &names, folder.path()).await?;
         names.push((format!("http://{}:9090", service.name), started.address.clone()));
@@ -56,6 +67,8 @@ async fn every_service_starts_with_its_command_line() -> Result<()> {
         assert_eq!(answer["choices"][0]["message"]["content"], "Hello! I am Pip. How can I help you?");
         let usage = pointsman(&["usage", "--operator-address", &gateway.operator]).await?.success()?;
         assert_eq!(usage.lines().count(), 1, "{usage}");
+        let answer = post().bearer_auth(&key).header("x-pointsman-session", "compose").json(&body).send().await?;
+        answer.error_for_status()?;
     }
     for (name, _) in gateways.iter().flat_map(|gateway| &gateway.volumes) {
         assert!(folder.path().join(name).join("usage").is_dir(), "{name} is no folder for usage records");
@@ -99,7 +112,8 @@ async fn start(service: &Service, names: &Names, folder: &Path) -> Result<Runnin
 /// Copies a mounted file, with what the container finds elsewhere.
 fn translated(service: &Service, file: &Path, names: &Names, folder: &Path) -> Result<String> {
     let mut text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    ensure!(text.contains(&format!("instance: {}\n", service.name)), "{} is another's", file.display());
+    let owner = service.name.trim_end_matches("-migrate");
+    ensure!(text.contains(&format!("instance: {owner}\n")), "{} is another's", file.display());
     let model = tools::workspace()?.join("models/demo/model");
     for (there, here) in
         names.iter().map(|(there, here)| (&**there, &**here)).chain([(MODEL, &*model.to_string_lossy())])

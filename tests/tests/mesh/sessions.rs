@@ -1,5 +1,6 @@
 //! Conversations that the mesh keeps, in one process and over both surfaces.
 
+mod feed;
 mod meddling;
 mod stores;
 mod tools;
@@ -115,7 +116,7 @@ async fn a_conversation_goes_on_over_both_surfaces_and_after_a_crash() -> Result
 }
 
 /// How many tokens the simulated engine counts in messages of these texts: one before each space, and four around each.
-fn tokens(texts: &[&str]) -> usize {
+pub fn tokens(texts: &[&str]) -> usize {
     texts.iter().map(|text| 5 + text.chars().skip(1).filter(|letter| *letter == ' ').count()).sum()
 }
 

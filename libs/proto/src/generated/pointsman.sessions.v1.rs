@@ -435,6 +435,78 @@ pub struct UpdateTurnRequest {
     #[prost(bool, tag = "3")]
     pub pinned: bool,
 }
+/// Breaks a turn off.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InterruptTurnRequest {
+    /// The session, `sessions/{id}`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The request whose turn it is. Required.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// What was heard of its answer, from the beginning. Empty: nothing of it is kept, but what was said to the model is.
+    #[prost(string, tag = "3")]
+    pub heard_text: ::prost::alloc::string::String,
+}
+/// Says which turns are wanted, and for whom.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchTurnsRequest {
+    /// The consumers that share the turns. Required: 1 to 63 letters, digits, `-`, `_`, `.` or `:`. A group is made at its
+    /// first watch, and is told what is committed from then on.
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+    /// The sessions that have a binding in this channel. Given when the group is made; later it must be the same. Default: all
+    /// sessions of the tenant.
+    #[prost(string, tag = "2")]
+    pub channel: ::prost::alloc::string::String,
+    /// How long the consumer may take to acknowledge turns, before another gets them. 1 s to 10 min. Default 30 s.
+    #[prost(message, optional, tag = "3")]
+    pub acknowledge_within: ::core::option::Option<::prost_types::Duration>,
+    /// Whether a new group is told the turns that are there already, too. Default false.
+    #[prost(bool, tag = "4")]
+    pub from_the_beginning: bool,
+}
+/// Some turns of one session.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchTurnsResponse {
+    /// The session, `sessions/{id}`.
+    #[prost(string, tag = "1")]
+    pub session: ::prost::alloc::string::String,
+    /// The turns, in order. At least one.
+    #[prost(message, repeated, tag = "2")]
+    pub turns: ::prost::alloc::vec::Vec<Turn>,
+    /// What acknowledges them.
+    #[prost(string, tag = "3")]
+    pub token: ::prost::alloc::string::String,
+}
+/// Acknowledges turns.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcknowledgeTurnsRequest {
+    /// `WatchTurnsResponse.token`, of each. At most 1,000.
+    #[prost(string, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Turns were acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcknowledgeTurnsResponse {
+    /// How many of the tokens came too late: their turns were, or will be, told again.
+    #[prost(uint32, tag = "1")]
+    pub late_count: u32,
+}
+/// Ends a group of consumers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteTurnGroupRequest {
+    /// The group. Required.
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+}
+/// A group was ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteTurnGroupResponse {
+    /// Whether there was one.
+    #[prost(bool, tag = "1")]
+    pub existed: bool,
+}
 /// Asks for the session of a person in a channel.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResolveSessionRequest {
@@ -973,6 +1045,122 @@ pub mod session_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Breaks the turn of a request off, and keeps what the user has heard of its answer: exactly that. One that runs is
+        /// ended; of one that was committed, and is the last of its session, the answer is shortened.
+        pub async fn interrupt_turn(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InterruptTurnRequest>,
+        ) -> std::result::Result<tonic::Response<super::Turn>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pointsman.sessions.v1.SessionService/InterruptTurn",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "pointsman.sessions.v1.SessionService",
+                        "InterruptTurn",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells turns as they are committed, to a group of consumers: each turn to one of them, in order within a session, and
+        /// again if it was not acknowledged in time. The next turns of a session come when those before were acknowledged.
+        pub async fn watch_turns(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchTurnsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchTurnsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pointsman.sessions.v1.SessionService/WatchTurns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("pointsman.sessions.v1.SessionService", "WatchTurns"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Says that turns which were told have been dealt with.
+        pub async fn acknowledge_turns(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcknowledgeTurnsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcknowledgeTurnsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pointsman.sessions.v1.SessionService/AcknowledgeTurns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "pointsman.sessions.v1.SessionService",
+                        "AcknowledgeTurns",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a group of consumers: nothing is kept for it any more.
+        pub async fn delete_turn_group(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteTurnGroupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteTurnGroupResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pointsman.sessions.v1.SessionService/DeleteTurnGroup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "pointsman.sessions.v1.SessionService",
+                        "DeleteTurnGroup",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Lists what was erased, the latest first.
         pub async fn list_erasures(
             &mut self,
@@ -1093,6 +1281,40 @@ pub mod session_service_server {
             request: tonic::Request<super::ListChannelBindingsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListChannelBindingsResponse>,
+            tonic::Status,
+        >;
+        /// Breaks the turn of a request off, and keeps what the user has heard of its answer: exactly that. One that runs is
+        /// ended; of one that was committed, and is the last of its session, the answer is shortened.
+        async fn interrupt_turn(
+            &self,
+            request: tonic::Request<super::InterruptTurnRequest>,
+        ) -> std::result::Result<tonic::Response<super::Turn>, tonic::Status>;
+        /// Server streaming response type for the WatchTurns method.
+        type WatchTurnsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchTurnsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tells turns as they are committed, to a group of consumers: each turn to one of them, in order within a session, and
+        /// again if it was not acknowledged in time. The next turns of a session come when those before were acknowledged.
+        async fn watch_turns(
+            &self,
+            request: tonic::Request<super::WatchTurnsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchTurnsStream>, tonic::Status>;
+        /// Says that turns which were told have been dealt with.
+        async fn acknowledge_turns(
+            &self,
+            request: tonic::Request<super::AcknowledgeTurnsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcknowledgeTurnsResponse>,
+            tonic::Status,
+        >;
+        /// Ends a group of consumers: nothing is kept for it any more.
+        async fn delete_turn_group(
+            &self,
+            request: tonic::Request<super::DeleteTurnGroupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteTurnGroupResponse>,
             tonic::Status,
         >;
         /// Lists what was erased, the latest first.
@@ -1713,6 +1935,189 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListChannelBindingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/pointsman.sessions.v1.SessionService/InterruptTurn" => {
+                    #[allow(non_camel_case_types)]
+                    struct InterruptTurnSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::InterruptTurnRequest>
+                    for InterruptTurnSvc<T> {
+                        type Response = super::Turn;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InterruptTurnRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::interrupt_turn(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InterruptTurnSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/pointsman.sessions.v1.SessionService/WatchTurns" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchTurnsSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::ServerStreamingService<super::WatchTurnsRequest>
+                    for WatchTurnsSvc<T> {
+                        type Response = super::WatchTurnsResponse;
+                        type ResponseStream = T::WatchTurnsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchTurnsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::watch_turns(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchTurnsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/pointsman.sessions.v1.SessionService/AcknowledgeTurns" => {
+                    #[allow(non_camel_case_types)]
+                    struct AcknowledgeTurnsSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::AcknowledgeTurnsRequest>
+                    for AcknowledgeTurnsSvc<T> {
+                        type Response = super::AcknowledgeTurnsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcknowledgeTurnsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::acknowledge_turns(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AcknowledgeTurnsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/pointsman.sessions.v1.SessionService/DeleteTurnGroup" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteTurnGroupSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::DeleteTurnGroupRequest>
+                    for DeleteTurnGroupSvc<T> {
+                        type Response = super::DeleteTurnGroupResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteTurnGroupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::delete_turn_group(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteTurnGroupSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

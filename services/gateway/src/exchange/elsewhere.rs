@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pointsman_errors::Error;
+use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::{MeshContext, ResumeRequest};
 use pointsman_proto::mesh_context;
 use pointsman_server::About;
@@ -27,6 +27,8 @@ impl Gateway {
         operation: Operation,
     ) -> Result<Answer, Error> {
         let mut watched = self.watched(exchange.about(), peer);
+        // A turn is kept once, whoever answers it: its store sees to that where the owner cannot.
+        let turn = (exchange.request.session.is_some() && exchange.after.is_none()).then(|| exchange.clone());
         let Exchange { caller, request, after, deadline, span, trail, .. } = exchange;
         let relay = if let Some(EventId { generation, .. }) = after {
             // From the beginning: the surface skips what its reader has.
@@ -49,6 +51,10 @@ impl Gateway {
             }
             watched.unless_ended(Relay::generate(peer, request, trail)).instrument(span).await
         };
+        let is_lost = relay.as_ref().is_err_and(|error| error.reason() == Reason::FrameLogLost);
+        if let Some(turn) = turn.filter(|_| is_lost) {
+            return self.answer_turn(turn, operation, String::new()).await;
+        }
         Answer::elsewhere(relay, operation, Some(watched))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::{GenerateRequest, Message};
+use pointsman_proto::sessions::v1::InterruptTurnRequest;
 use pointsman_proto::{Validate, Violations};
 use sha2::{Digest, Sha256};
 use tonic_types::FieldViolation;
@@ -32,12 +33,29 @@ pub(super) fn new_key(tenant: &Arc<str>, field: &str, id: &str) -> Result<Sessio
 }
 
 pub(super) fn check_channel(channel: &str, is_required: bool) -> Result<(), Error> {
-    let fits =
-        channel.len() <= 63 && channel.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
-    if fits && !(is_required && channel.is_empty()) {
+    if channel.is_empty() && !is_required {
         return Ok(());
     }
-    invalid("channel", "must have 1 to 63 letters, digits, `-`, `_`, `.` or `:`")
+    check_label("channel", channel)
+}
+
+/// A channel, or a group of consumers.
+pub(super) fn check_label(field: &str, label: &str) -> Result<(), Error> {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if (1..=63).contains(&label.len()) && label.bytes().all(is_known) {
+        return Ok(());
+    }
+    invalid(field, "must have 1 to 63 letters, digits, `-`, `_`, `.` or `:`")
+}
+
+pub(super) fn check_heard(message: &InterruptTurnRequest) -> Result<(), Error> {
+    if message.request_id.is_empty() {
+        return invalid("request_id", "is required");
+    }
+    if message.heard_text.len() > 4 << 20 {
+        return invalid("heard_text", "must have at most 4 MiB");
+    }
+    Ok(())
 }
 
 pub(super) fn check_person(field: &str, name: &str) -> Result<(), Error> {

@@ -63,7 +63,7 @@ impl Service {
             if begin.request_id.is_empty() {
                 return Err(Error::invalid(vec![FieldViolation::new("begin.request_id", "is required")]));
             }
-            sessions.begin(key, begin).await
+            sessions.begin(key, begin, false).await
         };
         let (begun, trips) = counting(begun).instrument(span.clone()).await;
         span.record("pointsman.store.round_trips", trips);

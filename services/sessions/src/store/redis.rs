@@ -16,6 +16,8 @@ use tonic::async_trait;
 use self::link::Link;
 use self::script::SessionScript;
 use self::window::Change;
+#[cfg(test)]
+pub(crate) use self::window::MOST_TURNS;
 use super::breaker::Breaker;
 use super::{Lease, LeaseStore, Memory, SessionKey, StoreError, Taken};
 
@@ -88,8 +90,7 @@ impl RedisLeases {
 #[async_trait]
 impl LeaseStore for RedisLeases {
     async fn take(&self, key: &SessionKey, lease: &Lease<'_>, by_force: bool) -> Result<Taken, StoreError> {
-        let force = if by_force { "1" } else { "0" };
-        let time = millis(lease.time);
+        let (time, force) = (millis(lease.time), if by_force { "1" } else { "0" });
         let arguments = [lease.holder.as_bytes(), time.as_bytes(), force.as_bytes()];
         match self.run(&self.take, key, &arguments).await? {
             // Without a time, it is none of ours: below 0.

@@ -5,6 +5,7 @@
 
 mod bindings;
 mod erasures;
+mod feed;
 mod leases;
 mod row;
 mod sessions;

@@ -12,7 +12,7 @@ use crate::error::{self, of_store};
 use crate::leases::Held;
 use crate::places::{Person, Seat};
 use crate::sessions::Sessions;
-use crate::store::{Created, Opened, Opening, SessionKey, Taken, Window, micros};
+use crate::store::{Created, Opened, Opening, SessionKey, Taken, Window, micros, stamp};
 use crate::tools;
 
 /// The right to run a turn, and what came with it.
@@ -23,10 +23,16 @@ struct Right {
 }
 
 impl Sessions {
-    /// Begins a turn. Waits for others of its session, if the session says so.
-    pub(crate) async fn begin(self: &Arc<Self>, key: SessionKey, begin: BeginTurn) -> Result<Begun, Error> {
+    /// Begins a turn. Waits for others of its session, if the session says so or if it must.
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        key: SessionKey,
+        begin: BeginTurn,
+        waits: bool,
+    ) -> Result<Begun, Error> {
         let from = Instant::now();
-        let right = self.right(&key).await?;
+        let mut right = self.right(&key, waits).await?;
+        right.seat.runs(&begin);
         let waited = from.elapsed();
         self.metrics.waited(waited);
         let mut turn = RunningTurn {
@@ -58,7 +64,7 @@ impl Sessions {
         let have_expired = micros(SystemTime::now()) > crate::store::sql::micros(session.tool_expire_time.as_ref());
         let prepended = tools::answered(&session.awaited_tool_call_ids, have_expired, &begin.messages);
         let prepended_messages = prepended.map_err(Error::invalid)?;
-        if right.window.as_ref().is_none_or(|window| window.uid != session.uid) {
+        if right.window.as_ref().is_none_or(|window| window.uid != stamp(&session)) {
             turn.remembered = None;
         }
         turn.history = history(&session, right.window, turns, self.config.history);
@@ -75,21 +81,21 @@ impl Sessions {
     }
 
     /// Gets the right to run a turn: first among those of this process, then among the processes.
-    async fn right(&self, key: &SessionKey) -> Result<Right, Error> {
+    async fn right(&self, key: &SessionKey, waits: bool) -> Result<Right, Error> {
         let person = self.places.come(key, self.config.queue).map_err(|_| error::in_progress())?;
         match person.try_sit() {
             Ok(seat) => {
                 let (taken, lease) = self.leases.take(key, false).await.map_err(|error| of_store(&error))?;
                 match taken {
                     Taken::Yes(window) => Ok(Right { seat, lease, window }),
-                    Taken::Held(_) => match self.second_turn(key).await? {
+                    Taken::Held(_) => match self.second_turn(key, waits).await? {
                         SecondTurn::Reject => Err(error::in_progress()),
                         SecondTurn::Supersede => self.supersede(key, Some(seat), None).await,
                         _ => self.in_time(key, seat).await,
                     },
                 }
             }
-            Err(person) => match self.second_turn(key).await? {
+            Err(person) => match self.second_turn(key, waits).await? {
                 SecondTurn::Reject => Err(error::in_progress()),
                 SecondTurn::Supersede => self.supersede(key, None, Some(person)).await,
                 _ => {
@@ -117,7 +123,7 @@ impl Sessions {
     /// Takes the place of whoever runs a turn: what that one would commit is refused from here on.
     async fn supersede(&self, key: &SessionKey, seat: Option<Seat>, person: Option<Person>) -> Result<Right, Error> {
         self.stores.turns.supersede(key).await.map_err(|error| of_store(&error))?;
-        self.places.ask_to_leave(key);
+        self.places.supersede(key);
         let seat = match (seat, person) {
             (Some(seat), _) => seat,
             (None, Some(person)) => person.sit().await,
@@ -130,7 +136,10 @@ impl Sessions {
         }
     }
 
-    async fn second_turn(&self, key: &SessionKey) -> Result<SecondTurn, Error> {
+    async fn second_turn(&self, key: &SessionKey, waits: bool) -> Result<SecondTurn, Error> {
+        if waits {
+            return Ok(SecondTurn::Queue);
+        }
         let session = self.stores.sessions.get(key).await.map_err(|error| of_store(&error))?;
         // One that is being made by its first turn has said nothing yet.
         Ok(session.map_or(SecondTurn::Queue, |session| session.second_turn()))
@@ -167,7 +176,7 @@ impl Sessions {
 
 /// The turns that a request is told: those that were known and those that were not, as many as are wanted.
 fn history(session: &Session, window: Option<Window>, new: Vec<Turn>, most: u64) -> Vec<Turn> {
-    let known = window.filter(|window| window.uid == session.uid);
+    let known = window.filter(|window| window.uid == stamp(session));
     let mut turns = known.map_or_else(Vec::new, |window| window.turns);
     let last = turns.last().map_or(0, |turn| turn.revision);
     turns.extend(new.into_iter().filter(|turn| turn.revision > last));
@@ -199,11 +208,12 @@ mod tests {
         };
         for (window, new, most, want) in [
             (None, vec![1, 2, 3, 4, 5, 6], 9, vec![1, 2, 3, 4, 5, 6]),
-            (window("a", &[1, 2, 3, 4]), vec![5, 6], 9, vec![1, 2, 3, 4, 5, 6]),
-            (window("a", &[1, 2, 3, 4, 5, 6]), vec![], 3, vec![2, 4, 5, 6]),
+            (window("a.0", &[1, 2, 3, 4]), vec![5, 6], 9, vec![1, 2, 3, 4, 5, 6]),
+            (window("a.0", &[1, 2, 3, 4, 5, 6]), vec![], 3, vec![2, 4, 5, 6]),
             // Of a session that was erased since, and of a commit that the truth does not know.
-            (window("b", &[1, 2, 3]), vec![1, 2, 3, 4, 5, 6], 9, vec![1, 2, 3, 4, 5, 6]),
-            (window("a", &[5, 6, 7]), vec![], 9, vec![5, 6]),
+            (window("b.0", &[1, 2, 3]), vec![1, 2, 3, 4, 5, 6], 9, vec![1, 2, 3, 4, 5, 6]),
+            (window("a.1", &[1, 2, 3]), vec![1, 2, 3, 4, 5, 6], 9, vec![1, 2, 3, 4, 5, 6]),
+            (window("a.0", &[5, 6, 7]), vec![], 9, vec![5, 6]),
         ] {
             let told: Vec<_> = history(&session, window, turns(&new), most).iter().map(|turn| turn.revision).collect();
             assert_eq!(told, want);

@@ -30,7 +30,7 @@ impl RunningTurn {
                 }
                 Ok(committed)
             }
-            Err(error) if error.reason() == Reason::TurnConflict && self.seat.is_to_leave() => Err(error::superseded()),
+            Err(error) if error.reason() == Reason::TurnConflict => Err(self.seat.leave().map_or(error, error::left)),
             Err(error) => Err(error),
         }
     }
@@ -66,7 +66,10 @@ impl Sessions {
             expires: expires(now, session, self.config.retention),
         };
         match self.try_to_commit(&commit).await.map_err(|error| of_commit(&error))? {
-            Committed::Now => Ok(TurnCommitted { turn: Some(turn), was_committed_before: false }),
+            Committed::Now => {
+                self.committed.notify_waiters();
+                Ok(TurnCommitted { turn: Some(turn), was_committed_before: false })
+            }
             Committed::Before(turn, before) if before == digest => {
                 Ok(TurnCommitted { turn: Some(turn), was_committed_before: true })
             }

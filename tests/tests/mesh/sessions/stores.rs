@@ -2,12 +2,14 @@
 
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
-use pointsman_testkit::eventually;
+use pointsman_proto::inference::v1::GenerateRequest;
+use pointsman_testkit::{eventually, ports};
 use pointsman_testkit::servers::{Postgres, Redis};
 
 use super::{get, sessions, turn, turns};
 use crate::caller::{connect, reason, say};
 use crate::named::{ask, refusal, text};
+use crate::peers::IDS;
 use crate::program::pointsman;
 use crate::service::{LIMIT, Service, Start, simulated_config};
 
@@ -185,4 +187,26 @@ async fn a_store_refuses_a_schema_that_it_does_not_know() -> Result<()> {
     // Twice is as well as once.
     migrate(&config).await?;
     Start::new("sessions serve", &config).ready().await?.stop().await
+}
+
+#[tokio::test]
+async fn a_turn_is_answered_though_the_gateway_that_owns_its_name_is_gone() -> Result<()> {
+    let kept = Kept::start("", false).await?;
+    let (own, nobody) = (ports::free_address()?, ports::free_address()?);
+    let config = format!(
+        "server: {{instance: a, mesh_listen: \"{own}\"}}\ngateway: {{peers: [{{name: b, endpoint: \"http://{nobody}\"}}], \
+         instances: [{{name: w, endpoint: \"{}\"}}], sessions: {{name: s, endpoint: \"{}\"}}}}\n",
+        kept.worker.address, kept.store.address
+    );
+    let gateway = Start::new("gateway", &config).ready().await?;
+    let mut client = connect(&gateway.address).await?;
+    for number in 1..=IDS {
+        let named = GenerateRequest { request_id: format!("order-{number}"), ..turn("s", "hello") };
+        ask(&mut client, named.clone()).await?;
+        // And is the same turn when it is repeated, by whoever keeps it.
+        ask(&mut client, named).await?;
+        assert_eq!(get(&mut sessions(&gateway.address).await?, "s").await?.revision, number as u64);
+    }
+    gateway.stop_after(&["a gateway could not be reached"]).await?;
+    kept.stop_after(&[]).await
 }

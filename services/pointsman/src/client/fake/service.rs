@@ -1,5 +1,6 @@
 //! The sessions of the mesh in memory.
 
+use futures::stream::BoxStream;
 use pointsman_proto::sessions::v1::session_service_server::SessionService;
 use pointsman_proto::sessions::v1::*;
 use tonic::{Request, Response, Status, async_trait};
@@ -130,6 +131,24 @@ impl SessionService for FakeMesh {
         let mut bindings = self.state().bindings.clone();
         bindings.retain(|binding| binding.session == request.get_ref().name);
         Ok(Response::new(ListChannelBindingsResponse { bindings }))
+    }
+
+    async fn interrupt_turn(&self, _: Request<InterruptTurnRequest>) -> Answer<Turn> {
+        Err(Status::unimplemented("no command interrupts"))
+    }
+
+    type WatchTurnsStream = BoxStream<'static, Result<WatchTurnsResponse, Status>>;
+
+    async fn watch_turns(&self, _: Request<WatchTurnsRequest>) -> Answer<Self::WatchTurnsStream> {
+        Err(Status::unimplemented("no command watches"))
+    }
+
+    async fn acknowledge_turns(&self, _: Request<AcknowledgeTurnsRequest>) -> Answer<AcknowledgeTurnsResponse> {
+        Err(Status::unimplemented("no command watches"))
+    }
+
+    async fn delete_turn_group(&self, _: Request<DeleteTurnGroupRequest>) -> Answer<DeleteTurnGroupResponse> {
+        Err(Status::unimplemented("no command watches"))
     }
 
     async fn list_erasures(&self, request: Request<ListErasuresRequest>) -> Answer<ListErasuresResponse> {

@@ -22,6 +22,7 @@ async fn run_at(fake: &FakeMesh, terminal: Option<&mut dyn BufRead>, line: &[&st
     let Command::Sessions(options) = Arguments::try_parse_from(line)?.command else { panic!("another command") };
     let (sessions, mut out) = (&mut fake.sessions(), Vec::new());
     match options.command {
+        SessionsCommand::Serve(_) | SessionsCommand::Migrate(_) => panic!("no command of a client"),
         SessionsCommand::List(options) => list::run(sessions, &options, &mut out).await?,
         SessionsCommand::Show(options) => show::run(sessions, &options, &mut out).await?,
         SessionsCommand::Export(options) => export::run(sessions, &options, &mut out).await?,

@@ -1,4 +1,4 @@
-use pointsman_proto::sessions::v1::Turn;
+use pointsman_proto::sessions::v1::{Fence, Turn};
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, query};
@@ -17,18 +17,24 @@ const OPEN: &str = "\
     FROM sessions s JOIN turns t ON t.session = s.uid WHERE s.tenant = $1 AND s.id = $2 AND t.request_id = $3 \
     UNION ALL SELECT 2, t.request_id, '', t.digest, t.revision, '', t.pinned, t.content, '', '', 0, t.created, 0, 0, 0 \
     FROM sessions s JOIN turns t ON t.session = s.uid WHERE s.tenant = $1 AND s.id = $2 \
-    AND t.revision > CASE WHEN s.uid = $4 THEN $5 ELSE 0 END AND t.revision > s.revision - $6 \
+    AND t.revision > CASE WHEN s.uid || '.' || s.epoch = $4 THEN $5 ELSE 0 END AND t.revision > s.revision - $6 \
     UNION ALL SELECT 3, t.request_id, '', t.digest, t.revision, '', t.pinned, t.content, '', '', 0, t.created, 0, 0, 0 \
     FROM sessions s JOIN turns t ON t.session = s.uid WHERE s.tenant = $1 AND s.id = $2 AND t.pinned = 1 \
-    AND s.uid <> $4 AND t.revision <= s.revision - $6";
+    AND s.uid || '.' || s.epoch <> $4 AND t.revision <= s.revision - $6";
 
 /// Where the columns of a turn stand in it.
 const TURN: [usize; 5] = [1, 4, 11, 6, 7];
 
-/// Moves the session and adds the turn, or does neither.
+/// Moves the session, adds the turn and tells it to consumers, or does nothing of it.
 const COMMIT: &str = "\
     WITH moved AS (UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
-    updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 RETURNING uid) \
+    updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 \
+    RETURNING tenant, uid, revision), told AS (INSERT INTO turn_cursors \
+    (tenant, turn_group, session, acknowledged, revision, consumer, until) \
+    SELECT g.tenant, g.name, m.uid, CASE WHEN g.from_the_beginning = 1 THEN 0 ELSE m.revision - 1 END, m.revision, '', 0 \
+    FROM moved m JOIN turn_groups g ON g.tenant = m.tenant WHERE g.channel = '' \
+    OR EXISTS (SELECT 1 FROM bindings b WHERE b.session = m.uid AND b.channel = g.channel) \
+    ON CONFLICT (tenant, turn_group, session) DO UPDATE SET revision = excluded.revision) \
     INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
     SELECT uid, $11, $12, $13, $14, $15, $16 FROM moved";
 
@@ -39,6 +45,13 @@ const MOVE: &str = "\
 const ADD: &str = "\
     INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+const TELL: &str = "\
+    INSERT INTO turn_cursors (tenant, turn_group, session, acknowledged, revision, consumer, until) \
+    SELECT g.tenant, g.name, $1, CASE WHEN g.from_the_beginning = 1 THEN 0 ELSE $2 - 1 END, $2, '', 0 \
+    FROM turn_groups g WHERE g.tenant = $3 AND (g.channel = '' \
+    OR EXISTS (SELECT 1 FROM bindings b WHERE b.session = $1 AND b.channel = g.channel)) \
+    ON CONFLICT (tenant, turn_group, session) DO UPDATE SET revision = excluded.revision";
 
 #[async_trait]
 impl TurnStore for Sql {
@@ -115,6 +128,29 @@ impl TurnStore for Sql {
         self.breaker.call(async { change.execute(&self.pool).await.map_err(failure) }).await?;
         Ok(())
     }
+
+    async fn replace_last(&self, key: &SessionKey, fence: &Fence, turn: &Turn) -> Result<bool, StoreError> {
+        let content = row::content(turn);
+        let replaced = async {
+            let mut transaction = self.pool.begin().await?;
+            let moved = query(
+                "UPDATE sessions SET epoch = epoch + 1, awaited = '', awaited_until = 0, \
+                 bytes = bytes + $1 - (SELECT LENGTH(content) FROM turns WHERE session = uid AND revision = sessions.revision) \
+                 WHERE tenant = $2 AND id = $3 AND uid = $4 AND epoch = $5 AND revision = $6",
+            );
+            let moved = moved.bind(signed(content.len() as u64)).bind(&*key.tenant).bind(&*key.id).bind(&fence.uid);
+            let moved = moved.bind(signed(fence.epoch)).bind(signed(fence.revision)).execute(&mut *transaction).await?;
+            if moved.rows_affected() == 0 {
+                return Ok(false);
+            }
+            let put = query("UPDATE turns SET content = $1 WHERE session = $2 AND revision = $3");
+            let put = put.bind(&content).bind(&fence.uid).bind(signed(fence.revision));
+            put.execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(true)
+        };
+        self.breaker.call(async { replaced.await.map_err(failure) }).await
+    }
 }
 
 impl Sql {
@@ -126,6 +162,8 @@ impl Sql {
             return Ok(false);
         }
         add(query(ADD).bind(&commit.fence.uid), commit, content).execute(&mut *transaction).await?;
+        let tell = query(TELL).bind(&commit.fence.uid).bind(signed(commit.turn.revision)).bind(&*commit.key.tenant);
+        tell.execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(true)
     }
