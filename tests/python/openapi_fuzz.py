@@ -35,6 +35,10 @@ RULES_BETWEEN_FIELDS = [
     "must be `n`: answers are not ranked; ask for more with `n`",
     "with `logprobs` is not supported: the prompt has none here; leave one of them out",
     "needs the Idempotency-Key of the request",
+    "needs x-pointsman-session beside it",
+    "must be 1 in a session, which keeps one answer",
+    "the session awaits no result",
+    "the session awaits no result of this call, or has it already",
 ]
 # `maxLength` counts characters, and the limits are in bytes.
 RULES_OF_BYTES = [
@@ -44,8 +48,8 @@ RULES_OF_BYTES = [
     r"values must have at most 256 bytes",
     r"name a model in 1 to 256 bytes",
 ]
-# What was never kept cannot go on; a name of a model may be nobody's.
-STATES = {(409, "frame_log_lost"), (404, "model_not_found")}
+# What was never kept cannot go on; a name of a model may be nobody's; a new session has no turns that were seen.
+STATES = {(409, "frame_log_lost"), (404, "model_not_found"), (404, "session_not_found")}
 
 # What is answered often enough to be shown.
 ANSWERS = [
@@ -92,6 +96,11 @@ def before_call(context, case, kwargs):
         headers["idempotency-key"] = f"{number}.{headers['idempotency-key']}"[:128]
         if number % 8 and re.fullmatch("[0-9]+-[0-9a-f]{8}", headers.get("last-event-id", "")):
             headers["last-event-id"] = "0"
+    if re.fullmatch("(sessions/)?[A-Za-z0-9._~@+:-]{1,128}", headers.get("x-pointsman-session", "")):
+        # One of its own: what was said before would be refused, too.
+        headers["x-pointsman-session"] = f"{number}.{headers['x-pointsman-session'].removeprefix('sessions/')}"[:128]
+        if number % 8 and re.fullmatch("[0-9]+", headers.get("x-pointsman-session-revision", "")):
+            headers["x-pointsman-session-revision"] = "0"
     if not isinstance(body, dict):
         return
     if isinstance(body.get("model"), str) and 1 <= len(body["model"].encode("utf-8", "surrogatepass")) <= 256:

@@ -11,8 +11,14 @@ use super::schema::{Schemas, fields, given};
 use crate::openai::error::{code, kind};
 
 /// Reasons of other surfaces: no call of this one ends with them.
-const ELSEWHERE: [Reason; 4] =
-    [Reason::TraceNotFound, Reason::RequestNotFound, Reason::UsageNotKept, Reason::MethodNotAllowed];
+const ELSEWHERE: [Reason; 6] = [
+    Reason::TraceNotFound,
+    Reason::RequestNotFound,
+    Reason::UsageNotKept,
+    Reason::MethodNotAllowed,
+    Reason::SessionExists,
+    Reason::TurnNotFound,
+];
 
 /// What the calls that do no work can end with.
 pub(super) const UNASKED: [Reason; 6] = [

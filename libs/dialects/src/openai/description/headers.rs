@@ -1,7 +1,8 @@
 //! Headers of requests and of answers.
 
 use pointsman_proto::metadata::{
-    ATTEMPTS, DECISION_ID, POLICY_REVISION, REASON, REPEATED, REQUEST_ID, RESUME_WINDOW, STATIC_ANSWER, TRACE_ID,
+    ATTEMPTS, DECISION_ID, POLICY_REVISION, REASON, REPEATED, REQUEST_ID, RESUME_WINDOW, SESSION, SESSION_REVISION,
+    STATIC_ANSWER, TRACE_ID,
 };
 use serde_json::{Value, json};
 
@@ -34,6 +35,16 @@ pub(super) fn of_kept() -> Vec<Value> {
     ));
     all.push(taken(RESUME_WINDOW, window, "How long the work goes on without a reader, in seconds."));
     all
+}
+
+/// Which conversation it is a turn of.
+pub(super) fn of_sessions() -> Vec<Value> {
+    // As `pointsman_proto::session_id` reads it.
+    let name = json!({"type": "string", "pattern": "^(sessions/)?[A-Za-z0-9._~@+:-]{1,128}$", "examples": ["tea"]});
+    let revision = json!({"type": "integer", "minimum": 0, "maximum": u64::MAX});
+    let said = "The stored conversation that this is a turn of: its turns so far go before the messages. `n` is 1.";
+    let believed = "How many turns the caller believes it to have. Needs x-pointsman-session.";
+    vec![taken(SESSION, name, said), taken(SESSION_REVISION, revision, believed)]
 }
 
 fn taken(name: &str, schema: Value, description: &str) -> Value {

@@ -83,7 +83,8 @@ fn generating(call: Call<'_>, chunk: &str) -> Value {
             "text/event-stream": {"schema": event(chunk)},
         },
     });
-    call.operation(headers::of_kept(), answer)
+    let parameters = [headers::of_kept(), headers::of_sessions()].concat();
+    call.operation(parameters, answer)
 }
 
 /// One event of a stream: a piece of JSON, or the word that the answer is complete.
