@@ -17,6 +17,7 @@ use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::GenerateRequest;
 use pointsman_server::{About, Answering, Deadline, Drain, Requests, Work};
 use pointsman_types::new_request_id;
+use tokio::time::Instant;
 use tracing::Span;
 
 use crate::attempt::{Attempts, Means, Order};
@@ -278,7 +279,9 @@ impl Gateway {
         let Decided { decision, tokens, policy, view, running } = decided;
         let answering = self.requests.enter(exchange.about());
         let Exchange { caller, request, is_streamed, deadline, span, trail, .. } = exchange;
-        let (accept, accept_time, mut request) = (operation.accept, decision.time, request.into_inner());
+        // Whoever waited for other turns of a session has all the time of a policy for its own.
+        let accept = if conversation.is_some() { Instant::now() } else { operation.accept };
+        let (accept_time, mut request) = (decision.time, request.into_inner());
         // Its session is this gateway's affair, and no instance's.
         request.session = None;
         let history = conversation.as_ref().map(|conversation| Arc::clone(&conversation.history));

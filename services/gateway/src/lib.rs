@@ -129,11 +129,10 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
         .max_decoding_message_size(deps.max_request_bytes);
     let mut routes = Routes::builder();
     routes.add_service(surfaces::grpc::trailers::Trailing(grpc));
+    // Also without a store: then its callers are told so.
+    routes.add_service(surfaces::sessions::Forwarding(Arc::clone(&gateway)));
     let mut names = vec![SERVICE_NAME];
-    if gateway.sessions.is_some() {
-        routes.add_service(surfaces::sessions::Forwarding(Arc::clone(&gateway)));
-        names.push(session_service_server::SERVICE_NAME);
-    }
+    names.extend(gateway.sessions.is_some().then_some(session_service_server::SERVICE_NAME));
     let own = Surface {
         grpc: routes.routes(),
         names,

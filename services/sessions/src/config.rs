@@ -170,6 +170,7 @@ impl Config {
         require((1..=10_000).contains(&self.history), "history: must be 1 to 10,000");
         require(self.retention >= 60 * second, "retention: must be at least 1 min");
         require(self.max_turns > 0, "max_turns: must be at least 1");
+        require(self.max_size.bytes() > 0, "max_size: must be above 0");
         require(self.database.connections > 0, "database.connections: must be at least 1");
         require(!self.database.deadline.is_zero(), "database.deadline: must be above 0");
         if let Some(redis) = &self.redis {

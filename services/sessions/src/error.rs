@@ -51,6 +51,7 @@ pub(crate) fn superseded() -> Error {
 pub(crate) fn left(leave: Leave) -> Error {
     match leave {
         Leave::Superseded => superseded(),
+        Leave::Erased => Error::new(Reason::SessionNotFound, "the session was erased while it was answered"),
         Leave::Interrupted => {
             let message = "the turn was broken off; what was heard of its answer is kept";
             Error::new(Reason::TurnInterrupted, message)

@@ -37,9 +37,8 @@ use tonic::service::Routes;
 pub use config::{Config, DatabaseConfig, RedisConfig, SecretUrl};
 use leases::Leases;
 use sessions::{Sessions, Stores};
-use store::redis::{Reached as RedisReached, RedisLeases};
 use store::sql::{Reached, Sql};
-use store::{LeaseStore, StoreError};
+use store::{LeaseStore, RedisLeases, RedisReached, StoreError};
 
 /// What a session store needs from outside.
 pub struct Deps {

@@ -33,6 +33,8 @@ pub(crate) enum Leave {
     Superseded,
     /// The turn was broken off.
     Interrupted,
+    /// The session is no more.
+    Erased,
 }
 
 /// Somebody who waits, or runs. On drop the next may run.
@@ -72,8 +74,8 @@ impl Places {
     }
 
     /// Asks whoever runs a turn of the session to leave it.
-    pub(crate) fn supersede(&self, key: &SessionKey) {
-        self.with(key, |place| place.leave.send_replace(Some(Leave::Superseded)));
+    pub(crate) fn ask_to_leave(&self, key: &SessionKey, why: Leave) {
+        self.with(key, |place| place.leave.send_replace(Some(why)));
     }
 
     /// Asks whoever runs the turn of this request to leave it, and returns how it began.
@@ -209,7 +211,7 @@ mod tests {
         assert!(places.interrupt(&key("a"), "two").is_none());
         assert_eq!(places.interrupt(&key("a"), "one").unwrap().request_id, "one");
         assert_eq!(first.asked_to_leave().await, Leave::Interrupted);
-        places.supersede(&key("a"));
+        places.ask_to_leave(&key("a"), Leave::Superseded);
         assert_eq!(first.leave(), Some(Leave::Superseded));
         drop(first);
         let second = second.sit().await;

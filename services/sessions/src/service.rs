@@ -58,7 +58,7 @@ fn checked(session: Option<Session>) -> Result<Session, Error> {
 }
 
 /// How many bytes of turns one page has, about.
-const PAGE_BYTES: u64 = 4 << 20;
+const PAGE_BYTES: u64 = 3 << 20;
 
 #[tonic::async_trait]
 impl SessionService for Service {
@@ -130,7 +130,7 @@ impl SessionService for Service {
     async fn append_messages(&self, request: Request<AppendMessagesRequest>) -> Result<Response<Turn>, Status> {
         let (caller, mut message) = (caller(request.metadata())?, request.into_inner());
         let key = key(&caller.tenant, "name", &message.name)?;
-        check_messages(&message.messages)?;
+        check_messages(&message.messages, &message.request_id)?;
         check_channel(&message.channel, false)?;
         if message.request_id.is_empty() {
             message.request_id = new_request_id();

@@ -16,8 +16,9 @@ use crate::config::Config;
 use crate::error::{self, of_store};
 use crate::leases::Leases;
 use crate::metrics::Metrics;
-use crate::places::Places;
+use crate::places::{Leave, Places};
 use crate::store::{BindingStore, Created, ErasureStore, FeedStore, SessionKey, SessionStore, TurnStore, Who, micros};
+use crate::tools;
 use crate::turn::{Begun, expires};
 
 /// What every call works with.
@@ -111,6 +112,13 @@ impl Sessions {
         let fence = Fence { uid: from.uid.clone(), epoch: from.epoch, revision: at };
         let mut session = self.new_session(new, from.clone());
         (session.revision, session.forked_from, session.forked_at_revision) = (at, from.name, at);
+        let last = self.stores.turns.list(key, at.saturating_sub(1), u32::from(at > 0), u64::MAX).await;
+        let last = last.map_err(|error| of_store(&error))?;
+        session.awaited_tool_call_ids = last.first().map(tools::left_open).unwrap_or_default();
+        if !session.awaited_tool_call_ids.is_empty() {
+            session.state = SessionState::AwaitingTools.into();
+            session.tool_expire_time = Some(tools::expire_time(&session).into());
+        }
         match self.stores.sessions.fork(&fence, new, &session).await.map_err(|error| of_store(&error))? {
             Created::Yes => Ok(session),
             Created::Exists => Err(error::exists(new)),
@@ -136,8 +144,9 @@ impl Sessions {
         let expired_by = (cause == ErasureCause::Retention).then(|| micros(SystemTime::now()));
         let erased = self.stores.erasures.erase(key, &erasure, expired_by).await.map_err(|error| of_store(&error))?;
         if let Some(erased) = &erased {
+            self.places.ask_to_leave(key, Leave::Erased);
             // And again what a turn may have left there meanwhile: none comes after this one.
-            self.leases.forget(key).await.map_err(|error| of_store(&error))?;
+            self.forget_changed(key).await;
             self.metrics.erased();
             tracing::info!(uid = erased.uid, turns = erased.turn_count, cause = ?cause, "a session was erased");
         }
@@ -178,10 +187,20 @@ impl Sessions {
 
     pub(crate) async fn pin(&self, key: &SessionKey, revision: u64, pinned: bool) -> Result<Turn, Error> {
         let session = self.get(key).await?;
-        let changed = self.stores.turns.pin(key, revision, pinned).await.map_err(|error| of_store(&error))?;
-        // Remembered turns have the pin that they had.
+        // Remembered turns have the pin that they had. First, so that nothing is changed where that fails.
         self.leases.forget(key).await.map_err(|error| of_store(&error))?;
+        let changed = self.stores.turns.pin(key, revision, pinned).await.map_err(|error| of_store(&error))?;
+        self.forget_changed(key).await;
         changed.ok_or_else(|| error::turn_not_found(revision, session.revision))
+    }
+
+    /// Forgets what may have come to be remembered while a session was changed. What stays there if that fails ends with
+    /// its time.
+    async fn forget_changed(&self, key: &SessionKey) {
+        if let Err(error) = self.leases.forget(key).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "what is remembered of a session that was changed may be old");
+        }
     }
 
     pub(crate) async fn resolve(

@@ -9,6 +9,8 @@ mod conformance;
 pub(crate) mod redis;
 pub(crate) mod sql;
 
+pub(crate) use self::redis::{Reached as RedisReached, RedisLeases};
+
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

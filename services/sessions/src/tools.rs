@@ -1,9 +1,10 @@
 //! The calls that a turn ended in, and what becomes of them: the next turn answers or cancels each.
 
 use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
 
 use pointsman_proto::inference::v1::{FinishReason, Message, Part, Role, ToolResult, part};
-use pointsman_proto::sessions::v1::Turn;
+use pointsman_proto::sessions::v1::{Session, Turn};
 use tonic_types::FieldViolation;
 
 /// The calls that a turn leaves open.
@@ -11,6 +12,15 @@ pub(crate) fn left_open(turn: &Turn) -> Vec<String> {
     let output = turn.output.iter().filter(|_| turn.finish_reason() == FinishReason::ToolCalls);
     // An id that could not be kept apart from others is none that a caller could answer.
     calls(output).filter(|id| !id.chars().any(char::is_control)).map(str::to_owned).collect()
+}
+
+/// How long results are awaited, where the session does not say.
+const TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// When calls that are awaited from now on count as failed.
+pub(crate) fn expire_time(session: &Session) -> SystemTime {
+    let own = session.tool_timeout.and_then(|timeout| Duration::try_from(timeout).ok());
+    SystemTime::now() + own.unwrap_or(TIMEOUT)
 }
 
 /// Holds the results in some messages against the calls that are awaited. Returns results for those that have none, which

@@ -230,14 +230,22 @@ async fn a_second_turn_waits_is_refused_or_wins_as_the_session_says() -> Result<
     let status = client.generate(turn("no", "second")).await.err().context("two at a time")?;
     assert_eq!(reason(&status)?, Reason::TurnInProgress);
     drop(running);
+    mesh.metric_is("pointsman_sessions_running_turns", 0).await?;
+    let before = short_turn("last", "before", "order-1");
+    ask(&mut client, before.clone()).await?;
     let mut running = client.generate_stream(turn("last", "first")).await?.into_inner();
     assert!(running.message().await?.is_some());
+    // What is no new turn ends no other: one that is repeated, and one that believes the session elsewhere.
+    let mut second = connect(&mesh.address).await?;
+    assert_eq!(revision(&ask(&mut second, before).await?)?, 1);
+    assert_eq!(refusal(second.generate(turn_after("last", 7, "lost")).await)?, Reason::TurnConflict);
+    crate::caller::read_deltas(&mut running, 2).await?;
     let short = |text: &str| GenerateRequest {
         limits: Some(pointsman_proto::inference::v1::Limits { max_output_tokens: Some(2) }),
         ..turn("last", text)
     };
     let frames = ask(&mut client, short("second")).await?;
-    assert_eq!(revision(&frames)?, 1);
+    assert_eq!(revision(&frames)?, 2);
     let superseded = loop {
         match running.message().await {
             Ok(Some(_)) => {}
@@ -247,9 +255,14 @@ async fn a_second_turn_waits_is_refused_or_wins_as_the_session_says() -> Result<
     };
     assert_eq!(superseded, Reason::TurnSuperseded);
     let kept = turns(&mut store, "last").await?;
-    assert_eq!(kept.iter().map(|turn| said(&turn.input)).collect::<Vec<_>>(), ["second"]);
+    assert_eq!(kept.iter().map(|turn| said(&turn.input)).collect::<Vec<_>>(), ["before", "second"]);
     mesh.metric_is("pointsman_sessions_running_turns", 0).await?;
     mesh.stop().await
+}
+
+fn short_turn(session: &str, text: &str, request_id: &str) -> GenerateRequest {
+    let limits = Some(pointsman_proto::inference::v1::Limits { max_output_tokens: Some(2) });
+    GenerateRequest { limits, request_id: request_id.to_owned(), ..turn(session, text) }
 }
 
 #[tokio::test]

@@ -408,7 +408,7 @@ pub struct ListTurnsRequest {
     /// Turns after this revision. Default: from the first.
     #[prost(uint64, tag = "2")]
     pub after_revision: u64,
-    /// The most that are returned. 0 to 1,000; default 100. A page has at most about 4 MiB.
+    /// The most that are returned. 0 to 1,000; default 100. A page has about 3 MiB, and at least one turn.
     #[prost(uint32, tag = "3")]
     pub page_size: u32,
 }

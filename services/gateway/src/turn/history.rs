@@ -120,10 +120,11 @@ impl History {
             kept[index] = true;
         }
         let turns = self.turns.iter().zip(&kept).filter(|(_, kept)| **kept).flat_map(|(turn, _)| &turn.messages);
+        let messages: Vec<Message> = self.system.iter().chain(turns).chain(&self.own).cloned().collect();
         Fitted {
-            messages: self.system.iter().chain(turns).chain(&self.own).cloned().collect(),
             left_out: self.omitted + kept.iter().filter(|kept| !**kept).count() as u64,
-            estimated_tokens: fixed + pinned + used,
+            estimated_tokens: estimate(&messages) + tools,
+            messages,
         }
     }
 

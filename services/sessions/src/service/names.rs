@@ -66,9 +66,14 @@ pub(super) fn check_person(field: &str, name: &str) -> Result<(), Error> {
     invalid(field, "must have 1 to 256 bytes, and no NUL")
 }
 
-/// Holds messages against the rules of a request's.
-pub(super) fn check_messages(messages: &[Message]) -> Result<(), Error> {
-    let request = GenerateRequest { model: "-".to_owned(), messages: messages.to_vec(), ..GenerateRequest::default() };
+/// Holds messages, and the name of what says them, against the rules of a request's.
+pub(super) fn check_messages(messages: &[Message], request_id: &str) -> Result<(), Error> {
+    let request = GenerateRequest {
+        model: "-".to_owned(),
+        messages: messages.to_vec(),
+        request_id: request_id.to_owned(),
+        ..GenerateRequest::default()
+    };
     let mut violations = Violations::default();
     request.validate(&mut violations);
     violations.done(()).map_err(Error::invalid)
@@ -154,7 +159,7 @@ mod tests {
         for bad in ["", "a\0", &"c".repeat(257)] {
             assert!(check_person("it", bad).is_err(), "{bad}");
         }
-        assert!(check_messages(&[]).is_err() && check_messages(&[Message::default()]).is_err());
+        assert!(check_messages(&[], "").is_err() && check_messages(&[Message::default()], "").is_err());
     }
 
     #[test]

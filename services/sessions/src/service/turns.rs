@@ -10,7 +10,7 @@ use pointsman_proto::sessions::v1::turn_service_server::TurnService;
 use pointsman_proto::sessions::v1::{
     BeginTurn, CommitTurn, RunTurnRequest, RunTurnResponse, TurnCancelled, TurnCommitted,
 };
-use pointsman_telemetry::{bounded, propagation};
+use pointsman_telemetry::{LastingSpan, bounded, propagation};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
@@ -59,13 +59,13 @@ impl Service {
         let from = Instant::now();
         let begun = async {
             let key = key(&caller.tenant, "begin.session", &begin.session)?;
-            check_messages(&begin.messages)?;
+            check_messages(&begin.messages, &begin.request_id)?;
             if begin.request_id.is_empty() {
                 return Err(Error::invalid(vec![FieldViolation::new("begin.request_id", "is required")]));
             }
             sessions.begin(key, begin, false).await
         };
-        let (begun, trips) = counting(begun).instrument(span.clone()).await;
+        let (begun, trips) = counting(begun).instrument((*span).clone()).await;
         span.record("pointsman.store.round_trips", trips);
         match begun {
             Ok(Begun::Committed(committed)) => {
@@ -112,7 +112,7 @@ impl Service {
             }
             self.0.commit_again(key, commit.clone()).await
         };
-        ended(&self.0, &span, counting(committed).instrument(span.clone()).await)
+        ended(&self.0, &span, counting(committed).instrument((*span).clone()).await)
     }
 }
 
@@ -147,7 +147,7 @@ impl Running {
     async fn commit(&self, turn: Box<RunningTurn>, commit: CommitTurn) {
         let span = span("turn commit", turn.request_id(), &self.metadata);
         let from = Instant::now();
-        let committed = counting(turn.commit(commit.turn.unwrap_or_default())).instrument(span.clone()).await;
+        let committed = counting(turn.commit(commit.turn.unwrap_or_default())).instrument((*span).clone()).await;
         self.sessions.metrics.committed(from.elapsed());
         let told = ended(&self.sessions, &span, committed);
         let told = told.map(|committed| step(Step::Committed(committed))).map_err(Status::from);
@@ -177,7 +177,7 @@ fn failed(span: &Span, error: &Error) {
     span.record("error.type", error.reason().name());
 }
 
-fn span(name: &'static str, request_id: &str, metadata: &MetadataMap) -> Span {
+fn span(name: &'static str, request_id: &str, metadata: &MetadataMap) -> LastingSpan {
     let span = tracing::info_span!(
         "turn",
         otel.name = name,
@@ -190,7 +190,7 @@ fn span(name: &'static str, request_id: &str, metadata: &MetadataMap) -> Span {
         pointsman.store.round_trips = field::Empty,
     );
     propagation::set_parent(&span, metadata.as_ref());
-    span
+    span.into()
 }
 
 fn step(step: Step) -> RunTurnResponse {

@@ -12,13 +12,15 @@ mod sessions;
 mod turns;
 
 use std::borrow::Cow;
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::sync::Once;
 use std::time::Duration;
 
-use sqlx::any::AnyPoolOptions;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, AnyPool, SqlSafeStr as _};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, SqlSafeStr as _};
 
 use super::StoreError;
 use super::breaker::Breaker;
@@ -86,16 +88,18 @@ impl Sql {
             StoreError::Failed("the database's URL begins with neither `postgres:` nor `sqlite:`".into())
         })?;
         if kind == Kind::Sqlite {
-            make_folder(reached.url)?;
+            make_file(reached.url)?;
         }
+        // Asking whether a statement is to be logged makes tracing's filters forget the next span of the thread.
+        let options: AnyConnectOptions = reached.url.parse().map_err(failure)?;
+        let options = options.disable_statement_logging();
         let pool = AnyPoolOptions::new()
             .max_connections(reached.connections)
             .acquire_timeout(reached.deadline)
             // The next call would find out, and fails if a connection was lost: it is asked first.
             .test_before_acquire(false)
             .after_connect(move |connection, _| Box::pin(prepare(kind, connection)))
-            .connect_lazy(reached.url)
-            .map_err(failure)?;
+            .connect_lazy_with(options);
         Ok(Self { kind, pool, breaker: Breaker::new("the database", reached.deadline, REST) })
     }
 
@@ -124,11 +128,18 @@ impl Sql {
     }
 }
 
-/// Makes the folder of a database's file.
-fn make_folder(url: &str) -> Result<(), StoreError> {
+/// Makes a database's file and its folder, which nobody else on the machine may read.
+fn make_file(url: &str) -> Result<(), StoreError> {
     let options: SqliteConnectOptions = url.parse().map_err(failure)?;
-    let folder = options.get_filename().parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.map_or(Ok(()), std::fs::create_dir_all).map_err(|error| StoreError::Failed(error.into()))
+    let file = options.get_filename();
+    let made = || {
+        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        OpenOptions::new().create(true).append(true).mode(0o600).open(file).map(drop)
+    };
+    // Without `mode=rwc` it must be there already, and in memory it is no file.
+    if url.contains("mode=rwc") { made().map_err(|error| StoreError::Failed(error.into())) } else { Ok(()) }
 }
 
 /// Makes a new connection ours.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Begun, RunningTurn};
 use crate::error::{self, of_store};
 use crate::leases::Held;
-use crate::places::{Person, Seat};
+use crate::places::{Leave, Person, Seat};
 use crate::sessions::Sessions;
 use crate::store::{Created, Opened, Opening, SessionKey, Taken, Window, micros, stamp};
 use crate::tools;
@@ -31,7 +31,10 @@ impl Sessions {
         waits: bool,
     ) -> Result<Begun, Error> {
         let from = Instant::now();
-        let mut right = self.right(&key, waits).await?;
+        let mut right = match self.right(&key, &begin, waits).await? {
+            Ok(right) => right,
+            Err(committed) => return Ok(Begun::Committed(Box::new(committed))),
+        };
         right.seat.runs(&begin);
         let waited = from.elapsed();
         self.metrics.waited(waited);
@@ -50,16 +53,10 @@ impl Sessions {
         let Opened { session: Some(session), bytes, committed, turns } = opened else {
             return Err(error::not_found(&turn.key));
         };
-        if let Some((committed, digest)) = committed {
-            if digest != begin.request_digest {
-                return Err(error::reused());
-            }
-            let committed = TurnCommitted { turn: Some(committed), was_committed_before: true };
+        if let Some(committed) = repeated(committed, &begin)? {
             return Ok(Begun::Committed(Box::new(committed)));
         }
-        if let Some(expected) = begin.expected_revision.filter(|expected| *expected != session.revision) {
-            return Err(error::other_revision(expected, session.revision));
-        }
+        as_expected(&begin, session.revision)?;
         self.has_room(&session, bytes)?;
         let have_expired = micros(SystemTime::now()) > crate::store::sql::micros(session.tool_expire_time.as_ref());
         let prepended = tools::answered(&session.awaited_tool_call_ids, have_expired, &begin.messages);
@@ -80,29 +77,44 @@ impl Sessions {
         Ok(Begun::Running(Box::new(turn), Box::new(begun)))
     }
 
-    /// Gets the right to run a turn: first among those of this process, then among the processes.
-    async fn right(&self, key: &SessionKey, waits: bool) -> Result<Right, Error> {
+    /// Gets the right to run a turn: first among those of this process, then among the processes. `Err` in it: the turn
+    /// was committed before.
+    async fn right(
+        &self,
+        key: &SessionKey,
+        begin: &BeginTurn,
+        waits: bool,
+    ) -> Result<Result<Right, TurnCommitted>, Error> {
         let person = self.places.come(key, self.config.queue).map_err(|_| error::in_progress())?;
-        match person.try_sit() {
+        let (seat, person) = match person.try_sit() {
             Ok(seat) => {
                 let (taken, lease) = self.leases.take(key, false).await.map_err(|error| of_store(&error))?;
-                match taken {
-                    Taken::Yes(window) => Ok(Right { seat, lease, window }),
-                    Taken::Held(_) => match self.second_turn(key, waits).await? {
-                        SecondTurn::Reject => Err(error::in_progress()),
-                        SecondTurn::Supersede => self.supersede(key, Some(seat), None).await,
-                        _ => self.in_time(key, seat).await,
-                    },
+                if let Taken::Yes(window) = taken {
+                    return Ok(Ok(Right { seat, lease, window }));
                 }
+                (Some(seat), None)
             }
-            Err(person) => match self.second_turn(key, waits).await? {
-                SecondTurn::Reject => Err(error::in_progress()),
-                SecondTurn::Supersede => self.supersede(key, None, Some(person)).await,
-                _ => {
-                    let seat = person.sit().await;
-                    self.in_time(key, seat).await
-                }
-            },
+            Err(person) => (None, Some(person)),
+        };
+        // Another turn runs. What is no new turn neither waits for it nor ends it.
+        let opening = Opening { key, request_id: &begin.request_id, window: None, turns: 0 };
+        let opened = self.stores.turns.open(&opening).await.map_err(|error| of_store(&error))?;
+        if let Some(committed) = repeated(opened.committed, begin)? {
+            return Ok(Err(committed));
+        }
+        // One that is being made by its first turn has said nothing yet.
+        let session = opened.session.unwrap_or_default();
+        let second_turn = if waits { SecondTurn::Queue } else { session.second_turn() };
+        match (second_turn, seat, person) {
+            (SecondTurn::Reject, _, _) => Err(error::in_progress()),
+            (SecondTurn::Supersede, seat, person) => {
+                // One that would be refused ends no other.
+                as_expected(begin, session.revision)?;
+                self.supersede(key, seat, person).await.map(Ok)
+            }
+            (_, Some(seat), _) => self.in_time(key, seat).await.map(Ok),
+            (_, None, Some(person)) => self.in_time(key, person.sit().await).await.map(Ok),
+            (_, None, None) => Err(error::in_progress()),
         }
     }
 
@@ -123,10 +135,13 @@ impl Sessions {
     /// Takes the place of whoever runs a turn: what that one would commit is refused from here on.
     async fn supersede(&self, key: &SessionKey, seat: Option<Seat>, person: Option<Person>) -> Result<Right, Error> {
         self.stores.turns.supersede(key).await.map_err(|error| of_store(&error))?;
-        self.places.supersede(key);
         let seat = match (seat, person) {
+            // It is another process that runs the turn: it finds out when it renews its lease.
             (Some(seat), _) => seat,
-            (None, Some(person)) => person.sit().await,
+            (None, Some(person)) => {
+                self.places.ask_to_leave(key, Leave::Superseded);
+                person.sit().await
+            }
             (None, None) => return Err(error::in_progress()),
         };
         let (taken, lease) = self.leases.take(key, true).await.map_err(|error| of_store(&error))?;
@@ -134,15 +149,6 @@ impl Sessions {
             Taken::Yes(window) => Ok(Right { seat, lease, window }),
             Taken::Held(_) => Err(error::in_progress()),
         }
-    }
-
-    async fn second_turn(&self, key: &SessionKey, waits: bool) -> Result<SecondTurn, Error> {
-        if waits {
-            return Ok(SecondTurn::Queue);
-        }
-        let session = self.stores.sessions.get(key).await.map_err(|error| of_store(&error))?;
-        // One that is being made by its first turn has said nothing yet.
-        Ok(session.map_or(SecondTurn::Queue, |session| session.second_turn()))
     }
 
     /// Reads what there is of the session; makes it where there is nothing.
@@ -171,6 +177,22 @@ impl Sessions {
         let message =
             format!("the session has reached its limit of {reached}; raise `limits`, or fork it at an earlier turn");
         Err(Error::new(Reason::SessionLimitReached, message))
+    }
+}
+
+/// The turn of the same request, if it was committed before.
+fn repeated(committed: Option<(Turn, u64)>, begin: &BeginTurn) -> Result<Option<TurnCommitted>, Error> {
+    match committed {
+        Some((_, digest)) if digest != begin.request_digest => Err(error::reused()),
+        Some((turn, _)) => Ok(Some(TurnCommitted { turn: Some(turn), was_committed_before: true })),
+        None => Ok(None),
+    }
+}
+
+fn as_expected(begin: &BeginTurn, revision: u64) -> Result<(), Error> {
+    match begin.expected_revision {
+        Some(expected) if expected != revision => Err(error::other_revision(expected, revision)),
+        _ => Ok(()),
     }
 }
 

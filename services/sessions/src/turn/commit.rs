@@ -13,9 +13,6 @@ use crate::sessions::Sessions;
 use crate::store::{Commit, Committed, SessionKey, StoreError, micros};
 use crate::tools;
 
-/// How long the results of calls are awaited, where the session does not say.
-const TOOL_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-
 impl RunningTurn {
     /// Commits the turn. Returns when it is durable.
     pub(crate) async fn commit(mut self: Box<Self>, turn: Turn) -> Result<TurnCommitted, Error> {
@@ -39,7 +36,7 @@ impl RunningTurn {
 impl Sessions {
     /// Commits a turn whose begin is on record elsewhere: the answer to its first commit was lost.
     pub(crate) async fn commit_again(&self, key: SessionKey, commit: CommitTurn) -> Result<TurnCommitted, Error> {
-        let found = self.stores.sessions.get(&key).await.map_err(|error| of_store(&error))?;
+        let found = self.stores.sessions.get(&key).await.map_err(|error| of_commit(&error))?;
         let session = found.ok_or_else(|| error::not_found(&key))?;
         let (fence, turn) = (commit.fence.unwrap_or_default(), commit.turn.unwrap_or_default());
         self.commit(&key, (&fence, &session), turn, commit.request_digest).await
@@ -54,7 +51,6 @@ impl Sessions {
     ) -> Result<TurnCommitted, Error> {
         let now = SystemTime::now();
         let awaited = tools::left_open(&turn);
-        let timeout = session.tool_timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or(TOOL_TIMEOUT);
         let turn = Turn { revision: fence.revision + 1, create_time: Some(now.into()), ..turn };
         let commit = Commit {
             key,
@@ -62,7 +58,7 @@ impl Sessions {
             turn: &turn,
             digest,
             awaited: &awaited,
-            awaited_until: if awaited.is_empty() { 0 } else { micros(now + timeout) },
+            awaited_until: if awaited.is_empty() { 0 } else { micros(tools::expire_time(session)) },
             expires: expires(now, session, self.config.retention),
         };
         match self.try_to_commit(&commit).await.map_err(|error| of_commit(&error))? {

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::GenerateRequest;
+use pointsman_proto::inference::v1::{GenerateRequest, Limits};
+use pointsman_proto::sessions::v1::{CreateSessionRequest, SecondTurn, Session};
 use pointsman_testkit::servers::{Postgres, Redis};
 use pointsman_testkit::{eventually, ports};
 
@@ -293,4 +294,43 @@ async fn a_store_waits_at_its_start_for_a_database_that_starts() -> Result<()> {
     restarted?;
     started?.stop().await?;
     kept.stop_after(&[SILENT, LOST]).await
+}
+
+#[tokio::test]
+async fn who_takes_the_place_of_a_turn_whose_process_is_gone_is_answered() -> Result<()> {
+    let mut kept = Kept::start("answer_tokens: 8000, timing: {step: 5ms}", false).await?;
+    let mut store = sessions(&kept.gateway.address).await?;
+    let session = Some(Session { second_turn: SecondTurn::Supersede.into(), ..Session::default() });
+    store.create_session(CreateSessionRequest { session, session_id: "s".to_owned() }).await?;
+    let mut client = connect(&kept.gateway.address).await?;
+    let mut running = client.generate_stream(turn("s", "first")).await?.into_inner();
+    assert!(running.message().await?.is_some());
+    // Its lease outlives it, and nobody in the new process runs it.
+    kept.store.process.kill9().await?;
+    kept.restart_store().await?;
+    let limits = Some(Limits { max_output_tokens: Some(2) });
+    let frames = ask(&mut client, GenerateRequest { limits, ..turn("s", "second") }).await?;
+    assert_eq!(super::revision(&frames)?, 1);
+    drop(running);
+    kept.stop_after(&[AWAY]).await
+}
+
+#[tokio::test]
+async fn spans_of_a_store_of_its_own_are_whole() -> Result<()> {
+    let kept = Kept::start("", true).await?;
+    let mut client = connect(&kept.gateway.address).await?;
+    for number in 0..4 {
+        let id = format!("turn-{number}");
+        ask(&mut client, GenerateRequest { request_id: id.clone(), ..turn("s", "hello") }).await?;
+        let operator = &kept.store.operator;
+        let shown = eventually!(LIMIT, {
+            let ended = pointsman(&["trace", "--operator-address", operator, &id]).await?;
+            ended.success().ok().filter(|shown| shown.contains("turn commit")).context("not yet")
+        })?;
+        assert!(shown.contains("turn begin") && shown.contains("lease.wait="), "{shown}");
+        // One for the lease, one for the turns; and of the first, one that makes the session. Then one for the commit, one
+        // that gives the lease back.
+        assert_eq!(shown.matches("store.round_trips=2").count(), if number == 0 { 1 } else { 2 }, "{shown}");
+    }
+    kept.stop_after(&[]).await
 }

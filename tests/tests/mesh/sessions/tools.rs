@@ -6,7 +6,7 @@ use pointsman_proto::inference::v1::tool_choice::{Choice, Mode};
 use pointsman_proto::inference::v1::{
     GenerateRequest, Message, Part, Role, SessionReference, Tool, ToolChoice, ToolResult, part,
 };
-use pointsman_proto::sessions::v1::SessionState;
+use pointsman_proto::sessions::v1::{ForkSessionRequest, SessionState};
 
 use super::{get, said, sessions, turns};
 use crate::caller::{connect, say, say_at_most};
@@ -47,6 +47,14 @@ async fn the_next_turn_answers_the_calls_or_cancels_them() -> Result<()> {
     assert_eq!((waiting.state(), waiting.revision), (SessionState::AwaitingTools, 1));
     let id = waiting.awaited_tool_call_ids.first().context("no call is awaited")?.clone();
     assert!(waiting.tool_expire_time.is_some());
+    // A fork awaits them, too.
+    let fork = ForkSessionRequest { name: "sessions/shop".to_owned(), session_id: "fork".to_owned(), revision: None };
+    let forked = store.fork_session(fork).await?.into_inner();
+    assert_eq!(
+        (forked.state(), &forked.awaited_tool_call_ids),
+        (SessionState::AwaitingTools, &waiting.awaited_tool_call_ids)
+    );
+    assert_eq!(get(&mut store, "fork").await?.awaited_tool_call_ids, waiting.awaited_tool_call_ids);
     // A result of another call answers nothing, and costs nothing.
     assert_eq!(refusal(client.generate(answering("call_of_nobody")).await)?, Reason::InvalidRequest);
     client.generate(answering(&id)).await?;

@@ -5,7 +5,7 @@ use sqlx::query;
 use tonic::async_trait;
 
 use super::row::{get, micros, time};
-use super::{Sql, failure};
+use super::{Kind, Sql, failure};
 use crate::store::{ErasureStore, SessionKey, StoreError};
 
 #[async_trait]
@@ -36,6 +36,11 @@ impl ErasureStore for Sql {
                 let note = note.bind(i64::from(erasure.cause)).bind(turns).bind(micros(erasure.erase_time.as_ref()));
                 note.execute(&mut *transaction).await.map_err(failure)?;
                 transaction.commit().await.map_err(failure)?;
+                if self.kind == Kind::Sqlite {
+                    // What was erased stands in the log of changes until that is written back. It stays a little longer where
+                    // somebody reads it at this moment.
+                    query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await.map_err(failure)?;
+                }
                 Ok(Some(Erasure { uid, turn_count: turns.unsigned_abs(), ..erasure.clone() }))
             })
             .await

@@ -10,7 +10,7 @@ use crate::store::{Created, Listing, SessionKey, SessionStore, StoreError};
 
 const INSERT: &str = "INSERT INTO sessions (tenant, id, uid, epoch, revision, bytes, awaited, awaited_until, settings, \
      etag, forked_from, forked_at, created, updated, expires) \
-     VALUES ($1, $2, $3, 0, $4, $5, '', 0, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
+     VALUES ($1, $2, $3, 0, $4, 0, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING";
 
 #[async_trait]
 impl SessionStore for Sql {
@@ -146,7 +146,8 @@ fn insert<'q>(key: &'q SessionKey, session: &'q Session, revision: u64) -> Query
         .bind(&*key.id)
         .bind(&session.uid)
         .bind(signed(revision))
-        .bind(0_i64)
+        .bind(session.awaited_tool_call_ids.join(row::SEPARATOR))
+        .bind(micros(session.tool_expire_time.as_ref()))
         .bind(row::settings(session))
         .bind(&session.etag)
         .bind(&session.forked_from)
