@@ -5,9 +5,9 @@ Shapes and rules: https://docs.slack.dev/apis/events-api, https://docs.slack.dev
 
 import hashlib
 import hmac
-import itertools
 import json
 import time
+import uuid
 
 from .api import Api
 from .delivery import Redelivery, call
@@ -21,7 +21,7 @@ class FakeSlack(Api):
     def __init__(self, signing_secret: str, bot_token: str):
         super().__init__(bot_token)
         self.signing_secret, self.events_url = signing_secret.encode(), ""
-        self.counter, self.echoes = itertools.count(1), []
+        self.echoes = []
 
     def headers(self, body: bytes, count: int = 0, why: str = "", at: float | None = None) -> dict[str, str]:
         """Signs a call, and says which redelivery it is."""
@@ -40,10 +40,9 @@ class FakeSlack(Api):
 
     def event(self, user: str, text: str, **more: object) -> bytes:
         """Makes the event of a direct message."""
-        count = next(self.counter)
         ts = f"{time.time():.6f}"
         event = {"type": "message", "channel_type": "im", "channel": f"D{user}", "user": user, "ts": ts, "event_ts": ts}
-        outer = {"token": "t", "team_id": TEAM, "api_app_id": "A1", "type": "event_callback", "event_id": f"Ev{count:09}"}
+        outer = {"token": "t", "team_id": TEAM, "api_app_id": "A1", "type": "event_callback", "event_id": f"Ev{uuid.uuid4().hex[:10].upper()}"}
         text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return json.dumps(outer | {"event_time": int(time.time()), "event": event | {"text": text} | more}).encode()
 

@@ -4,11 +4,12 @@ Shapes: https://developers.facebook.com/documentation/business-messaging/whatsap
 https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/text-messages.
 """
 
+import base64
 import hashlib
 import hmac
-import itertools
 import json
 import time
+import uuid
 from urllib.parse import urlencode
 
 from .api import Api
@@ -21,7 +22,7 @@ class FakeWhatsApp(Api):
     def __init__(self, app_secret: str, verify_token: str, token: str, phone_number_id: str):
         super().__init__(token)
         self.app_secret, self.verify_token, self.phone_number_id = app_secret.encode(), verify_token, phone_number_id
-        self.webhook, self.counter, self.statuses = "", itertools.count(1), []
+        self.webhook, self.statuses = "", []
 
     def headers(self, body: bytes) -> dict[str, str]:
         digest = hmac.new(self.app_secret, body, hashlib.sha256).hexdigest()
@@ -34,7 +35,7 @@ class FakeWhatsApp(Api):
 
     def text(self, sender: str, body: str, at: int) -> dict:
         """Makes a message; `at` in Unix seconds, finer is no message's time."""
-        id = f"wamid.HBgL{next(self.counter):060}="
+        id = made_id()
         return {"from": sender, "id": id, "timestamp": str(at), "type": "text", "text": {"body": body}}
 
     def delivery(self, messages: list[dict]) -> bytes:
@@ -80,8 +81,13 @@ class FakeWhatsApp(Api):
 
     def take(self, body: dict) -> dict:
         self.posts.append((body["to"], body["text"]["body"]))
-        id = f"wamid.gBEG{next(self.counter):060}="
+        id = made_id()
         for status in ("sent", "delivered", "read"):
             self.statuses.append({"id": id, "status": status, "timestamp": str(int(time.time())), "recipient_id": body["to"]})
         contact = {"input": body["to"], "wa_id": body["to"]}
         return {"messaging_product": "whatsapp", "contacts": [contact], "messages": [{"id": id}]}
+
+
+def made_id() -> str:
+    """Makes the id of a message. The real ones are as long."""
+    return f"wamid.{base64.b64encode(uuid.uuid4().hex[:31].encode()).decode()}"

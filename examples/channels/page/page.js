@@ -14,7 +14,7 @@ const [name, model] = [asked.get("session"), asked.get("model") ?? "pip"];
 const transport = createGrpcWebTransport({ baseUrl: asked.get("mesh") ?? "http://127.0.0.1:8080" });
 const inference = createClient(InferenceService, transport);
 const sessions = createClient(SessionService, transport);
-const [turns, problem, form, text] = ["turns", "problem", "form", "text"].map((id) => document.getElementById(id));
+const [turns, problem, offline, form, text] = ["turns", "problem", "offline", "form", "text"].map((id) => document.getElementById(id));
 
 // The youngest turn that is shown. A revision is 64 bits wide, hence a BigInt.
 let shown = 0n;
@@ -65,14 +65,14 @@ function paragraph(kind, content, channel) {
   return item;
 }
 
-/** Does something and shows what goes wrong with it. Returns whether it went well. */
-async function tried(what) {
+/** Does something and shows there what goes wrong with it. Returns whether it went well. */
+async function tried(what, where) {
   try {
     await what();
-    problem.textContent = "";
+    where.textContent = "";
     return true;
   } catch (error) {
-    problem.textContent = ConnectError.from(error).rawMessage;
+    where.textContent = ConnectError.from(error).rawMessage;
     return false;
   }
 }
@@ -85,8 +85,9 @@ form.addEventListener("submit", async (event) => {
   const typed = text.value;
   if (unanswered?.typed !== typed) unanswered = { typed, requestId: `web:${crypto.randomUUID()}` };
   const messages = [{ role: Role.USER, parts: [{ kind: { case: "text", value: typed } }] }];
+  const request = { model, messages, session: { session: name }, requestId: unanswered.requestId };
   text.disabled = true;
-  if (await tried(() => send({ model, messages, session: { session: name }, requestId: unanswered.requestId }))) {
+  if (await tried(() => send(request), problem)) {
     text.value = "";
     unanswered = undefined;
   }
@@ -96,7 +97,7 @@ form.addEventListener("submit", async (event) => {
 
 /** Looks for what others said, every second: the mesh does not tell by itself yet. */
 async function follow() {
-  if (!text.disabled) await tried(() => refresh().catch(unlessNew));
+  if (!text.disabled) await tried(() => refresh().catch(unlessNew), offline);
   setTimeout(follow, 1000);
 }
 
