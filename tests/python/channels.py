@@ -1,8 +1,10 @@
-"""Runs examples/channels against fakes of the vendors: channels.py WHAT HOST:PORT [pointsman].
+"""Runs examples/channels against fakes of the vendors: channels.py WHAT HOST:PORT [MORE].
 
-`conversation` goes through both messengers and a terminal, and prints the name of the session last.
+`conversation` goes through both messengers and a terminal, and prints the name of the session last; it is told where `pointsman`
+is. `faults` is told where the operator port is, and wants the replies of tests/tests/mesh/channels.rs.
 """
 
+import atexit
 import os
 import signal
 import sqlite3
@@ -11,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -47,6 +50,7 @@ class Town:
         command = [sys.executable, "-m", "adapters", *options, "--inbox", str(self.folder / "inbox.db")]
         variables = os.environ | environment(self.slack, self.whatsapp)
         self.adapters = subprocess.Popen(command, cwd=EXAMPLE, env=variables, stdout=subprocess.PIPE, text=True)
+        atexit.register(self.adapters.kill)
         connect(self.adapters.stdout.readline(), self.slack, self.whatsapp)
 
     def kill(self) -> None:
@@ -91,6 +95,13 @@ def said(turn) -> str:
 
 def answered(turn) -> str:
     return "".join(part.text for part in turn.output.parts)
+
+
+def running(operator: str) -> int:
+    """How many requests generate."""
+    with urllib.request.urlopen(f"{operator}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(int(line.split()[-1]) for line in lines if line.startswith("pointsman_worker_running_requests"))
 
 
 def conversation(mesh: str, folder: str, pointsman: str) -> None:
@@ -146,17 +157,20 @@ def conversation(mesh: str, folder: str, pointsman: str) -> None:
     print(session)
 
 
-def faults(mesh: str, folder: str) -> None:
+def faults(mesh: str, folder: str, operator: str) -> None:
     town = Town(mesh, folder, window=0)
     slack = town.slack
     texts = []
+
+    def conversation_of_ana() -> str:
+        return town.session_of("slack", f"{TEAM}:{ANA}")
 
     def answered_once(text: str) -> None:
         """The text is one turn, after those before it, and its answer was posted once."""
         texts.append(text)
         posts = slack.said_to(ANA, len(texts))
         eventually("it is done", lambda: town.inbox() == 0)
-        turns = town.turns(town.session_of("slack", f"{TEAM}:{ANA}"))
+        turns = town.turns(conversation_of_ana())
         assert [said(turn) for turn in turns] == texts, turns
         assert posts == [answered(turn) for turn in turns], (posts, turns)
 
@@ -191,6 +205,15 @@ def faults(mesh: str, folder: str) -> None:
     town.kill()
     town.start()
     answered_once("slow")
+
+    # Killed when the turn is kept, before the answer has come: it stands still until then.
+    assert slack.say(ANA, "slower") == [200]
+    eventually("it is being answered", lambda: running(operator) == 1)
+    town.signal(signal.SIGSTOP)
+    eventually("the turn is kept", lambda: [said(turn) for turn in town.turns(conversation_of_ana())] == [*texts, "slower"])
+    town.kill()
+    town.start()
+    answered_once("slower")
 
     # The mesh says when to ask again, and breaks an answer off.
     assert slack.say(ANA, "busy") == [200]

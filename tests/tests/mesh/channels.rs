@@ -21,6 +21,7 @@ replies:
   - {when: {equals: late}, answer: better than never}
   - {when: {equals: full disk}, answer: room again}
   - {when: {equals: slow}, answer: but sure, delay: {first_piece: 1s}}
+  - {when: {equals: slower}, answer: surer still, delay: {first_piece: 2s}}
   - {when: {equals: busy}, times: 1, error: {reason: QUEUE_FULL, retry_after: 10ms}}
   - {when: {equals: busy}, answer: free again}
   - {when: {equals: broken}, times: 1, answer: Half an answer, truncate: {after_pieces: 2}}
@@ -45,7 +46,7 @@ async fn one_conversation_goes_through_two_messengers_a_terminal_and_a_page() ->
     let program = tools::binary()?;
     let program = program.to_str().context("the binary's path is no text")?;
     let printed = python(MESSENGERS, &["conversation", host(&mesh), program], Some(&stubs)).await?;
-    let session = printed.lines().last().context("it named no session")?;
+    let session = printed.lines().next_back().context("it named no session")?;
     let page = page.path().to_str().context("the temporary folder's name is no text")?;
     python(BROWSER, &[host(&mesh), page, &port, session], Some(&stubs)).await?;
     mesh.stop().await
@@ -55,7 +56,7 @@ async fn one_conversation_goes_through_two_messengers_a_terminal_and_a_page() ->
 async fn messages_of_a_messenger_are_neither_lost_nor_answered_twice() -> Result<()> {
     let (_folder, engine) = script(REPLIES)?;
     let mesh = Service::simulated(&engine).await?;
-    python(MESSENGERS, &["faults", host(&mesh)], Some(&python_stubs().await?)).await?;
+    python(MESSENGERS, &["faults", host(&mesh), &mesh.operator], Some(&python_stubs().await?)).await?;
     mesh.stop().await
 }
 
@@ -73,8 +74,8 @@ async fn build_page(mesh: &Service) -> Result<TempDir> {
     std::os::unix::fs::symlink(tools::node_modules()?, folder.path().join("node_modules"))?;
     let protos = folder.path().join("protos");
     take_protos(mesh, &protos).await?;
-    let python = tools::python()?;
-    let environment: [(&str, &Path); 1] = [("PYTHON", &python)];
+    let interpreter = tools::python()?;
+    let environment: [(&str, &Path); 1] = [("PYTHON", &interpreter)];
     run(&folder.path().join("build.sh"), &[protos], &environment, "").await?.success()?;
     Ok(folder)
 }
