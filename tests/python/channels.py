@@ -134,8 +134,13 @@ def conversation(mesh: str, folder: str, pointsman: str) -> None:
     chat = [pointsman, "chat", "--address", f"http://{mesh}", "--session", session, "from a terminal"]
     printed = subprocess.run(chat, capture_output=True, text=True, timeout=SECONDS)
     assert printed.returncode == 0, printed
-    slack.say(ANA, "and back")
+    back = slack.event(ANA, "and back")
+    slack.delivery(back).run()
     slack.said_to(ANA, 3)
+    # Long after they were answered.
+    assert whatsapp.deliver([second, first]) == [200]
+    assert slack.delivery(back).run() == [200]
+    eventually("everything is done", lambda: town.inbox() == 0)
 
     turns = town.turns(session)
     want = ["It is <b>me</b> & Tom", "first", "second", "from a terminal", "and back"]
