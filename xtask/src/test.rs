@@ -15,6 +15,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let node_modules = tools::node::for_tests()?;
     let go_cache = tools::go::cache_for_tests()?;
     let (postgres, redis) = (tools::servers::postgres()?, tools::servers::redis()?);
+    tools::debian::browser()?;
     let binary = shell::build()?;
     let xtask = std::env::current_exe().context("asking where this program lies")?;
     let mut tests = shell::cargo();

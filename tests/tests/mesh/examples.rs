@@ -133,7 +133,7 @@ async fn node_examples(mesh: &Service) -> Result<TempDir> {
 }
 
 /// Does what the pages do with `curl` and `tar`.
-async fn take_protos(mesh: &Service, folder: &Path) -> Result<()> {
+pub async fn take_protos(mesh: &Service, folder: &Path) -> Result<()> {
     std::fs::create_dir(folder)?;
     let archive = reqwest::get(format!("{}/protos.tar.gz", mesh.address)).await?.error_for_status()?.bytes().await?;
     let file = folder.join("protos.tar.gz");
@@ -144,7 +144,7 @@ async fn take_protos(mesh: &Service, folder: &Path) -> Result<()> {
 }
 
 /// Copies the files of a folder of this repository.
-fn copy(from: &str, to: &Path) -> Result<()> {
+pub fn copy(from: &str, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(tools::workspace()?.join(from))? {
         let entry = entry?;

@@ -15,6 +15,7 @@ mod behind;
 mod bench_model;
 mod breakers;
 mod cancellation;
+mod channels;
 mod clients_page;
 mod command_line;
 mod compose;

@@ -6,6 +6,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
+/// Sees to a browser that tests drive, and to the driver of its version.
+pub fn browser() -> Result<()> {
+    let is_there = |program: &str| shell::succeeds(Command::new(program).arg("--version"));
+    if is_there("chromium") && is_there("chromedriver") {
+        return Ok(());
+    }
+    install(&["chromium", "chromium-driver"])
+}
+
 /// Installs the packages, or says how to, where we are not root on Debian.
 pub fn install(packages: &[&str]) -> Result<()> {
     let wanted = packages.join(" ");
