@@ -1,10 +1,12 @@
-//! The mesh on this machine without containers: two gateways, three workers and a receiver of their spans, each a
-//! process that goes on when the command has ended. What they are configured with stands in `deploy/config/mesh`;
-//! what they write, and who they are, below the build folder. Usage records stay there from one mesh to the next.
+//! The mesh on this machine without containers: two gateways, three workers, PostgreSQL, Redis and a receiver of spans,
+//! each a process that goes on when the command has ended. What the services are configured with stands in
+//! `deploy/config/mesh`; what all of them write, and who they are, below the build folder. Usage records and what is in
+//! PostgreSQL stay there from one mesh to the next.
 //!
 //! Processes are told from others by `/proc`, so this is for Linux.
 
 mod down;
+mod members;
 mod plan;
 mod state;
 mod status;
@@ -20,7 +22,7 @@ use clap::{Subcommand, ValueEnum};
 pub enum Action {
     /// Builds the binary, starts everything, and returns when all of it is ready.
     Up(UpOptions),
-    /// Lets gateways, then workers, then the receiver finish what they do, and end.
+    /// Lets gateways, then workers, then what they use finish what they do, and end.
     Down,
     /// Shows what runs.
     Status,
@@ -74,7 +76,7 @@ pub fn run(action: &Action) -> Result<()> {
     }
 }
 
-/// Where logs, spans, usage records and the state lie.
+/// Where logs, spans, data and the state lie.
 fn folder() -> PathBuf {
     crate::target_dir().join("mesh")
 }

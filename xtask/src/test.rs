@@ -14,6 +14,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let schemathesis = tools::python::for_schemathesis()?;
     let node_modules = tools::node::for_tests()?;
     let go_cache = tools::go::cache_for_tests()?;
+    let (postgres, redis) = (tools::servers::postgres()?, tools::servers::redis()?);
     let binary = shell::build()?;
     let xtask = std::env::current_exe().context("asking where this program lies")?;
     let mut tests = shell::cargo();
@@ -22,5 +23,6 @@ pub fn run(arguments: &[String]) -> Result<()> {
     tests.env("POINTSMAN_PYTHON", python).env("POINTSMAN_LANGCHAIN", langchain);
     tests.env("POINTSMAN_NODE_MODULES", node_modules).env("POINTSMAN_GO_CACHE", go_cache);
     tests.env("POINTSMAN_SCHEMATHESIS", schemathesis);
+    tests.env("POINTSMAN_POSTGRES_BIN", postgres).env("POINTSMAN_REDIS_SERVER", redis);
     shell::run(&mut tests)
 }

@@ -4,6 +4,7 @@ pub mod debian;
 pub mod go;
 pub mod node;
 pub mod python;
+pub mod servers;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,8 +14,11 @@ use tempfile::TempDir;
 use crate::program::{Ended, pointsman, run};
 use crate::service::LIMIT;
 
-/// What the ports of the mesh are apart from its first: gateways, workers, the receiver.
-const DISTANCES: [u16; 11] = [0, 1, 100, 101, 1010, 1011, 1110, 1111, 1210, 1211, 1310];
+/// What the ports of the mesh are apart from PostgreSQL's: Redis, gateways, workers, the receiver.
+const DISTANCES: [u16; 13] = [0, 947, 2638, 2639, 2738, 2739, 3648, 3649, 3748, 3749, 3848, 3849, 3948];
+
+/// How far the first gateway's port, by which all others are named, is from PostgreSQL's.
+const TO_GATEWAYS: u16 = 2638;
 
 const RECEIVER: &str = "otlp-receiver";
 
@@ -27,7 +30,7 @@ struct Mesh {
 
 impl Mesh {
     fn new() -> Result<Self> {
-        Ok(Self { folder: tempfile::tempdir()?, port_base: ports::free_ports(&DISTANCES)? })
+        Ok(Self { folder: tempfile::tempdir()?, port_base: ports::free_ports(&DISTANCES)? + TO_GATEWAYS })
     }
 
     async fn xtask(&self, arguments: &[&str]) -> Result<Ended> {
@@ -96,7 +99,8 @@ async fn a_mesh_comes_up_answers_and_goes_down() -> Result<()> {
 
     let status = mesh.status().await?;
     let names: Vec<&str> = status.iter().map(|row| &*row[0]).collect();
-    assert_eq!(names, ["receiver", "worker-1", "worker-2", "worker-3", "gateway-1", "gateway-2"]);
+    let services = ["worker-1", "worker-2", "worker-3", "gateway-1", "gateway-2"];
+    assert_eq!(names, [&["receiver", "postgres", "redis"][..], &services].concat());
     assert!(status.iter().all(|row| row[4] == "yes" && row[6].ends_with(" MB")), "{status:?}");
     for address in &addresses {
         let answer = pointsman(&["chat", "--address", address, "Hello"]).await?.success()?;
@@ -106,13 +110,15 @@ async fn a_mesh_comes_up_answers_and_goes_down() -> Result<()> {
     let said = mesh.xtask(&["down"]).await?.success()?;
     let ended: Vec<&str> = said.lines().filter_map(|line| line.split_once(" (")).map(|(name, _)| name).collect();
     assert!(said.lines().all(|line| line.contains(" ended after ")), "{said}");
-    let roles: Vec<&str> = ended.iter().filter_map(|name| name.split('-').next()).collect();
-    assert_eq!(roles, ["gateway", "gateway", "worker", "worker", "worker", "receiver"]);
+    let mut roles: Vec<&str> = ended.iter().filter_map(|name| name.split('-').next()).collect();
+    // These two end at the same time.
+    roles[5..7].sort_unstable();
+    assert_eq!(roles, ["gateway", "gateway", "worker", "worker", "worker", "postgres", "redis", "receiver"]);
     for distance in DISTANCES {
-        TcpListener::bind(("127.0.0.1", mesh.port_base + distance))?;
+        TcpListener::bind(("127.0.0.1", mesh.port_base - TO_GATEWAYS + distance))?;
     }
-    for row in &status[1..] {
-        let log = mesh.read(&format!("{}.log", row[0]))?;
+    for service in services {
+        let log = mesh.read(&format!("{service}.log"))?;
         // The policy is for both engines, and the workers have one.
         let mut other = log.lines().filter(|line| !line.contains("the policy names a target that no instance serves"));
         let is_calm = other.all(|line| !line.contains("WARN") && !line.contains("ERROR"));
@@ -151,7 +157,7 @@ async fn a_port_base_with_no_room_above_it_is_refused() -> Result<()> {
     mesh.port_base = 65_000;
     let ended = mesh.up().await?;
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("choose a base from 1024 to 64225"), "{ended:?}");
+    assert!(ended.stderr.contains("choose a base from 3662 to 64225"), "{ended:?}");
     mesh.is_not_up().await
 }
 
@@ -160,10 +166,10 @@ async fn a_process_that_is_gone_is_told() -> Result<()> {
     let mesh = Mesh::new()?;
     mesh.up().await?.success()?;
     let status = mesh.status().await?;
-    let (name, pid) = (&*status[2][0], &*status[2][1]);
+    let (name, pid) = (&*status[4][0], &*status[4][1]);
     assert_eq!(name, "worker-2");
     kill(pid)?;
-    let gone = |ended: Ended| (columns(&ended.stdout)[2][4] == "gone").then_some(ended);
+    let gone = |ended: Ended| (columns(&ended.stdout)[4][4] == "gone").then_some(ended);
     let ended = eventually!(LIMIT, mesh.xtask(&["status"]).await.ok().and_then(gone))?;
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("worker-2 is gone: see ") && ended.stderr.contains("worker-2.log"), "{ended:?}");
@@ -181,22 +187,31 @@ fn kill(pid: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn usage_outlives_the_mesh() -> Result<()> {
+async fn what_is_kept_outlives_the_mesh() -> Result<()> {
     let mesh = Mesh::new()?;
     let said = mesh.up().await?.success()?;
-    assert!(said.contains("/mesh/data, a folder for each gateway"), "{said}");
+    assert!(said.contains("/mesh/data, a folder for each gateway, and PostgreSQL's"), "{said}");
     let usage = async |gateway| pointsman(&["usage", "--operator-address", &mesh.operator(gateway)]).await?.success();
     let address = format!("http://127.0.0.1:{}", mesh.port_base);
     pointsman(&["chat", "--address", &address, "Hello"]).await?.success()?;
     let before = usage(1).await?;
     assert_eq!(before.lines().count(), 1, "{before}");
     assert_eq!(usage(2).await?, "", "each gateway has its own");
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", mesh.port_base - TO_GATEWAYS);
+    assert!(said.contains(&url), "{said}");
+    sql(&url, "CREATE TABLE kept AS SELECT 'kept'").await?;
 
     mesh.xtask(&["down"]).await?.success()?;
     mesh.up().await?.success()?;
     assert_eq!((usage(1).await?, usage(2).await?), (before, String::new()));
+    assert_eq!(sql(&url, "SELECT * FROM kept").await?, "kept\n");
     assert!(mesh.read("gateway-1.log")?.lines().filter(|line| line.contains(" listening ")).count() == 1);
     Ok(())
+}
+
+async fn sql(url: &str, statement: &str) -> Result<String> {
+    let psql = tools::postgres_programs()?.join("psql");
+    run(&psql, &["-X", "-q", "-A", "-t", "-d", url, "-c", statement], &[], "").await?.success()
 }
 
 #[tokio::test]

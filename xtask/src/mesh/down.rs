@@ -22,10 +22,13 @@ pub(super) fn run() -> Result<()> {
     State::remove(&folder)
 }
 
-/// Stops those who call before those who are called, and the receiver when the last span was sent.
+/// Those who call before those who are called, and the receiver when the last span was sent.
+const GROUPS: [&[Role]; 4] = [&[Role::Gateway], &[Role::Worker], &[Role::Postgres, Role::Redis], &[Role::Receiver]];
+
+/// Stops all of it, group by group.
 pub(super) fn stop(state: &State) -> Result<()> {
-    for role in [Role::Gateway, Role::Worker, Role::Receiver] {
-        let group: Vec<_> = state.processes.iter().filter(|started| started.role == role).collect();
+    for roles in GROUPS {
+        let group: Vec<_> = state.processes.iter().filter(|started| roles.contains(&started.role)).collect();
         stop_group(&group)?;
     }
     Ok(())
@@ -38,7 +41,7 @@ fn stop_group(group: &[&Started]) -> Result<()> {
     }
     let begin = Instant::now();
     for started in &running {
-        started.process.signal("TERM")?;
+        started.process.signal(started.role.end_signal())?;
     }
     while !running.is_empty() && begin.elapsed() < GRACE {
         std::thread::sleep(INTERVAL);

@@ -1,7 +1,7 @@
 //! What the mesh is made of, read from the files that its processes are configured with.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,8 +9,12 @@ use serde::{Deserialize, Serialize};
 
 /// The first gateway's port in the files.
 pub(super) const PORT_BASE: u16 = 8080;
-/// How far the last port, the receiver's, is from it.
+/// How far the last port, the receiver's, is from it, and the first, PostgreSQL's.
 const SPAN: u16 = 1310;
+const SPAN_BELOW: u16 = 2638;
+/// Not the usual ports of these, which another server on this machine may have.
+const POSTGRES: SocketAddr = loopback(5442);
+const REDIS: SocketAddr = loopback(6389);
 const FILES: &str = "deploy/config/mesh";
 /// Workers first, so that the gateways find them; those who call end before those who are called (`down`).
 const SERVICES: [(Role, &str); 5] = [
@@ -25,11 +29,11 @@ const LOOPBACK: &str = "127.0.0.1:";
 
 /// Fails where the ports behind this one would be none, or belong to the system.
 pub(super) fn check_base(port_base: u16) -> Result<()> {
-    let allowed = 1024..=u16::MAX - SPAN;
+    let allowed = 1024 + SPAN_BELOW..=u16::MAX - SPAN;
     if !allowed.contains(&port_base) {
         let (least, most) = allowed.into_inner();
         bail!(
-            "--port-base {port_base}: the mesh has 11 ports, the last {SPAN} above the first: choose a base from {least} to {most}"
+            "--port-base {port_base}: the mesh has 13 ports, from {SPAN_BELOW} below it to {SPAN} above: choose a base from {least} to {most}"
         );
     }
     Ok(())
@@ -43,15 +47,28 @@ pub(super) enum Role {
     Worker,
     /// Writes the spans of the others to a file.
     Receiver,
+    Postgres,
+    Redis,
 }
 
 impl Role {
-    /// The subcommand of `pointsman`.
+    /// The subcommand of `pointsman`, or the name of what is not ours.
     pub(super) fn command(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
             Self::Worker => "worker",
             Self::Receiver => "receiver",
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+        }
+    }
+
+    /// What asks it to end.
+    pub(super) fn end_signal(self) -> &'static str {
+        match self {
+            // At SIGTERM it would wait until everybody has left, also who looks into it with `psql`.
+            Self::Postgres => "INT",
+            _ => "TERM",
         }
     }
 }
@@ -59,6 +76,8 @@ impl Role {
 /// The processes to start, and their addresses.
 pub(super) struct Plan {
     pub(super) receiver: SocketAddr,
+    pub(super) postgres: SocketAddr,
+    pub(super) redis: SocketAddr,
     pub(super) services: Vec<Service>,
 }
 
@@ -95,13 +114,16 @@ impl Plan {
             let Server { listen, operator_listen: operator } = file.server;
             services.push(Service { role, name, config, listen, operator });
         }
-        Ok(Self { receiver: receiver.context("no services")?, services })
+        let server = |address: SocketAddr| Ok::<_, anyhow::Error>(loopback(moved(address.port(), by)?));
+        let (postgres, redis) = (server(POSTGRES)?, server(REDIS)?);
+        Ok(Self { receiver: receiver.context("no services")?, postgres, redis, services })
     }
 
     /// Fails with every port that somebody else listens on.
     pub(super) fn refuse_taken_ports(&self) -> Result<()> {
         let services = self.services.iter().flat_map(|service| [service.listen, service.operator]);
-        let taken = services.chain([self.receiver]).filter(|address| TcpListener::bind(address).is_err());
+        let servers = [self.receiver, self.postgres, self.redis];
+        let taken = services.chain(servers).filter(|address| TcpListener::bind(address).is_err());
         let taken: Vec<_> = taken.collect();
         if taken.is_empty() {
             return Ok(());
@@ -137,6 +159,15 @@ struct Otlp {
     endpoint: String,
 }
 
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+fn moved(port: u16, by: i32) -> Result<u16> {
+    let moved = u16::try_from(i32::from(port) + by).ok().filter(|port| *port > 0);
+    moved.with_context(|| format!("port {port} would be no port any more"))
+}
+
 /// Moves every loopback port in a text.
 fn shifted(text: &str, by: i32) -> Result<String> {
     let mut pieces = text.split(LOOPBACK);
@@ -144,9 +175,8 @@ fn shifted(text: &str, by: i32) -> Result<String> {
     for piece in pieces {
         let end = piece.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(piece.len());
         let (digits, rest) = piece.split_at(end);
-        let port: i32 = digits.parse().with_context(|| format!("`{LOOPBACK}{digits}` has no port"))?;
-        let port = u16::try_from(port + by).ok().filter(|port| *port > 0);
-        let port = port.with_context(|| format!("port {digits} would be no port any more"))?;
+        let port = digits.parse().with_context(|| format!("`{LOOPBACK}{digits}` has no port"))?;
+        let port = moved(port, by)?;
         out.push_str(&format!("{LOOPBACK}{port}{rest}"));
     }
     Ok(out)
@@ -159,19 +189,20 @@ mod tests {
     #[test]
     fn every_port_moves_alike() {
         let text = "listen: 127.0.0.1:8080\nendpoint: http://127.0.0.1:9390/v1 # 8080\n";
-        let moved = "listen: 127.0.0.1:18080\nendpoint: http://127.0.0.1:19390/v1 # 8080\n";
-        assert_eq!(shifted(text, 10_000).unwrap(), moved);
+        let expected = "listen: 127.0.0.1:18080\nendpoint: http://127.0.0.1:19390/v1 # 8080\n";
+        assert_eq!(shifted(text, 10_000).unwrap(), expected);
         assert!(shifted(text, 57_000).is_err() && shifted(text, -8080).is_err());
+        assert_eq!(moved(POSTGRES.port(), 10_000).unwrap(), 15_442);
     }
 
     #[test]
     fn every_port_of_the_mesh_is_one() {
-        for (base, fits) in [(1023, false), (1024, true), (64_225, true), (64_226, false), (65_000, false)] {
+        for (base, fits) in [(3661, false), (3662, true), (64_225, true), (64_226, false), (65_000, false)] {
             assert_eq!(check_base(base).is_ok(), fits, "{base}");
         }
         let told = check_base(65_000).unwrap_err().to_string();
         assert!(
-            told.starts_with("--port-base 65000: ") && told.ends_with("choose a base from 1024 to 64225"),
+            told.starts_with("--port-base 65000: ") && told.ends_with("choose a base from 3662 to 64225"),
             "{told}"
         );
     }
@@ -181,10 +212,11 @@ mod tests {
         let folder = std::env::temp_dir();
         let plan = Plan::read(PORT_BASE, &folder).unwrap();
         let mut addresses: Vec<_> = plan.services.iter().flat_map(|it| [it.listen, it.operator]).collect();
-        addresses.push(plan.receiver);
+        addresses.extend([plan.receiver, plan.postgres, plan.redis]);
         let ports: Vec<_> = addresses.iter().map(SocketAddr::port).collect();
-        assert_eq!(ports, [9090, 9091, 9190, 9191, 9290, 9291, 8080, 8081, 8180, 8181, 9390]);
-        assert_eq!((ports.iter().min(), ports.iter().max()), (Some(&PORT_BASE), Some(&(PORT_BASE + SPAN))));
+        assert_eq!(ports, [9090, 9091, 9190, 9191, 9290, 9291, 8080, 8081, 8180, 8181, 9390, 5442, 6389]);
+        let (first, last) = (PORT_BASE - SPAN_BELOW, PORT_BASE + SPAN);
+        assert_eq!((ports.iter().min(), ports.iter().max()), (Some(&first), Some(&last)));
         let workers: Vec<_> = plan.services.iter().filter(|it| it.role == Role::Worker).collect();
         for gateway in plan.services.iter().filter(|it| it.role == Role::Gateway) {
             let text = fs::read_to_string(&gateway.config).unwrap();

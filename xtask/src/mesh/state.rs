@@ -36,7 +36,7 @@ pub(super) struct Started {
     pub(super) process: Process,
     pub(super) since: SystemTime,
     pub(super) address: SocketAddr,
-    /// None: the receiver, which has no operator port.
+    /// None: it is no service, and has no operator port.
     pub(super) operator: Option<SocketAddr>,
     pub(super) log: PathBuf,
 }
@@ -44,7 +44,12 @@ pub(super) struct Started {
 impl Started {
     /// Tells whether it can do its work.
     pub(super) fn is_ready(&self) -> bool {
-        self.operator.map_or_else(|| probe::is_listening(self.address), probe::is_ready)
+        match (self.role, self.operator) {
+            (Role::Postgres, _) => probe::is_postgres_ready(self.address),
+            (Role::Redis, _) => probe::is_redis_ready(self.address),
+            (_, Some(operator)) => probe::is_ready(operator),
+            (_, None) => probe::is_listening(self.address),
+        }
     }
 
     pub(super) fn uptime(&self) -> Duration {
@@ -53,12 +58,7 @@ impl Started {
 
     /// The last lines that it wrote.
     pub(super) fn log_tail(&self) -> String {
-        const LINES: usize = 20;
-        let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
-        format!("the end of {}:\n  {}", self.log.display(), tail.join("\n  "))
+        log_tail(&self.log)
     }
 }
 
@@ -91,6 +91,16 @@ impl State {
     pub(super) fn running(&self) -> Vec<&Started> {
         self.processes.iter().filter(|it| it.process.is_running()).collect()
     }
+}
+
+/// The last lines of a log.
+pub(super) fn log_tail(log: &Path) -> String {
+    const LINES: usize = 20;
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+    format!("the end of {}:\n  {}", log.display(), tail.join("\n  "))
 }
 
 fn file(folder: &Path) -> PathBuf {

@@ -1,7 +1,6 @@
 //! `cargo xtask mesh up`
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,11 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
-use super::plan::{self, Plan, Role, Service};
-use super::state::{Asked, Started, State};
+use super::members::{Member, Programs};
+use super::plan::{self, Plan, Role};
+use super::state::{self, Asked, Started, State};
 use super::{Engine, UpOptions, down};
 use crate::process::Process;
-use crate::shell;
 
 /// How long all of it may take to become ready, once it is built.
 const READY_LIMIT: Duration = Duration::from_secs(120);
@@ -35,7 +34,7 @@ pub(super) fn run(options: &UpOptions) -> Result<()> {
     }
     plan::check_base(options.port_base)?;
     let programs = options.binaries.as_deref().map_or_else(Programs::build, Programs::lying_in)?;
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    fs::create_dir_all(data(&folder)).with_context(|| format!("making {}", folder.display()))?;
     remove_all_but_data(&folder)?;
     let plan = Plan::read(options.port_base, &folder)?;
     plan.refuse_taken_ports()?;
@@ -58,32 +57,6 @@ fn already(asked: Option<&Asked>) -> String {
     format!("a mesh runs{}, one for a build folder: stop it first, `cargo xtask mesh down`", with.unwrap_or_default())
 }
 
-/// The programs of the mesh.
-struct Programs {
-    pointsman: PathBuf,
-    receiver: PathBuf,
-}
-
-impl Programs {
-    /// The same build as `cargo run` and the tests have.
-    fn build() -> Result<Self> {
-        let pointsman = shell::build()?;
-        Self::lying_in(pointsman.parent().context("the binary lies in no folder")?)
-    }
-
-    fn lying_in(folder: &Path) -> Result<Self> {
-        // Absolute, since the processes run in the root of the workspace.
-        let folder = folder.canonicalize().with_context(|| format!("looking into {}", folder.display()))?;
-        let programs = Self { pointsman: folder.join("pointsman"), receiver: folder.join("otlp-receiver") };
-        for program in [&programs.pointsman, &programs.receiver] {
-            if !program.is_file() {
-                bail!("{} is not there: run `cargo build`", program.display());
-            }
-        }
-        Ok(programs)
-    }
-}
-
 /// What was started so far. Kept on the disk with every step, so that `down` can end what was interrupted.
 struct Starting<'a> {
     folder: &'a Path,
@@ -94,21 +67,13 @@ struct Starting<'a> {
 impl Starting<'_> {
     fn all(&mut self, plan: &Plan, programs: &Programs, engine: Engine) -> Result<()> {
         let begin = Instant::now();
-        let mut receiver = Command::new(&programs.receiver);
-        receiver.arg("--listen").arg(plan.receiver.to_string()).arg("--file").arg(spans(self.folder));
-        self.start(Role::Receiver, "receiver", receiver, (plan.receiver, None))?;
-        for Service { role, name, config, listen, operator } in &plan.services {
-            let mut service = Command::new(&programs.pointsman);
-            service.arg(role.command()).arg("--config").arg(config);
-            // A folder each, and not in the files: where the build folder lies, they cannot know.
-            if *role == Role::Gateway {
-                service.arg("--data-dir").arg(data(self.folder).join(name));
-            }
-            // The demo model is what the files have.
-            if *role == Role::Worker && engine != Engine::Mistralrs {
-                service.arg("--engine").arg(engine.name());
-            }
-            self.start(*role, name, service, (*listen, Some(*operator)))?;
+        let data = data(self.folder);
+        for server in programs.servers(plan, &spans(self.folder), &data)? {
+            self.start(server)?;
+        }
+        self.ready()?;
+        for service in programs.services(plan, engine, &data) {
+            self.start(service)?;
         }
         self.ready()?;
         println!("ready after {:.1} s\n", begin.elapsed().as_secs_f64());
@@ -116,18 +81,18 @@ impl Starting<'_> {
     }
 
     /// Starts a process that does not end with us, nor with an interrupt from our terminal.
-    fn start(
-        &mut self,
-        role: Role,
-        name: &str,
-        mut command: Command,
-        (address, operator): (SocketAddr, Option<SocketAddr>),
-    ) -> Result<()> {
+    fn start(&mut self, member: Member) -> Result<()> {
+        let Member { role, name, address, operator, before, mut command } = member;
         let log = self.folder.join(format!("{name}.log"));
         let output = fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
-        command.current_dir(crate::root()).process_group(0);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = command.spawn().with_context(|| format!("starting {name}"))?;
+        for mut command in before {
+            let ended = on_its_own(&mut command, &output)?.status();
+            let status = ended.with_context(|| format!("starting {:?} for {name}", command.get_program()))?;
+            if !status.success() {
+                bail!("what runs before {name} ended with {status}; {}", state::log_tail(&log));
+            }
+        }
+        let child = on_its_own(&mut command, &output)?.spawn().with_context(|| format!("starting {name}"))?;
         let process = Process::with_id(child.id())?;
         self.children.push(child);
         let since = SystemTime::now();
@@ -152,6 +117,12 @@ impl Starting<'_> {
     }
 }
 
+/// In the root of the workspace, apart from our terminal, and with its output in a file.
+fn on_its_own<'a>(command: &'a mut Command, output: &fs::File) -> Result<&'a mut Command> {
+    command.current_dir(crate::root()).process_group(0).stdin(Stdio::null());
+    Ok(command.stdout(output.try_clone()?).stderr(output.try_clone()?))
+}
+
 /// Removes logs and spans of the mesh before this one. Its usage records were taken by nobody yet.
 fn remove_all_but_data(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
@@ -169,7 +140,7 @@ fn spans(folder: &Path) -> PathBuf {
     folder.join("spans.jsonl")
 }
 
-/// What outlives a mesh: a folder for each gateway.
+/// What outlives a mesh: a folder for each gateway, and one for PostgreSQL.
 fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
@@ -188,10 +159,47 @@ fn tell(plan: &Plan, engine: Engine, folder: &Path) {
 
 logs   {}
 spans  {}, a line of JSON each, up to 5 s late
-usage  {}, a folder for each gateway, kept for the next mesh
+data   {}, a folder for each gateway, and PostgreSQL's, kept for the next mesh
+       postgres://{postgres}/postgres and redis://{redis}, without a password
 stop   cargo xtask mesh down",
         folder.join("*.log").display(),
         spans(folder).display(),
         data(folder).display(),
+        postgres = format_args!("postgres@{}", plan.postgres),
+        redis = plan.redis,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn member(name: &'static str, before: Vec<Command>, command: Command) -> Member {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+        Member { role: Role::Redis, name, address, operator: None, before, command }
+    }
+
+    #[test]
+    fn what_runs_before_a_process_runs_to_its_end() {
+        let folder = crate::target_dir().join("mesh-of-a-test");
+        fs::create_dir_all(&folder).unwrap();
+        let mut starting = Starting { folder: &folder, state: State::default(), children: Vec::new() };
+        let before = vec![shell("sleep 0.1; echo one"), shell("echo two >&2")];
+        starting.start(member("good", before, shell("echo three"))).unwrap();
+        starting.children.iter_mut().for_each(|child| assert!(child.wait().unwrap().success()));
+        assert_eq!(fs::read_to_string(folder.join("good.log")).unwrap(), "one\ntwo\nthree\n");
+
+        let before = vec![shell("echo a broken program; exit 3"), shell("echo next")];
+        let error = starting.start(member("bad", before, shell("echo started"))).unwrap_err().to_string();
+        assert!(error.starts_with("what runs before bad ended with exit status: 3; the end of "), "{error}");
+        assert!(error.ends_with("bad.log:\n  a broken program"), "{error}");
+        assert_eq!(starting.state.processes.len(), 1);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -22,9 +22,32 @@ struct Compose {
 struct Service {
     image: String,
     build: Option<Build>,
-    depends_on: Vec<String>,
+    depends_on: Others,
     ports: Vec<String>,
     volumes: Vec<String>,
+}
+
+/// Names of services, or names with what each must have reached.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Others {
+    Started(Vec<String>),
+    Reached(BTreeMap<String, IgnoredAny>),
+}
+
+impl Default for Others {
+    fn default() -> Self {
+        Self::Started(Vec::new())
+    }
+}
+
+impl Others {
+    fn names(&self) -> Vec<&String> {
+        match self {
+            Self::Started(names) => names.iter().collect(),
+            Self::Reached(conditions) => conditions.keys().collect(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -44,7 +67,8 @@ fn in_text(text: &str, root: &Path) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for (name, service) in &compose.services {
         let mut found = service.own_findings(root)?;
-        let unknown = service.depends_on.iter().filter(|other| !compose.services.contains_key(*other));
+        let others = service.depends_on.names().into_iter();
+        let unknown = others.filter(|other| !compose.services.contains_key(*other));
         found.extend(unknown.map(|other| format!("depends on `{other}`, which is no service")));
         let unknown = service.mounted().filter(|host| is_name(host) && !compose.volumes.contains_key(*host));
         found.extend(unknown.map(|volume| format!("mounts `{volume}`, which is no volume: name it under `volumes`")));
@@ -105,6 +129,7 @@ services:
     volumes: [./not/there:/etc/x:ro, kept:/a, lost:/b]
   two:
     image: registry:5000/two:latest
+    depends_on: {one: {condition: service_healthy}, nowhere: {condition: service_started}}
 volumes:
   kept:
 ";
@@ -112,6 +137,7 @@ volumes:
         for expected in [
             "no stage `nothing`",
             "`nobody`",
+            "two: depends on `nowhere`",
             "`8080:8080` is open",
             "./not/there",
             "mounts `lost`",
@@ -119,6 +145,6 @@ volumes:
         ] {
             assert!(findings.contains(expected), "`{expected}` is not in {findings}");
         }
-        assert_eq!(findings.lines().count(), 6, "{findings}");
+        assert_eq!(findings.lines().count(), 7, "{findings}");
     }
 }
