@@ -9,13 +9,14 @@ mod mesh;
 mod page;
 mod policy;
 mod rivals;
+mod sessions;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cargo_metadata::Artifact;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::shell;
@@ -31,6 +32,8 @@ pub enum Part {
     Policy,
     /// The demo model, directly, through the worker and through the gateway: 5 minutes.
     Engine,
+    /// Turns of sessions on PostgreSQL, Redis and SQLite, and LangGraph's checkpointer, which it installs: 10 minutes.
+    Sessions,
     /// Clean builds, with and without mistral.rs: 10 to 40 minutes.
     Builds,
 }
@@ -42,24 +45,52 @@ impl Part {
             Self::Rivals => "rivals",
             Self::Policy => "policy",
             Self::Engine => "engine",
+            Self::Sessions => "sessions",
             Self::Builds => "builds",
         }
     }
 }
 
+/// What is measured.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The parts to measure; the page keeps what was measured before of the others. None: only the page.
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Only sees whether `sessions` runs: with small numbers, and shows its section instead of writing the page.
+    #[arg(long)]
+    trial: bool,
+    /// Where `pointsman`, `load` and `session-load` lie; without it they are built.
+    #[arg(long, value_name = "FOLDER")]
+    binaries: Option<PathBuf>,
+}
+
+impl Options {
+    fn lean(&self) -> Result<Binaries> {
+        self.binaries.as_deref().map_or_else(Binaries::lean, Binaries::lying_in)
+    }
+}
+
 /// Measures these parts and renders the page.
-pub fn run(parts: &[Part]) -> Result<()> {
+pub fn run(options: &Options) -> Result<()> {
     let folder = folder();
     fs::create_dir_all(&folder)?;
-    for part in parts {
+    if options.trial {
+        ensure!(options.parts == [Part::Sessions], "there is a trial of `sessions` alone");
+        let mut figures = sessions::measure(&options.lean()?, sessions::TRIAL)?;
+        figures["machine"] = machine::describe()?;
+        return page::show(Part::Sessions.name(), &figures);
+    }
+    for part in &options.parts {
         let mut figures = match part {
-            Part::Gateway => gateway::measure(&Binaries::lean()?)?,
-            Part::Rivals => rivals::measure(&Binaries::lean()?)?,
+            Part::Gateway => gateway::measure(&options.lean()?)?,
+            Part::Rivals => rivals::measure(&options.lean()?)?,
             Part::Policy => policy::measure()?,
             Part::Engine => {
                 let (binaries, direct) = Binaries::with_engine()?;
                 engine::measure(&binaries, &direct)?
             }
+            Part::Sessions => sessions::measure(&options.lean()?, sessions::WHOLE)?,
             Part::Builds => builds::measure()?,
         };
         figures["machine"] = machine::describe()?;
@@ -87,14 +118,26 @@ fn read(part: Part) -> Result<Option<Value>> {
 struct Binaries {
     pointsman: PathBuf,
     load: PathBuf,
+    session_load: PathBuf,
 }
 
 impl Binaries {
     /// As they are shipped, without an engine.
     fn lean() -> Result<Self> {
-        let lean = ["build", "--profile", "lean", "--no-default-features", "--bin", "pointsman", "--bin", "load"];
-        let made = shell::artifacts_with(&lean, &[])?;
-        Ok(Self { pointsman: kept(&made, "pointsman")?, load: kept(&made, "load")? })
+        let lean = ["build", "--profile", "lean", "--no-default-features"];
+        let programs = ["--bin", "pointsman", "--bin", "load", "--bin", "session-load"];
+        Self::kept(&shell::artifacts(&[&lean[..], &programs].concat())?)
+    }
+
+    fn lying_in(folder: &Path) -> Result<Self> {
+        let folder = folder.canonicalize().with_context(|| format!("looking into {}", folder.display()))?;
+        let [pointsman, load, session_load] = ["pointsman", "load", "session-load"].map(|name| folder.join(name));
+        Ok(Self { pointsman, load, session_load })
+    }
+
+    fn kept(made: &[Artifact]) -> Result<Self> {
+        let kept = |name| kept(made, name);
+        Ok(Self { pointsman: kept("pointsman")?, load: kept("load")?, session_load: kept("session-load")? })
     }
 
     /// With mistral.rs, and what calls it directly. Our own crates are optimised as the dependencies already are; these
@@ -102,7 +145,7 @@ impl Binaries {
     fn with_engine() -> Result<(Self, PathBuf)> {
         let arguments = ["build", "--bins", "--example", "direct"];
         let made = shell::artifacts_with(&arguments, &[("CARGO_PROFILE_DEV_OPT_LEVEL", "3")])?;
-        Ok((Self { pointsman: kept(&made, "pointsman")?, load: kept(&made, "load")? }, kept(&made, "direct")?))
+        Ok((Self::kept(&made)?, kept(&made, "direct")?))
     }
 }
 

@@ -32,11 +32,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Measures, and writes docs/reference/performance.md. Wants a quiet machine with at least two cores.
-    Bench {
-        /// The parts to measure; the page keeps what was measured before of the others. None: only the page.
-        #[arg(value_enum)]
-        parts: Vec<bench::Part>,
-    },
+    Bench(bench::Options),
     /// Runs every check but the tests; fails if one of them fails.
     Ci {
         /// The checks to run, by name; all of them if none is given.
@@ -68,7 +64,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Bench { parts } => bench::run(&parts),
+        Command::Bench(options) => bench::run(&options),
         Command::Ci { steps } => ci::run(&steps),
         Command::Codegen { check } => codegen::run(check),
         Command::Fuzz(options) => fuzz::run(&options),

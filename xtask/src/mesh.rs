@@ -6,7 +6,7 @@
 //! Processes are told from others by `/proc`, so this is for Linux.
 
 mod down;
-mod members;
+pub(crate) mod members;
 mod plan;
 mod state;
 mod status;

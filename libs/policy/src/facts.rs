@@ -303,7 +303,11 @@ mod tests {
             limits: Some(Limits { max_output_tokens: Some(64) }),
             choice_count: Some(2),
             reasoning_effort: ReasoningEffort::Low.into(),
-            session: Some(SessionReference { session: "sessions/s1".into(), expected_revision: None }),
+            session: Some(SessionReference {
+                session: "sessions/s1".into(),
+                expected_revision: None,
+                ..SessionReference::default()
+            }),
             labels: [("team".into(), "search".into()), ("empty".into(), String::new())].into(),
             data_class: DataClass::Restricted.into(),
             priority: Priority::Interactive.into(),

@@ -47,8 +47,11 @@ impl Validate for GenerateRequest {
             v.add("choice_count", "must be 1 to 128");
         }
         v.require(ReasoningEffort::try_from(self.reasoning_effort).is_ok(), "reasoning_effort", UNKNOWN);
-        if let Some(SessionReference { session, .. }) = &self.session {
+        if let Some(SessionReference { session, channel, .. }) = &self.session {
             v.require(session_id(session).is_some(), "session.session", SESSION_RULE);
+            let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+            let fits = channel.len() <= 63 && channel.bytes().all(is_known);
+            v.require(fits, "session.channel", "must have 1 to 63 letters, digits, `-`, `_`, `.` or `:`");
             let one = self.choice_count.unwrap_or(1) == 1;
             v.require(one, "choice_count", "must be 1 in a session, which keeps one answer");
         }

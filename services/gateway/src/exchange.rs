@@ -283,9 +283,12 @@ impl Gateway {
         let accept = if conversation.is_some() { Instant::now() } else { operation.accept };
         let (accept_time, mut request) = (decision.time, request.into_inner());
         // Its session is this gateway's affair, and no instance's.
-        request.session = None;
+        let session = request.session.take();
         let history = conversation.as_ref().map(|conversation| Arc::clone(&conversation.history));
-        let said = history.as_ref().map(|history| (request.model.clone(), history.own().to_vec()));
+        let said = history.as_ref().map(|history| {
+            let turn = GenerateRequest { model: request.model.clone(), session, ..GenerateRequest::default() };
+            (turn, history.own().to_vec())
+        });
         let context = context(&caller, request.data_class, request.priority, &decision);
         let order = Order {
             ends: self.ends(&answering),

@@ -117,7 +117,7 @@ async fn prepare(database: &Sql, config: &Config) -> Result<(), BuildError> {
             false => database.is_migrated().await,
         };
         match prepared {
-            Ok(true) => return Ok(()),
+            Ok(true) => return database.forget_dead_leases().await.map_err(|error| BuildError::Database(error.into())),
             Ok(false) => return Err(BuildError::NotMigrated),
             Err(StoreError::Unavailable(error)) if Instant::now() < until => {
                 tracing::info!(error = &*error as &dyn std::error::Error, "the database cannot be reached yet");

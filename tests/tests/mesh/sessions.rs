@@ -33,13 +33,18 @@ pub async fn sessions(address: &str) -> Result<Sessions> {
 
 /// A request with one message of a user, in a session.
 pub fn turn(session: &str, text: &str) -> GenerateRequest {
-    let session = SessionReference { session: session.to_owned(), expected_revision: None };
+    let session =
+        SessionReference { session: session.to_owned(), expected_revision: None, ..SessionReference::default() };
     GenerateRequest { session: Some(session), ..say("simulated", text) }
 }
 
 /// One that says which revision it believes the session to have.
 pub fn turn_after(session: &str, revision: u64, text: &str) -> GenerateRequest {
-    let session = SessionReference { session: session.to_owned(), expected_revision: Some(revision) };
+    let session = SessionReference {
+        session: session.to_owned(),
+        expected_revision: Some(revision),
+        ..SessionReference::default()
+    };
     GenerateRequest { session: Some(session), ..say("simulated", text) }
 }
 
@@ -103,11 +108,14 @@ async fn a_conversation_goes_on_over_both_surfaces_and_after_a_crash() -> Result
     assert_eq!(answer["usage"]["prompt_tokens"], tokens(&["first", &first, "second"]));
     mesh.process.kill9().await?;
     let mesh = mesh_in(folder.path(), "").await?;
-    let frames = ask(&mut connect(&mesh.address).await?, turn_after("sessions/tea", 2, "third")).await?;
+    let mut third = turn_after("sessions/tea", 2, "third");
+    third.session.as_mut().context("no session")?.channel = "phone".to_owned();
+    let frames = ask(&mut connect(&mesh.address).await?, third).await?;
     assert_eq!(revision(&frames)?, 3);
     let kept = turns(&mut sessions(&mesh.address).await?, "tea").await?;
     let exchanges: Vec<_> = kept.iter().map(|turn| (turn.revision, said(&turn.input))).collect();
     assert_eq!(exchanges, [(1, "first".to_owned()), (2, "second".to_owned()), (3, "third".to_owned())]);
+    assert_eq!(kept[2].channel, "phone");
     assert_eq!(kept[0].output.as_ref().map(|message| said(std::slice::from_ref(message))), Some(first));
     let all = kept.iter().flat_map(|turn| turn.input.iter().chain(&turn.output));
     let texts: Vec<String> = all.map(|message| said(std::slice::from_ref(message))).collect();

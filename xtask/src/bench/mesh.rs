@@ -29,12 +29,12 @@ impl Service {
     /// Starts `pointsman KIND` with this configuration below `server`, and waits until it is ready.
     pub(super) fn start(binaries: &Binaries, kind: &str, sections: &str, cores: Cores) -> Result<Self> {
         let (address, operator) = (free_address()?, free_address()?);
-        let file = super::folder().join(format!("{kind}.yaml"));
+        let file = super::folder().join(format!("{}.yaml", kind.replace(' ', "-")));
         let quiet = "telemetry:\n  log:\n    filter: warn\n";
         let server = format!("server:\n  listen: {address}\n  operator_listen: {operator}\n{quiet}{sections}");
         fs::write(&file, server)?;
         let mut command = on(cores, &binaries.pointsman);
-        command.arg(kind).arg("--config").arg(&file).current_dir(crate::root());
+        command.args(kind.split(' ')).arg("--config").arg(&file).current_dir(crate::root());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("starting pointsman")?;
         let mut service = Self { child, address };
         service.wait_until(|| probe::is_ready(operator)).with_context(|| format!("`pointsman {kind}`"))?;

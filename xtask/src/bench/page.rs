@@ -3,6 +3,7 @@
 mod engine;
 mod policy;
 mod rivals;
+mod sessions;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,11 +14,12 @@ use serde_json::Value;
 const PAGE: &str = "docs/reference/performance.md";
 
 /// The parts by their names, and the headings of their sections.
-const SECTIONS: [(&str, &str, Section); 5] = [
+const SECTIONS: [(&str, &str, Section); 6] = [
     ("gateway", "The gateway, per core", gateway),
     ("rivals", "Beside others, per core", rivals::write),
     ("policy", "Decisions and picks", policy::write),
     ("engine", "The model", engine::write),
+    ("sessions", "Sessions", sessions::write),
     ("builds", "Builds", builds),
 ];
 
@@ -29,7 +31,7 @@ pub(super) fn write(measured: &[(&'static str, Option<Value>)]) -> Result<()> {
     let before = fs::read_to_string(&path).unwrap_or_default();
     let mut page = String::from(
         "# Performance\n\n\
-         Written by `cargo xtask bench gateway rivals policy engine builds`; do not edit. Medians of several rounds. Absolute\n\
+         Written by `cargo xtask bench gateway rivals policy engine sessions builds`; do not edit. Medians of several rounds. Absolute\n\
          figures of one machine are another's halved: compare what stands in one table.\n",
     );
     for (name, heading, section) in SECTIONS {
@@ -44,6 +46,16 @@ pub(super) fn write(measured: &[(&'static str, Option<Value>)]) -> Result<()> {
     }
     fs::write(path, page)?;
     println!("wrote {PAGE}");
+    Ok(())
+}
+
+/// Shows the section of one part, and leaves the page as it is.
+pub(super) fn show(part: &str, figures: &Value) -> Result<()> {
+    let mut page = String::new();
+    if let Some((_, _, section)) = SECTIONS.iter().find(|(name, ..)| *name == part) {
+        section(&mut page, figures)?;
+    }
+    println!("\n{page}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The processes of the mesh, and how each is started.
 
-mod postgres;
+pub(crate) mod postgres;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

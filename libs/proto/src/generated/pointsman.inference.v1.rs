@@ -842,6 +842,10 @@ pub struct SessionReference {
     /// another. Default: whatever it has.
     #[prost(uint64, optional, tag = "2")]
     pub expected_revision: ::core::option::Option<u64>,
+    /// The channel that the messages came through, such as `whatsapp`, for whoever reads the turn. 1 to 63 letters, digits,
+    /// `-`, `_`, `.` or `:`. Default: none.
+    #[prost(string, tag = "3")]
+    pub channel: ::prost::alloc::string::String,
 }
 /// How much a reasoning model thinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

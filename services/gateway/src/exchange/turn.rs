@@ -10,7 +10,7 @@ use futures::stream::{Stream, StreamExt};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::fold::Fold;
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Finished, Frame, Message, SessionReference, Started, part};
+use pointsman_proto::inference::v1::{Finished, Frame, GenerateRequest, Message, SessionReference, Started, part};
 use pointsman_proto::session_id;
 use pointsman_proto::sessions::v1::{BeginTurn, Turn, TurnKind};
 
@@ -111,6 +111,7 @@ pub(super) struct Turning {
     /// What was said to the model in this turn.
     input: Vec<Message>,
     model: String,
+    channel: String,
 }
 
 enum State {
@@ -123,17 +124,19 @@ impl Turning {
     /// Waits for the first piece of an answer, unless the turn is given up before.
     pub(super) async fn open(
         conversation: Conversation,
-        request: (String, Vec<Message>),
+        request: (GenerateRequest, Vec<Message>),
         attempts: impl Future<Output = Result<Box<Attempts>, Error>>,
     ) -> Result<Self, Error> {
         let mut turn = conversation.turn;
-        let (model, input) = request;
+        let (request, input) = request;
         let attempts = tokio::select! {
             biased;
             error = poll_fn(|context| turn.poll_given_up(context)) => return Err(error),
             attempts = attempts => attempts?,
         };
-        Ok(Self { state: State::Answering(attempts, turn), fold: Fold::default(), input, model })
+        let channel = request.session.map(|session| session.channel).unwrap_or_default();
+        let state = State::Answering(attempts, turn);
+        Ok(Self { state, fold: Fold::default(), input, model: request.model, channel })
     }
 
     pub(super) fn attempts(&self) -> Option<&Attempts> {
@@ -165,6 +168,7 @@ impl Turning {
             output: choice.message,
             finish_reason,
             model: std::mem::take(&mut self.model),
+            channel: std::mem::take(&mut self.channel),
             target: started.target,
             decision_id: started.decision_id,
             usage: whole.usage,

@@ -258,7 +258,9 @@ fn session(headers: &HeaderMap) -> Result<Option<SessionReference>, Error> {
     });
     let expected_revision = expected_revision.transpose()?;
     match headers.get(SESSION) {
-        Some(session) => Ok(Some(SessionReference { session: text(session), expected_revision })),
+        Some(session) => {
+            Ok(Some(SessionReference { session: text(session), expected_revision, ..SessionReference::default() }))
+        }
         None if expected_revision.is_some() => {
             Err(Error::invalid(vec![FieldViolation::new(SESSION_REVISION, "needs x-pointsman-session beside it")]))
         }

@@ -117,7 +117,8 @@ impl Talk<'_> {
                 Ok(())
             }
             Memory::Session(stored) => {
-                let session = SessionReference { session: stored.name(), expected_revision: None };
+                let session =
+                    SessionReference { session: stored.name(), expected_revision: None, ..SessionReference::default() };
                 // A name of ours, so that the store can be asked for this turn when its end does not arrive.
                 let request_id = new_request_id();
                 let request = GenerateRequest {

@@ -14,7 +14,8 @@ use crate::named::refusal;
 use crate::service::Service;
 
 fn in_session(request: GenerateRequest) -> GenerateRequest {
-    let session = SessionReference { session: "shop".to_owned(), expected_revision: None };
+    let session =
+        SessionReference { session: "shop".to_owned(), expected_revision: None, ..SessionReference::default() };
     GenerateRequest { session: Some(session), ..request }
 }
 

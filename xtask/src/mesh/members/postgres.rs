@@ -16,12 +16,12 @@ const DATA: &str = "/proc/self/fd/3";
 const WITH_DATA: &str = "exec 3<\"$0\"; cd /; exec \"$@\"";
 
 /// Returns the command that runs the server on its data.
-pub(super) fn command(server: &Path, data: &Path) -> Result<Command> {
+pub(crate) fn command(server: &Path, data: &Path) -> Result<Command> {
     on_data(server, &kept(data), data)
 }
 
 /// Returns what makes the data where there are none yet.
-pub(super) fn made(initdb: &Path, data: &Path) -> Result<Vec<Command>> {
+pub(crate) fn made(initdb: &Path, data: &Path) -> Result<Vec<Command>> {
     let (kept, new) = (kept(data), data.join("postgres.new"));
     if kept.exists() {
         return Ok(Vec::new());

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use sqlx::query;
 use tonic::async_trait;
 
-use super::{Sql, failure};
+use super::{Kind, Sql, failure};
 use crate::store::sql::row::get;
 use crate::store::{Lease, LeaseStore, Memory, SessionKey, StoreError, Taken, micros};
 
@@ -54,6 +54,16 @@ impl LeaseStore for Sql {
     }
 
     async fn forget(&self, _: &SessionKey) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Sql {
+    /// One process has an SQLite file, as a rule: leases that it finds at its start are of one before it, which is gone.
+    pub(crate) async fn forget_dead_leases(&self) -> Result<(), StoreError> {
+        if self.kind == Kind::Sqlite {
+            query("DELETE FROM leases").execute(&self.pool).await.map_err(failure)?;
+        }
         Ok(())
     }
 }
