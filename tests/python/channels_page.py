@@ -106,6 +106,7 @@ window.fetch = async (...call) => {
   throw new TypeError('lost');
 };
 """
+PROBLEMS = "return ['problem', 'offline'].map((id) => document.getElementById(id).textContent)"
 FIELD = "return document.getElementById('text').value"
 
 
@@ -152,10 +153,11 @@ def main(mesh: str, page: str, port: int, session: str, folder: str) -> None:
         assert told()[:-1] == [*after, ["web", "again"]], told()
 
         said = Message(role=ROLE_USER, parts=[Part(text="meanwhile")])
-        turn = GenerateRequest(model="simulated", messages=[said], session=SessionReference(session=session), request_id="slack:1")
+        reference = SessionReference(session=session)
+        turn = GenerateRequest(model="simulated", messages=[said], session=reference, request_id="slack:1")
         inference.Generate(turn, timeout=SECONDS)
         eventually("what others say comes by itself", lambda: browser.run(SHOWN) == told())
-        assert browser.run("return document.querySelector('#problem').textContent + document.querySelector('#offline').textContent") == ""
+        assert browser.run(PROBLEMS) == ["", ""]
         assert not browser.errors(), browser.errors()
     finally:
         browser.end()

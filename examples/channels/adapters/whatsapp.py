@@ -34,8 +34,9 @@ class WhatsApp:
         if not hmac.compare_digest(digest.encode(), headers.get("x-hub-signature-256", "").encode()):
             return Delivery(401)
         # One delivery has any number of messages and statuses, of any of the business's numbers.
-        changes = [change["value"] for entry in json.loads(body)["entry"] for change in entry["changes"] if change["field"] == "messages"]
-        ours = [value for value in changes if value["metadata"]["phone_number_id"] == self.phone_number_id]
+        changes = [change for entry in json.loads(body)["entry"] for change in entry["changes"]]
+        values = [change["value"] for change in changes if change["field"] == "messages"]
+        ours = [value for value in values if value["metadata"]["phone_number_id"] == self.phone_number_id]
         for status in (status for value in ours for status in value.get("statuses", [])):
             if status["status"] == "failed":
                 logging.warning("whatsapp did not deliver %s: %s", status["id"], status.get("errors"))
@@ -43,7 +44,8 @@ class WhatsApp:
         return Delivery(200, "", [self._message(text) for text in texts])
 
     def post(self, reply_to: str, text: str) -> None:
-        body = {"messaging_product": "whatsapp", "recipient_type": "individual", "to": reply_to, "type": "text", "text": {"body": text}}
+        body = {"messaging_product": "whatsapp", "recipient_type": "individual", "to": reply_to}
+        body |= {"type": "text", "text": {"body": text}}
         post_json(f"{self.api}/{self.phone_number_id}/messages", self.token, body)
 
     def _message(self, text: dict) -> Message:

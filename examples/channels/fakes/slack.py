@@ -42,7 +42,8 @@ class FakeSlack(Api):
         """Makes the event of a direct message."""
         ts = f"{time.time():.6f}"
         event = {"type": "message", "channel_type": "im", "channel": f"D{user}", "user": user, "ts": ts, "event_ts": ts}
-        outer = {"token": "t", "team_id": TEAM, "api_app_id": "A1", "type": "event_callback", "event_id": f"Ev{uuid.uuid4().hex[:10].upper()}"}
+        outer = {"token": "t", "team_id": TEAM, "api_app_id": "A1", "type": "event_callback"}
+        outer["event_id"] = f"Ev{uuid.uuid4().hex[:10].upper()}"
         text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return json.dumps(outer | {"event_time": int(time.time()), "event": event | {"text": text} | more}).encode()
 

@@ -14,7 +14,8 @@ const [name, model] = [asked.get("session"), asked.get("model") ?? "pip"];
 const transport = createGrpcWebTransport({ baseUrl: asked.get("mesh") ?? "http://127.0.0.1:8080" });
 const inference = createClient(InferenceService, transport);
 const sessions = createClient(SessionService, transport);
-const [turns, problem, offline, form, text] = ["turns", "problem", "offline", "form", "text"].map((id) => document.getElementById(id));
+const ids = ["turns", "problem", "offline", "form", "text"];
+const [turns, problem, offline, form, text] = ids.map((id) => document.getElementById(id));
 
 // The youngest turn that is shown. A revision is 64 bits wide, hence a BigInt.
 let shown = 0n;

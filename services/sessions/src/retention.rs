@@ -16,11 +16,8 @@ const BATCH: u32 = 100;
 /// Looks, for as long as the service lives. Others may do the same: a session is erased once.
 pub(crate) async fn run(sessions: Arc<Sessions>) {
     loop {
-        let found = match sessions.stores.erasures.expired(micros(SystemTime::now()), BATCH).await {
-            Ok(found) => found,
-            // The next look finds them too; what stands before the database has said why.
-            Err(_) => Vec::new(),
-        };
+        // What fails now is found by the next look; what stands before the database has said why.
+        let found = sessions.stores.erasures.expired(micros(SystemTime::now()), BATCH).await.unwrap_or_default();
         let mut failed = false;
         for key in &found {
             failed |= sessions.erase(key, "", ErasureCause::Retention).await.is_err();

@@ -44,7 +44,7 @@ impl RunningTurn {
     }
 
     /// Waits until the turn must be given up, and says why.
-    pub(crate) async fn to_be_given_up(&mut self) -> Error {
+    pub(crate) async fn given_up(&mut self) -> Error {
         let every = self.sessions.config.lease / 3;
         loop {
             tokio::select! {

@@ -61,6 +61,14 @@ async fn messages_of_a_messenger_are_neither_lost_nor_answered_twice() -> Result
 }
 
 #[tokio::test]
+async fn a_mesh_that_dies_in_the_middle_of_a_turn_answers_once_when_it_is_back() -> Result<()> {
+    let program = tools::binary()?;
+    let program = program.to_str().context("the binary's path is no text")?;
+    python("tests/python/channels_crash.py", &[program], Some(&python_stubs().await?)).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_forged_delivery_leaves_nothing() -> Result<()> {
     let mesh = Service::simulated("").await?;
     python(MESSENGERS, &["forgeries", host(&mesh)], Some(&python_stubs().await?)).await?;

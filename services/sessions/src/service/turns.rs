@@ -127,7 +127,7 @@ impl Running {
     async fn run(self, mut turn: Box<RunningTurn>, mut steps: Streaming<RunTurnRequest>) {
         let next = tokio::select! {
             next = steps.message() => next.ok().flatten(),
-            error = turn.to_be_given_up() => {
+            error = turn.given_up() => {
                 self.sessions.metrics.ended(error.reason().name());
                 let reason = error.reason().name().to_owned();
                 let _ = self.sender.send(Ok(step(Step::Cancelled(TurnCancelled { reason })))).await;
