@@ -34,6 +34,7 @@ macro_rules! on_leases {
 mod bindings;
 mod content;
 mod erasures;
+mod feeds;
 mod forks;
 mod leases;
 mod listing;

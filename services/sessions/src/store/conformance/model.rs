@@ -47,6 +47,8 @@ enum Action {
     /// Sends its last commit once more.
     SendAgain,
     Supersede,
+    /// Puts another turn in the place of the last.
+    Replace,
     Pin {
         revision: u64,
     },
@@ -84,6 +86,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::SendLate),
         2 => Just(Action::SendAgain),
         1 => Just(Action::Supersede),
+        1 => Just(Action::Replace),
         1 => (0_u64..6).prop_map(|revision| Action::Pin { revision }),
         1 => (0..SESSIONS, 0_u64..6).prop_map(|(to, at)| Action::Fork { to, at }),
         1 => Just(Action::Erase),

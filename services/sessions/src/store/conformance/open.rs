@@ -2,7 +2,7 @@ use pointsman_proto::sessions::v1::Turn;
 
 use super::places::Database;
 use super::samples::{commit, fence, key, revisions, turn, window};
-use crate::store::{Opening, Window};
+use crate::store::{Opening, Window, stamp};
 
 on_databases![
     where_there_is_no_session_nothing_is_opened,
@@ -47,18 +47,23 @@ async fn read(database: &Database, window: &Window, turns: u64) -> Vec<u64> {
 
 async fn what_is_known_is_not_read_again(database: &Database) {
     let (made, _) = database.made_with(&key("t", "s"), 5).await;
+    let ours = stamp(&made);
     for (uid, known, wanted, is_read) in [
-        (&*made.uid, 1..=5, 10, vec![]),
-        (&*made.uid, 1..=4, 10, vec![5]),
-        (&*made.uid, 3..=3, 10, vec![4, 5]),
-        (&*made.uid, 1..=2, 1, vec![5]),
+        (&*ours, 1..=5, 10, vec![]),
+        (&*ours, 1..=4, 10, vec![5]),
+        (&*ours, 3..=3, 10, vec![4, 5]),
+        (&*ours, 1..=2, 1, vec![5]),
         // It knows of a commit that we do not: the truth is here.
-        (&*made.uid, 1..=7, 10, vec![]),
+        (&*ours, 1..=7, 10, vec![]),
+        (&*made.uid, 1..=4, 10, vec![1, 2, 3, 4, 5]),
         ("of another", 1..=4, 10, vec![1, 2, 3, 4, 5]),
         ("", 1..=4, 2, vec![4, 5]),
     ] {
         assert_eq!(read(database, &window(uid, known.clone()), wanted).await, is_read, "{uid} {known:?} {wanted}");
     }
+    // Of another epoch.
+    database.turns().supersede(&key("t", "s")).await.unwrap();
+    assert_eq!(read(database, &window(&ours, 1..=4), 10).await, [1, 2, 3, 4, 5]);
 }
 
 async fn pinned_turns_are_read_however_old(database: &Database) {
@@ -75,7 +80,7 @@ async fn pinned_turns_are_read_however_old(database: &Database) {
         assert_eq!(read(database, &window("of another", 1..=6), wanted).await, is_read);
     }
     // Who knows the session's turns knows which of them are pinned.
-    assert_eq!(read(database, &window(&made.uid, 1..=5), 2).await, [6]);
+    assert_eq!(read(database, &window(&stamp(&made), 1..=5), 2).await, [6]);
 }
 
 async fn a_turn_of_that_name_is_told(database: &Database) {

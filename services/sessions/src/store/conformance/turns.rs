@@ -13,6 +13,7 @@ on_databases![
     of_many_commits_at_one_place_one_is_done,
     of_one_commit_sent_often_one_is_done,
     what_is_superseded_commits_nothing,
+    the_last_turn_is_replaced,
     turns_are_listed_in_pages,
     a_turn_is_pinned_and_let_go,
     tenants_do_not_reach_each_others_turns,
@@ -148,6 +149,44 @@ async fn what_is_superseded_commits_nothing(database: &Database) {
     let done = database.turns().commit(&commit(&key, &begin, &turns[0])).await.unwrap();
     assert!(matches!(done, Committed::Before(..)), "{done:?}");
     assert_eq!(database.all_turns(&key).await, [turns[0].clone(), second]);
+}
+
+async fn the_last_turn_is_replaced(database: &Database) {
+    let key = key("t", "s");
+    let (made, turns) = database.made_with(&key, 1).await;
+    let awaited = ["call".to_owned()];
+    let (second, place) = (Turn { pinned: true, ..turn(2) }, fence(&made));
+    let calls = Commit { awaited: &awaited, awaited_until: END, ..commit(&key, &place, &second) };
+    database.turns().commit(&calls).await.unwrap();
+    let now = database.session(&key).await;
+    let bytes = database.opened(&key, "none").await.bytes;
+    // Its name, its time and its pin are kept, whatever the other one says.
+    let short = Turn { output: None, model: "m".repeat(1000), ..second.clone() };
+    let other = Turn { request_id: "other".into(), pinned: false, create_time: None, revision: 9, ..short.clone() };
+    let own = fence(&now);
+    let theirs = super::samples::key("other", "s");
+    for (key, fence) in [
+        (&key, Fence { revision: 1, ..own.clone() }),
+        (&key, Fence { revision: 3, ..own.clone() }),
+        (&key, Fence { epoch: 1, ..own.clone() }),
+        (&key, Fence { uid: session(&key).uid, ..own.clone() }),
+        (&theirs, own.clone()),
+    ] {
+        assert!(!database.turns().replace_last(key, &fence, &other).await.unwrap(), "{fence:?}");
+    }
+    assert_eq!(database.all_turns(&key).await, [turns[0].clone(), second.clone()]);
+    assert!(database.turns().replace_last(&key, &own, &other).await.unwrap());
+    assert_eq!(database.all_turns(&key).await, [turns[0].clone(), short.clone()]);
+    let opened = database.opened(&key, &second.request_id).await;
+    assert_eq!(opened.committed, Some((short.clone(), 7)));
+    assert!((bytes + 900..bytes + 1100).contains(&opened.bytes), "{} after {bytes}", opened.bytes);
+    let replaced = opened.session.unwrap();
+    assert_eq!((replaced.epoch, replaced.revision, replaced.state()), (now.epoch + 1, 2, SessionState::Idle));
+    // Once, and whoever began before it commits nothing.
+    assert!(!database.turns().replace_last(&key, &own, &second).await.unwrap());
+    refused(database, &key, own, &turn(3)).await;
+    let again = database.turns().commit(&calls).await.unwrap();
+    assert!(matches!(&again, Committed::Before(turn, 7) if *turn == short), "{again:?}");
 }
 
 async fn turns_are_listed_in_pages(database: &Database) {

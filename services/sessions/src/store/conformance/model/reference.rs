@@ -62,6 +62,12 @@ pub(super) enum Event {
     Superseded {
         session: usize,
     },
+    Replaced {
+        session: usize,
+        fence: Fence,
+        mark: Mark,
+        is_done: bool,
+    },
     Pinned {
         session: usize,
         revision: u64,
@@ -133,6 +139,7 @@ impl Model {
                 }
                 true
             }
+            Event::Replaced { session, fence, mark, is_done } => self.replaces(*session, fence, *mark) == *is_done,
             Event::Pinned { session, revision, found } => self.pins(*session, *revision) == *found,
             Event::Forked { from, to, uid, created } => self.forks(from, *to, uid, *created),
             Event::Erased { session, note } => {
@@ -174,11 +181,20 @@ impl Model {
         if let Some(before) = kept.of(request) {
             return Outcome::Before(before);
         }
-        if (kept.epoch, kept.turns.len() as u64) != (fence.epoch, fence.revision) {
+        if kept.place() != (fence.uid.as_str(), fence.epoch, fence.revision) {
             return Outcome::Conflict;
         }
         kept.turns.push(KeptTurn { request: request.to_owned(), mark, is_pinned: false });
         Outcome::Now
+    }
+
+    fn replaces(&mut self, session: usize, fence: &Fence, mark: Mark) -> bool {
+        let place = (fence.uid.as_str(), fence.epoch, fence.revision);
+        let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.place() == place) else { return false };
+        let Some(last) = kept.turns.last_mut() else { return false };
+        last.mark = mark;
+        kept.epoch += 1;
+        true
     }
 
     fn pins(&mut self, session: usize, revision: u64) -> Option<Mark> {
@@ -202,6 +218,10 @@ impl Model {
 }
 
 impl Kept {
+    fn place(&self) -> (&str, u64, u64) {
+        (&self.uid, self.epoch, self.turns.len() as u64)
+    }
+
     fn seen(&self) -> Seen {
         let marks = self.turns.iter().map(|turn| turn.mark).collect();
         Seen { uid: self.uid.clone(), epoch: self.epoch, marks }

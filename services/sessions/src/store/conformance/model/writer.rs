@@ -8,14 +8,14 @@ use super::reference::{Event, Kept, KeptTurn, Mark, Outcome, Seen};
 use super::{Action, Request, SESSIONS, Truth};
 use crate::store::conformance::places::Database;
 use crate::store::conformance::samples;
-use crate::store::{Commit, Committed, Created, Lease, LeaseStore, Memory, Opening, SessionKey, Taken, Window};
+use crate::store::{Commit, Committed, Created, Lease, LeaseStore, Memory, Opening, SessionKey, Taken, Window, stamp};
 
 /// What writers share.
 pub(super) struct World<'a> {
     database: &'a Database,
     leases: &'a dyn LeaseStore,
     keys: Vec<SessionKey>,
-    /// The turns of every session that there was at the end of a round, by uid.
+    /// The turns of every session that there ever was, by its stamp.
     seen: Mutex<HashMap<String, Vec<Mark>>>,
     /// Windows that were read in this round.
     windows: Mutex<Vec<Window>>,
@@ -49,7 +49,8 @@ impl<'a> World<'a> {
     pub(super) fn check_windows(&self, truth: &Truth) -> Result<(), String> {
         let mut seen = self.seen.lock().unwrap();
         for kept in truth.values() {
-            seen.insert(kept.uid.clone(), kept.turns.iter().map(|turn| turn.mark).collect());
+            let fence = Fence { uid: kept.uid.clone(), epoch: kept.epoch, revision: 0 };
+            seen.insert(stamp_of(&fence), kept.turns.iter().map(|turn| turn.mark).collect());
         }
         for window in self.windows.lock().unwrap().drain(..) {
             let marks: Vec<_> = window.turns.iter().map(mark).collect();
@@ -68,7 +69,7 @@ impl<'a> World<'a> {
             let taken = self.leases.take(key, &lease, true).await.unwrap();
             let session = self.database.sessions().get(key).await.unwrap();
             if let Taken::Yes(Some(window)) = taken
-                && session.as_ref().is_none_or(|session| session.uid != window.uid)
+                && session.as_ref().is_none_or(|session| !window.uid.starts_with(&session.uid))
             {
                 return Err(format!("of {key:?}, which is {session:?}, {window:?} is left"));
             }
@@ -137,6 +138,7 @@ impl Writer {
                 world.database.turns().supersede(key).await.unwrap();
                 vec![Event::Superseded { session }]
             }
+            Action::Replace => self.replace(world, session).await.into_iter().collect(),
             Action::Pin { revision } => {
                 let turn = world.database.turns().pin(key, revision, true).await.unwrap();
                 world.leases.forget(key).await.unwrap();
@@ -172,7 +174,7 @@ impl Writer {
         let opening = Opening { key, request_id: &request, window: window.as_ref(), turns: u64::MAX };
         let opened = world.database.turns().open(&opening).await.unwrap();
         let committed = opened.committed.as_ref().map(|(turn, digest)| {
-            assert_eq!(*digest, digest_of(mark(turn)));
+            assert_eq!(*digest, digest_of(turn));
             mark(turn)
         });
         let Some(now) = opened.session else {
@@ -184,7 +186,7 @@ impl Writer {
             let first = Event::Opened { session, request, seen: None, committed };
             return vec![first, Event::Created { session, uid: made.uid, created }];
         };
-        let known = window.filter(|window| window.uid == now.uid);
+        let known = window.filter(|window| window.uid == stamp(&now));
         let mut turns = known.map_or_else(Vec::new, |window| window.turns);
         turns.extend(opened.turns);
         let marks = turns.iter().map(mark).collect();
@@ -195,28 +197,37 @@ impl Writer {
 
     /// A new turn, where the session is believed to stand.
     fn turn(&mut self, session: usize, request: Request) -> Sent {
-        self.marks += 1;
-        let mark = self.marks * super::WRITERS as u64 + self.number as u64;
+        let mark = self.mark();
         let request_id = match request {
             Request::Own => format!("own-{mark}"),
             Request::Shared(number) => format!("shared-{number}"),
         };
         let fence = self.known[session].fence.clone();
         let turn = samples::turn(fence.revision + 1);
-        Sent { session, fence, turn: Turn { request_id, model: mark.to_string(), ..turn } }
+        Sent { session, fence, turn: Turn { request_id, model: mark.to_string(), target: mark.to_string(), ..turn } }
+    }
+
+    fn mark(&mut self) -> Mark {
+        self.marks += 1;
+        self.marks * super::WRITERS as u64 + self.number as u64
     }
 
     async fn send(&mut self, world: &World<'_>, sent: Sent) -> Event {
         let Sent { session, fence, turn } = &sent;
-        let digest = digest_of(mark(turn));
+        let digest = digest_of(turn);
         let commit = Commit { digest, ..samples::commit(&world.keys[*session], fence, turn) };
         let outcome = match world.database.turns().commit(&commit).await.unwrap() {
             Committed::Now => {
+                let mut seen = world.seen.lock().unwrap();
+                let marks = seen.entry(stamp_of(fence)).or_default();
+                let index = fence.revision as usize;
+                marks.resize(marks.len().max(index + 1), 0);
+                marks[index] = mark(turn);
                 self.knows(&sent);
                 Outcome::Now
             }
             Committed::Before(before, digest) => {
-                assert_eq!(digest, digest_of(mark(&before)));
+                assert_eq!(digest, digest_of(&before));
                 Outcome::Before(mark(&before))
             }
             Committed::Conflict => Outcome::Conflict,
@@ -238,6 +249,18 @@ impl Writer {
         }
     }
 
+    /// Puts another turn in the place of the last that it knows.
+    async fn replace(&mut self, world: &World<'_>, session: usize) -> Option<Event> {
+        let mark = self.mark();
+        let known = &self.known[session];
+        let last = known.turns.last().filter(|turn| turn.revision == known.fence.revision)?;
+        let other = Turn { model: mark.to_string(), output: None, ..last.clone() };
+        let (key, fence) = (&world.keys[session], known.fence.clone());
+        let is_done = world.database.turns().replace_last(key, &fence, &other).await.unwrap();
+        world.leases.forget(key).await.unwrap();
+        Some(Event::Replaced { session, fence, mark, is_done })
+    }
+
     async fn fork(&mut self, world: &World<'_>, session: usize, (to, at): (usize, u64)) -> Event {
         let known = &self.known[session].fence;
         let from = Fence { revision: at.min(known.revision), ..known.clone() };
@@ -250,7 +273,7 @@ impl Writer {
     async fn give_back(&mut self, world: &World<'_>, session: usize, is_whole: bool) -> Event {
         let known = &mut self.known[session];
         let holder = self.number.to_string();
-        let whole = Window { uid: known.fence.uid.clone(), revision: known.fence.revision, turns: known.turns.clone() };
+        let whole = Window { uid: stamp_of(&known.fence), revision: known.fence.revision, turns: known.turns.clone() };
         let memory = match known.turns.last().filter(|_| known.has_committed) {
             None => Memory::Unchanged,
             Some(_) if is_whole => Memory::Whole(&whole),
@@ -266,7 +289,11 @@ fn mark(turn: &Turn) -> Mark {
     turn.model.parse().unwrap()
 }
 
-/// Half of them are above what a database's integers hold.
-fn digest_of(mark: Mark) -> u64 {
-    mark.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// Half of them are above what a database's integers hold. A turn that is replaced keeps that of the first.
+fn digest_of(turn: &Turn) -> u64 {
+    turn.target.parse::<u64>().unwrap().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn stamp_of(fence: &Fence) -> String {
+    stamp(&Session { uid: fence.uid.clone(), epoch: fence.epoch, ..Session::default() })
 }
