@@ -223,9 +223,9 @@ fn beside(page: &mut String, figures: &Value) -> Result<()> {
     let each = ours / number(&figures["many"]["sessions"]) / number(&figures["many"]["turns"]);
     writeln!(
         page,
-        "\nOurs take {} bytes a turn on the disk, indexes included, however long the conversation is; LangGraph keeps the whole conversation again with\n\
-         every turn, so that its figure grows with the length. Its callers run the graph in their own process, which is part of its\n\
-         figures; ours ask a service over gRPC, which is part of ours.",
+        "\nOurs take {} bytes a turn on the disk with their indexes, however long the conversation is; LangGraph keeps the whole\n\
+         conversation again with every turn, so that its figure grows with the length. Its callers run the graph in their own\n\
+         process, which is part of its figures; ours ask a service over gRPC, which is part of ours.",
         thousands(each),
     )?;
     Ok(())
