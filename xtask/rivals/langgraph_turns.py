@@ -1,7 +1,7 @@
 """Runs turns of conversations with LangGraph and its PostgreSQL checkpointer; prints what it measured as one line of JSON.
 
-For `cargo xtask bench sessions`. The graph is the smallest one that keeps a conversation: one node, which appends one fixed
-answer. Callers run one conversation of TURNS turns after the other without pauses, as `session-load turns --callers` does.
+For `cargo xtask bench sessions`. The graph is the smallest one that keeps a conversation: one node, which appends an
+answer of fixed length. Callers run one conversation of TURNS turns after the other without pauses, as `session-load turns --callers` does.
 
 Without `--shared` every caller has a checkpointer and a connection of its own, and there is a process for each core: one
 checkpointer lets one call through at a time, and one interpreter runs one thread at a time. With it they share one of each, on a
@@ -12,6 +12,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import random
 import threading
 import time
 import uuid
@@ -24,8 +25,8 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
-WORDS = "The quick brown fox jumps over the lazy dog. " * 30
-INPUT, OUTPUT = WORDS[:500], WORDS[:1000]
+# Letters by chance, so that no database makes them shorter than people's words.
+WORDS = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz      ", k=1 << 16))
 # As PostgresSaver.from_conn_string connects.
 CONNECTED = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
 
@@ -37,8 +38,13 @@ class Told:
         self.times, self.done = [], 0
 
 
+def words(count):
+    begin = random.randrange(len(WORDS) - count)
+    return WORDS[begin : begin + count]
+
+
 def answer(_state):
-    return {"messages": [AIMessage(OUTPUT)]}
+    return {"messages": [AIMessage(words(1000))]}
 
 
 def graph(saver):
@@ -56,7 +62,7 @@ def call(compiled, place, arguments, told):
     while (begin := time.monotonic()) < arguments.end:
         thread = f"{of_one}-{(step + place % arguments.turns) // arguments.turns}"
         config = {"configurable": {"thread_id": thread}}
-        compiled.invoke({"messages": [HumanMessage(INPUT)]}, config, durability=arguments.durability)
+        compiled.invoke({"messages": [HumanMessage(words(500))]}, config, durability=arguments.durability)
         if begin >= arguments.begin:
             told.times.append(time.monotonic() - begin)
         step += 1

@@ -84,15 +84,16 @@ fn filled(binaries: &Binaries, postgres: &Postgres, sessions: u64) -> Result<()>
     psql.args(steps.iter().flat_map(|step| ["-c", step])).args(["-c", "ANALYZE"]);
     shell::output(psql.stdin(rows.stdout.take().context("no rows")?))?;
     ensure!(rows.wait()?.success(), "session-load could not write all rows");
-    Ok(())
+    // What was not waited for then would be written while reads are measured.
+    shell::run(&mut Command::new("sync"))
 }
 
 /// Commits one turn more in the first of the sessions: then Redis has their turns.
 fn remember(binaries: &Binaries, service: &Service, sessions: u64) -> Result<()> {
     let count = sessions.to_string();
     let what = ["--prefix", "many", "--sessions", &count, "--callers", "2", "--count", &count];
-    let done = load(binaries, service, "turns", &[&what[..], &["--warm", "0", "--seconds", "60"]].concat())?;
-    ensure!(done["done"].as_u64() == Some(sessions), "some of {sessions} turns were not committed: {}", done["errors"]);
+    let told = load(binaries, service, "turns", &[&what[..], &["--warm", "0", "--seconds", "60"]].concat())?;
+    ensure!(told["done"] == sessions, "some of {sessions} turns were not committed: {}", told["errors"]);
     Ok(())
 }
 

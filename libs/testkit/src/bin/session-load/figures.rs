@@ -46,6 +46,11 @@ impl Figures {
         }
     }
 
+    /// Turns that nobody waits for any more.
+    pub(crate) fn lost(&mut self, count: u64, why: String) {
+        *self.errors.entry(why).or_default() += count;
+    }
+
     pub(crate) fn merge(&mut self, other: Self) {
         self.samples.extend(other.samples);
         self.delays.extend(other.delays);

@@ -51,7 +51,7 @@ pub(crate) async fn run(work: &Arc<Work>, rate: u32) -> Result<Figures> {
     };
     match timeout(PATIENCE, rest).await {
         Ok(rest) => rest?,
-        Err(_) => bail!("some turns did not end within {PATIENCE:?}"),
+        Err(_) => all.lost(running.len() as u64, format!("not ended after {PATIENCE:?}")),
     }
     Ok(all)
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use prost::Message;
 
-use crate::turn::committed;
+use crate::turn::Words;
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const END: i16 = -1;
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 /// Writes all first turns, then all second ones and so on: as they come when people talk at the same time.
 pub(crate) fn write(arguments: &Arguments) -> Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, stdout().lock());
-    let content = committed().encode_to_vec();
+    let content = Words::new().committed(0).encode_to_vec();
     out.write_all(HEADER)?;
     let mut row = Vec::new();
     for revision in 1..=arguments.turns {

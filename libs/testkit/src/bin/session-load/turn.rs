@@ -36,7 +36,7 @@ pub(crate) struct Sample {
 pub(crate) struct Store {
     clients: Vec<TurnServiceClient<Channel>>,
     context: MeshContext,
-    committed: Turn,
+    words: Words,
 }
 
 impl Store {
@@ -47,7 +47,7 @@ impl Store {
             clients.push(TurnServiceClient::new(endpoint.connect().await?).max_decoding_message_size(usize::MAX));
         }
         let context = MeshContext { tenant: tenant.to_owned(), ..MeshContext::default() };
-        Ok(Self { clients, context, committed: committed() })
+        Ok(Self { clients, context, words: Words::new() })
     }
 
     /// Begins a turn and commits it at once.
@@ -60,7 +60,7 @@ impl Store {
         let (mut steps, mut answers, begun) = self.begun(number, (&session, &request_id)).await?;
         let begin = intended.elapsed();
         let from = Instant::now();
-        let turn = Some(Turn { request_id, ..self.committed.clone() });
+        let turn = Some(Turn { request_id, ..self.words.committed(number) });
         let history = begun.history.len() as u64;
         let commit = CommitTurn { session, fence: begun.fence, turn, request_digest: number };
         steps.try_send(step(Asked::Commit(commit)))?;
@@ -95,7 +95,7 @@ impl Store {
             expected_revision: None,
             request_id: request_id.to_owned(),
             request_digest: number,
-            messages: self.committed.input.clone(),
+            messages: vec![self.words.message(Role::User, INPUT, number)],
         })))?;
         let mut request = Request::new(steps);
         mesh_context::write(&self.context, request.metadata_mut());
@@ -125,26 +125,56 @@ fn name(step: &Step) -> &'static str {
     }
 }
 
-/// The turn that every commit brings, but for its name.
-pub(crate) fn committed() -> Turn {
-    let model = "models/assistant";
-    Turn {
-        kind: TurnKind::Generated.into(),
-        input: vec![message(Role::User, INPUT)],
-        output: Some(message(Role::Assistant, OUTPUT)),
-        finish_reason: FinishReason::Stop.into(),
-        model: model.to_owned(),
-        target: format!("{model}/versions/1"),
-        decision_id: "0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b".to_owned(),
-        usage: Some(Usage { input_tokens: Some(1_500), output_tokens: Some(250), ..Usage::default() }),
-        estimated_tokens: 400,
-        estimated_prompt_tokens: 1_600,
-        ..Turn::default()
+/// What is said: letters by chance, so that no database makes them shorter than people's words.
+pub(crate) struct Words(String);
+
+impl Words {
+    pub(crate) fn new() -> Self {
+        let mut state = 1_u64;
+        let letter = || {
+            // The 64-bit generator of Knuth's MMIX.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b"abcdefghijklmnopqrstuvwxyz      "[(state >> 59) as usize])
+        };
+        Self(std::iter::repeat_with(letter).take(1 << 16).collect())
+    }
+
+    /// A turn as it is committed, but for its name.
+    pub(crate) fn committed(&self, number: u64) -> Turn {
+        let model = "models/assistant";
+        Turn {
+            kind: TurnKind::Generated.into(),
+            input: vec![self.message(Role::User, INPUT, number)],
+            output: Some(self.message(Role::Assistant, OUTPUT, number + 1)),
+            finish_reason: FinishReason::Stop.into(),
+            model: model.to_owned(),
+            target: format!("{model}/versions/1"),
+            decision_id: "0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b".to_owned(),
+            usage: Some(Usage { input_tokens: Some(1_500), output_tokens: Some(250), ..Usage::default() }),
+            estimated_tokens: 400,
+            estimated_prompt_tokens: 1_600,
+            ..Turn::default()
+        }
+    }
+
+    fn message(&self, role: Role, bytes: usize, number: u64) -> Message {
+        let from = (number as usize).wrapping_mul(7_919) % (self.0.len() - bytes);
+        let part = Part { kind: Some(part::Kind::Text(self.0[from..from + bytes].to_owned())) };
+        Message { role: role.into(), parts: vec![part], ..Message::default() }
     }
 }
 
-fn message(role: Role, bytes: usize) -> Message {
-    let words = "The quick brown fox jumps over the lazy dog. ".chars().cycle().take(bytes);
-    let part = Part { kind: Some(part::Kind::Text(words.collect())) };
-    Message { role: role.into(), parts: vec![part], ..Message::default() }
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::{INPUT, OUTPUT, Words};
+
+    #[test]
+    fn a_turn_has_its_size_and_words_of_its_own() {
+        let words = Words::new();
+        let turns = [1, 2, u64::MAX - 1].map(|number| words.committed(number));
+        assert!(turns.iter().all(|turn| (INPUT + OUTPUT..INPUT + OUTPUT + 200).contains(&turn.encoded_len())));
+        assert_ne!(turns[0].input, turns[1].input);
+    }
 }
