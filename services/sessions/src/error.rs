@@ -16,6 +16,10 @@ pub(crate) fn of_store(error: &StoreError) -> Error {
             let message = "conversations cannot be read or written at the moment; nothing was changed, try again";
             Error::new(Reason::SessionsUnavailable, message).retry_after(Duration::from_secs(1))
         }
+        StoreError::Busy => {
+            let message = "the session store has too much to do at the moment; nothing was changed, try again";
+            Error::new(Reason::Overloaded, message).retry_after(Duration::from_secs(1))
+        }
         StoreError::Failed(_) | StoreError::Unreadable(_) => {
             tracing::error!(error = detail, "the session store failed");
             Error::new(Reason::Internal, "the session store failed; give its operators the request id")

@@ -35,6 +35,9 @@ pub(crate) enum StoreError {
     /// It did not answer in time: whether it has done what it was asked is not known.
     #[error("the store did not answer within {0:?}")]
     TooSlow(Duration),
+    /// It has so much to do that nobody got to ask it in time. Nothing was done.
+    #[error("the store is busy")]
+    Busy,
     /// It failed at it, and would again.
     #[error("the store failed")]
     Failed(#[source] Box<dyn StdError + Send + Sync>),

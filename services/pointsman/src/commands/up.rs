@@ -35,7 +35,7 @@ pub(crate) async fn run(options: UpOptions) -> Result<()> {
         operator_listen: settled.operator_listen,
     };
     super::serve(service, async |context| {
-        let parts = build(settled.config, &context).await?;
+        let parts = Box::pin(build(settled.config, &context)).await?;
         Ok(parts)
     })
     .await

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::StoreError;
@@ -29,6 +30,8 @@ pub(crate) async fn counting<T>(work: impl Future<Output = T>) -> (T, u32) {
 #[derive(Debug)]
 pub(crate) struct Breaker {
     name: &'static str,
+    /// As many ask at the same time: who waits for others is no sign that the server fails. `None`: any number.
+    places: Option<Semaphore>,
     deadline: Duration,
     rest: Duration,
     began: Instant,
@@ -40,7 +43,12 @@ pub(crate) struct Breaker {
 impl Breaker {
     pub(crate) fn new(name: &'static str, deadline: Duration, rest: Duration) -> Self {
         let (failures, closed_until) = (AtomicU32::new(0), AtomicU64::new(0));
-        Self { name, deadline, rest, began: Instant::now(), failures, closed_until }
+        Self { name, places: None, deadline, rest, began: Instant::now(), failures, closed_until }
+    }
+
+    /// Lets so many ask at the same time.
+    pub(crate) fn with_places(self, count: usize) -> Self {
+        Self { places: Some(Semaphore::new(count)), ..self }
     }
 
     /// Whether calls are let through.
@@ -54,6 +62,13 @@ impl Breaker {
             let message = format!("{} has failed {FAILURES} times in a row and is left alone for a while", self.name);
             return Err(StoreError::Unavailable(message.into()));
         }
+        let _place = match &self.places {
+            Some(places) => {
+                let place = timeout(self.deadline, places.acquire()).await.ok().and_then(Result::ok);
+                Some(place.ok_or(StoreError::Busy)?)
+            }
+            None => None,
+        };
         let _ = TRIPS.try_with(|trips| trips.fetch_add(1, Ordering::Relaxed));
         let done = timeout(self.deadline, work).await.unwrap_or(Err(StoreError::TooSlow(self.deadline)));
         match &done {
@@ -117,6 +132,28 @@ mod tests {
         let breaker = Breaker::new("it", Duration::from_millis(10), Duration::from_secs(1));
         let slow = breaker.call(std::future::pending::<Result<(), StoreError>>()).await;
         assert!(matches!(slow, Err(StoreError::TooSlow(_))), "{slow:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_others_is_no_sign_of_a_failure() {
+        let breaker = Breaker::new("it", Duration::from_millis(10), Duration::from_secs(1)).with_places(1);
+        let slow = breaker.call(async {
+            tokio::time::sleep(Duration::from_millis(9)).await;
+            Ok(())
+        });
+        let others = futures::future::join_all((0..FAILURES * 2).map(|_| async {
+            tokio::task::yield_now().await;
+            breaker
+                .call(async {
+                    tokio::time::sleep(Duration::from_millis(9)).await;
+                    Ok(())
+                })
+                .await
+        }));
+        let (first, others) = tokio::join!(slow, others);
+        first.unwrap();
+        assert!(others.iter().any(|other| matches!(other, Err(StoreError::Busy))), "{others:?}");
+        assert!(breaker.is_open_for_calls());
     }
 
     #[tokio::test(start_paused = true)]

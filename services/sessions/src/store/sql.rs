@@ -100,7 +100,9 @@ impl Sql {
             .test_before_acquire(false)
             .after_connect(move |connection, _| Box::pin(prepare(kind, connection)))
             .connect_lazy_with(options);
-        Ok(Self { kind, pool, breaker: Breaker::new("the database", reached.deadline, REST) })
+        let breaker = Breaker::new("the database", reached.deadline, REST);
+        let breaker = breaker.with_places(usize::try_from(reached.connections).unwrap_or(usize::MAX));
+        Ok(Self { kind, pool, breaker })
     }
 
     pub(crate) fn kind(&self) -> Kind {

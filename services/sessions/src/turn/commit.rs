@@ -80,7 +80,9 @@ impl Sessions {
         let mut pause = Duration::from_millis(20);
         loop {
             match self.stores.turns.commit(commit).await {
-                Err(StoreError::Unavailable(_) | StoreError::TooSlow(_)) if Instant::now() + pause < until => {
+                Err(StoreError::Unavailable(_) | StoreError::TooSlow(_) | StoreError::Busy)
+                    if Instant::now() + pause < until =>
+                {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_millis(500));
                 }
