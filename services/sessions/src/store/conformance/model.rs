@@ -24,11 +24,17 @@ use crate::store::LeaseStore;
 
 const WRITERS: usize = 8;
 const SESSIONS: usize = 3;
-const CASES: u32 = 40;
+const CASES: u32 = 64;
 
 /// What a writer does with one session.
 #[derive(Clone, Copy, Debug)]
 enum Action {
+    /// Takes the lease, opens, commits and gives back, whatever others do meanwhile, and whether it gets the lease or not.
+    Turn {
+        is_short: bool,
+        request: Request,
+        is_whole: bool,
+    },
     /// Takes the lease; by force; for so short that it is lost at once.
     Take {
         by_force: bool,
@@ -77,11 +83,14 @@ enum Request {
 type Round = BTreeMap<usize, (usize, Action)>;
 
 fn action() -> impl Strategy<Value = Action> {
+    let request = prop_oneof![2 => Just(Request::Own), 1 => (0_u8..2).prop_map(Request::Shared)];
+    let turn = (any::<bool>(), request, any::<bool>());
     prop_oneof![
+        12 => turn.prop_map(|(is_short, request, is_whole)| Action::Turn { is_short, request, is_whole }),
         4 => (any::<bool>(), any::<bool>()).prop_map(|(by_force, is_short)| Action::Take { by_force, is_short }),
-        6 => Just(Action::Open),
-        8 => Just(Action::Commit { request: Request::Own }),
-        2 => (0_u8..3).prop_map(|number| Action::Commit { request: Request::Shared(number) }),
+        3 => Just(Action::Open),
+        6 => Just(Action::Commit { request: Request::Own }),
+        2 => (0_u8..2).prop_map(|number| Action::Commit { request: Request::Shared(number) }),
         2 => Just(Action::Delay),
         2 => Just(Action::SendLate),
         2 => Just(Action::SendAgain),

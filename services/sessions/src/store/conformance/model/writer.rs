@@ -115,6 +115,14 @@ impl Writer {
     pub(super) async fn act(&mut self, world: &World<'_>, session: usize, action: Action) -> Vec<Event> {
         let key = &world.keys[session];
         match action {
+            Action::Turn { is_short, request, is_whole } => {
+                let mut events = vec![self.take(world, session, (false, is_short)).await];
+                events.extend(self.open(world, session).await);
+                let sent = self.turn(session, request);
+                events.push(self.send(world, sent).await);
+                events.push(self.give_back(world, session, is_whole).await);
+                events
+            }
             Action::Take { by_force, is_short } => vec![self.take(world, session, (by_force, is_short)).await],
             Action::Open => self.open(world, session).await,
             Action::Commit { request } => {
@@ -169,7 +177,7 @@ impl Writer {
     }
 
     async fn open(&mut self, world: &World<'_>, session: usize) -> Vec<Event> {
-        let (key, request) = (&world.keys[session], format!("shared-{}", self.number % 3));
+        let (key, request) = (&world.keys[session], format!("shared-{}", self.number % 2));
         let window = self.known[session].window.take();
         let opening = Opening { key, request_id: &request, window: window.as_ref(), turns: u64::MAX };
         let opened = world.database.turns().open(&opening).await.unwrap();
