@@ -19,6 +19,8 @@ on_databases![
     a_group_that_ends_is_gone,
     what_is_erased_is_told_to_nobody,
     everything_is_told_in_order_whoever_shares_it,
+    a_group_made_while_turns_are_committed_is_told_all,
+    whatever_consumers_do_turns_are_committed,
 ];
 
 const GROUP: Group<'_> = Group { tenant: "t", name: "group" };
@@ -109,6 +111,7 @@ async fn what_is_acknowledged_late_is_refused(database: &Database) {
     assert!(!acknowledge("a", 1).await, "it was before");
     claimed(database, GROUP, Claim { consumer: "b", now: BEGIN + 10, until: BEGIN + 20, ..CLAIM }).await;
     assert!(!acknowledge("a", 3).await);
+    assert!(!acknowledge("b", 4).await, "there is none yet");
     assert!(acknowledge("b", 3).await);
     assert!(claimed(database, GROUP, Claim { now: BEGIN + 30, ..CLAIM }).await.is_empty());
 }
@@ -263,4 +266,64 @@ async fn everything_is_told_in_order_whoever_shares_it(database: &Database) {
             assert_eq!(reached, TURNS, "{told:?}");
         }
     }
+}
+
+async fn a_group_made_while_turns_are_committed_is_told_all(database: &Database) {
+    for round in 0..12 {
+        let tenant = format!("t-{round}");
+        let keys: Vec<_> = (0..SESSIONS).map(|number| key(&tenant, &format!("s-{number}"))).collect();
+        for key in &keys {
+            database.made(key).await;
+        }
+        let writing = join_all(keys.iter().map(|key| go_on(database, key, 1)));
+        let names: Vec<_> = (0..8).map(|number| number.to_string()).collect();
+        let groups: Vec<_> = names.iter().map(|name| Group { tenant: &tenant, name }).collect();
+        let joining = async {
+            for group in &groups {
+                database.feed().join(group, "", true).await.unwrap();
+            }
+        };
+        tokio::join!(writing, joining);
+        for group in groups {
+            // A commit that was under way is told at the latest when somebody joins again.
+            database.feed().join(&group, "", true).await.unwrap();
+            let mut left: BTreeMap<_, _> = keys.iter().map(|key| (key.id.to_string(), 0)).collect();
+            for claim in database.feed().claim(&group, &CLAIM).await.unwrap() {
+                left.remove(&claim.id);
+            }
+            assert!(left.is_empty(), "{left:?} was not told to {group:?}");
+        }
+    }
+}
+
+async fn whatever_consumers_do_turns_are_committed(database: &Database) {
+    let keys: Vec<_> = (0..SESSIONS).map(|number| key("t", &format!("s-{number}"))).collect();
+    for key in &keys {
+        database.made(key).await;
+    }
+    let writing = join_all(keys.iter().map(|key| go_on(database, key, TURNS * 2)));
+    let meddling = async {
+        for round in 0.. {
+            let names = ["x", "y", "z"];
+            let groups = names.map(|name| Group { name, ..GROUP });
+            join_all(groups.iter().map(|group| database.feed().join(group, "", round % 2 == 0))).await;
+            let claim = Claim { now: BEGIN + round * 10, until: BEGIN + round * 10 + 5, ..CLAIM };
+            let claims = |consumer| groups.map(|group| consume_some(database, group, Claim { consumer, ..claim }));
+            join_all(["a", "b", "c"].into_iter().flat_map(claims)).await;
+            join_all(groups.iter().map(|group| database.feed().end(group))).await;
+        }
+    };
+    tokio::select! {
+        _ = writing => {}
+        () = meddling => {}
+    }
+    for key in &keys {
+        assert_eq!(database.all_turns(key).await.len() as u64, TURNS * 2);
+    }
+}
+
+/// Claims, and leaves: whether there is such a group, and what becomes of it, is no matter.
+async fn consume_some(database: &Database, group: Group<'_>, claim: Claim<'_>) {
+    let _ = database.feed().claim(&group, &claim).await;
+    let _ = database.feed().leave(&group, claim.consumer).await;
 }

@@ -187,6 +187,9 @@ async fn the_last_turn_is_replaced(database: &Database) {
     refused(database, &key, own, &turn(3)).await;
     let again = database.turns().commit(&calls).await.unwrap();
     assert!(matches!(&again, Committed::Before(turn, 7) if *turn == short), "{again:?}");
+    let empty = super::samples::key("t", "empty");
+    let none = fence(&database.made(&empty).await);
+    assert!(!database.turns().replace_last(&empty, &none, &second).await.unwrap());
 }
 
 async fn turns_are_listed_in_pages(database: &Database) {

@@ -53,6 +53,9 @@ const TELL: &str = "\
     OR EXISTS (SELECT 1 FROM bindings b WHERE b.session = $1 AND b.channel = g.channel)) \
     ON CONFLICT (tenant, turn_group, session) DO UPDATE SET revision = excluded.revision";
 
+/// How often a commit is tried that others have disturbed.
+const TRIES: u32 = 4;
+
 #[async_trait]
 impl TurnStore for Sql {
     async fn open(&self, opening: &Opening<'_>) -> Result<Opened, StoreError> {
@@ -74,10 +77,7 @@ impl TurnStore for Sql {
             .breaker
             .call(async {
                 match self.kind {
-                    Kind::Postgres => {
-                        let moved = add(moved(query(COMMIT), commit, &content), commit, &content);
-                        moved.execute(&self.pool).await.map(|done| done.rows_affected() == 1)
-                    }
+                    Kind::Postgres => self.commit_in_one(commit, &content).await,
                     Kind::Sqlite => self.commit_in_two(commit, &content).await,
                 }
                 .or_else(|error| match &error {
@@ -136,7 +136,7 @@ impl TurnStore for Sql {
             let moved = query(
                 "UPDATE sessions SET epoch = epoch + 1, awaited = '', awaited_until = 0, \
                  bytes = bytes + $1 - (SELECT LENGTH(content) FROM turns WHERE session = uid AND revision = sessions.revision) \
-                 WHERE tenant = $2 AND id = $3 AND uid = $4 AND epoch = $5 AND revision = $6",
+                 WHERE tenant = $2 AND id = $3 AND uid = $4 AND epoch = $5 AND revision = $6 AND revision > 0",
             );
             let moved = moved.bind(signed(content.len() as u64)).bind(&*key.tenant).bind(&*key.id).bind(&fence.uid);
             let moved = moved.bind(signed(fence.epoch)).bind(signed(fence.revision)).execute(&mut *transaction).await?;
@@ -154,6 +154,21 @@ impl TurnStore for Sql {
 }
 
 impl Sql {
+    async fn commit_in_one(&self, commit: &Commit<'_>, content: &[u8]) -> Result<bool, sqlx::Error> {
+        for _ in 1..TRIES {
+            match self.try_to_commit(commit, content).await {
+                Err(error) if is_given_up_for_another(&error) => {}
+                done => return done,
+            }
+        }
+        self.try_to_commit(commit, content).await
+    }
+
+    async fn try_to_commit(&self, commit: &Commit<'_>, content: &[u8]) -> Result<bool, sqlx::Error> {
+        let moved = add(moved(query(COMMIT), commit, content), commit, content);
+        Ok(moved.execute(&self.pool).await?.rows_affected() == 1)
+    }
+
     async fn commit_in_two(&self, commit: &Commit<'_>, content: &[u8]) -> Result<bool, sqlx::Error> {
         // A transaction that begins to write in its middle fails if another has written meanwhile.
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
@@ -178,6 +193,13 @@ impl Sql {
             None => Committed::Conflict,
         })
     }
+}
+
+/// Whether PostgreSQL did nothing of it because a group of consumers ended at the same time, or for a deadlock with them: a
+/// turn is not lost for that.
+fn is_given_up_for_another(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(refusal) = error else { return false };
+    refusal.is_foreign_key_violation() || refusal.code().is_some_and(|code| code == "40P01")
 }
 
 type Ask<'q> = Query<'q, Any, AnyArguments>;
