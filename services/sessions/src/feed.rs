@@ -19,6 +19,8 @@ use crate::store::{Claim, Claimed, Group, SessionKey, micros};
 const CLAIM: u32 = 16;
 /// How many turns of one are told at a time, and of how many bytes.
 const TURNS: (u32, u64) = (100, 1 << 20);
+/// Longer than a commit is on its way in the database.
+const COMMIT_TAKES: Duration = Duration::from_secs(5);
 /// How often it is looked for what other processes have committed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -73,8 +75,11 @@ impl Sessions {
     }
 
     /// Tells a consumer turns until it leaves.
-    pub(crate) async fn tell(self: Arc<Self>, consumer: Consumer) {
+    pub(crate) async fn tell(self: Arc<Self>, consumer: Consumer, channel: String, from_the_beginning: bool) {
         tokio::select! {
+            error = self.join_again(&consumer, &channel, from_the_beginning) => {
+                let _ = consumer.sender.send(Err(error)).await;
+            }
             error = self.tell_all(&consumer) => {
                 let _ = consumer.sender.send(Err(error.into())).await;
             }
@@ -82,6 +87,17 @@ impl Sessions {
         }
         // What fails here ends when its time is over.
         let _ = self.stores.feed.leave(&consumer.group(), &consumer.name).await;
+    }
+
+    /// Joins once more: a turn that was being committed when the group was made is told by neither until then.
+    async fn join_again(&self, consumer: &Consumer, channel: &str, from_the_beginning: bool) -> Status {
+        if from_the_beginning {
+            tokio::time::sleep(COMMIT_TAKES).await;
+            if let Err(error) = self.join(consumer, channel, true).await {
+                return error.into();
+            }
+        }
+        std::future::pending().await
     }
 
     async fn tell_all(&self, consumer: &Consumer) -> Error {

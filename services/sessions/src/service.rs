@@ -218,7 +218,7 @@ impl SessionService for Service {
             sender,
         };
         self.0.join(&consumer, &message.channel, message.from_the_beginning).await?;
-        tokio::spawn(Arc::clone(&self.0).tell(consumer));
+        tokio::spawn(Arc::clone(&self.0).tell(consumer, message.channel, message.from_the_beginning));
         let told = |mut receiver: mpsc::Receiver<_>| async move { Some((receiver.recv().await?, receiver)) };
         Ok(Response::new(futures::stream::unfold(receiver, told).boxed()))
     }
