@@ -22,6 +22,28 @@ struct Right {
     window: Option<Window>,
 }
 
+/// What asking for the right comes to.
+enum Access {
+    Right(Right),
+    /// The turn was committed before, and runs no more.
+    Committed(TurnCommitted),
+}
+
+/// Where somebody stands while another turn runs: that is in another process, or in this one.
+enum Standing {
+    Seated(Seat),
+    Waiting(Person),
+}
+
+impl Standing {
+    async fn sit(self) -> Seat {
+        match self {
+            Self::Seated(seat) => seat,
+            Self::Waiting(person) => person.sit().await,
+        }
+    }
+}
+
 impl Sessions {
     /// Begins a turn. Waits for others of its session, if the session says so or if it must.
     pub(crate) async fn begin(
@@ -31,9 +53,9 @@ impl Sessions {
         waits: bool,
     ) -> Result<Begun, Error> {
         let from = Instant::now();
-        let mut right = match self.right(&key, &begin, waits).await? {
-            Ok(right) => right,
-            Err(committed) => return Ok(Begun::Committed(Box::new(committed))),
+        let mut right = match self.access(&key, &begin, waits).await? {
+            Access::Right(right) => right,
+            Access::Committed(committed) => return Ok(Begun::Committed(Box::new(committed))),
         };
         right.seat.runs(&begin);
         let waited = from.elapsed();
@@ -77,45 +99,40 @@ impl Sessions {
         Ok(Begun::Running(Box::new(turn), Box::new(begun)))
     }
 
-    /// Gets the right to run a turn: first among those of this process, then among the processes. `Err` in it: the turn
-    /// was committed before.
-    async fn right(
-        &self,
-        key: &SessionKey,
-        begin: &BeginTurn,
-        waits: bool,
-    ) -> Result<Result<Right, TurnCommitted>, Error> {
+    /// Gets the right to run a turn: first among those of this process, then among the processes.
+    async fn access(&self, key: &SessionKey, begin: &BeginTurn, waits: bool) -> Result<Access, Error> {
         let person = self.places.come(key, self.config.queue).map_err(|_| error::in_progress())?;
-        let (seat, person) = match person.try_sit() {
+        let standing = match person.try_sit() {
             Ok(seat) => {
                 let (taken, lease) = self.leases.take(key, false).await.map_err(|error| of_store(&error))?;
                 if let Taken::Yes(window) = taken {
-                    return Ok(Ok(Right { seat, lease, window }));
+                    return Ok(Access::Right(Right { seat, lease, window }));
                 }
-                (Some(seat), None)
+                Standing::Seated(seat)
             }
-            Err(person) => (None, Some(person)),
+            Err(person) => Standing::Waiting(person),
         };
         // Another turn runs. What is no new turn neither waits for it nor ends it.
         let opening = Opening { key, request_id: &begin.request_id, window: None, turns: 0 };
         let opened = self.stores.turns.open(&opening).await.map_err(|error| of_store(&error))?;
         if let Some(committed) = repeated(opened.committed, begin)? {
-            return Ok(Err(committed));
+            return Ok(Access::Committed(committed));
         }
         // One that is being made by its first turn has said nothing yet.
         let session = opened.session.unwrap_or_default();
-        let second_turn = if waits { SecondTurn::Queue } else { session.second_turn() };
-        match (second_turn, seat, person) {
-            (SecondTurn::Reject, _, _) => Err(error::in_progress()),
-            (SecondTurn::Supersede, seat, person) => {
+        let right = match session.second_turn() {
+            SecondTurn::Reject if !waits => return Err(error::in_progress()),
+            SecondTurn::Supersede if !waits => {
                 // One that would be refused ends no other.
                 as_expected(begin, session.revision)?;
-                self.supersede(key, seat, person).await.map(Ok)
+                self.supersede(key, standing).await?
             }
-            (_, Some(seat), _) => self.in_time(key, seat).await.map(Ok),
-            (_, None, Some(person)) => self.in_time(key, person.sit().await).await.map(Ok),
-            (_, None, None) => Err(error::in_progress()),
-        }
+            _ => {
+                let seat = standing.sit().await;
+                self.in_time(key, seat).await?
+            }
+        };
+        Ok(Access::Right(right))
     }
 
     /// Waits until no other process runs a turn of the session.
@@ -133,17 +150,13 @@ impl Sessions {
     }
 
     /// Takes the place of whoever runs a turn: what that one would commit is refused from here on.
-    async fn supersede(&self, key: &SessionKey, seat: Option<Seat>, person: Option<Person>) -> Result<Right, Error> {
+    async fn supersede(&self, key: &SessionKey, standing: Standing) -> Result<Right, Error> {
         self.stores.turns.supersede(key).await.map_err(|error| of_store(&error))?;
-        let seat = match (seat, person) {
-            // It is another process that runs the turn: it finds out when it renews its lease.
-            (Some(seat), _) => seat,
-            (None, Some(person)) => {
-                self.places.ask_to_leave(key, Leave::Superseded);
-                person.sit().await
-            }
-            (None, None) => return Err(error::in_progress()),
-        };
+        // In another process it finds out when it renews its lease.
+        if let Standing::Waiting(_) = &standing {
+            self.places.ask_to_leave(key, Leave::Superseded);
+        }
+        let seat = standing.sit().await;
         let (taken, lease) = self.leases.take(key, true).await.map_err(|error| of_store(&error))?;
         match taken {
             Taken::Yes(window) => Ok(Right { seat, lease, window }),
