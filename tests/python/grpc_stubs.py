@@ -66,8 +66,8 @@ def refused(call: object) -> tuple[grpc.StatusCode, str, dict]:
 def errors(stub: InferenceServiceStub) -> None:
     bad = say("", sampling=generate_pb2.Sampling(temperature=9, top_p=7), stop=[""])
     unknown = say("Hello", model="nobody")
-    session = generate_pb2.SessionReference(session="sessions/1")
-    lacking = say("Hello", reasoning_effort=generate_pb2.REASONING_EFFORT_HIGH, session=session)
+    lacking = say("Hello", reasoning_effort=generate_pb2.REASONING_EFFORT_HIGH)
+    lacking.messages[0].parts.add(opaque=message_pb2.Opaque(origin="another", kind="thought", data=b"?"))
     for ask in (lambda request: lambda: stub.Generate(request), stub.GenerateStream):
         code, reason, details = refused(ask(bad))
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"), (code, reason)
@@ -77,7 +77,7 @@ def errors(stub: InferenceServiceStub) -> None:
         code, reason, details = refused(ask(lacking))
         assert (code, reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNSUPPORTED_FIELD"), (code, reason)
         fields = [violation.field for violation in details["BadRequest"].field_violations]
-        assert fields == ["reasoning_effort", "session"], fields
+        assert fields == ["messages.parts.opaque", "reasoning_effort"], fields
         code, reason, _ = refused(ask(unknown))
         assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"), (code, reason)
 
