@@ -10,7 +10,7 @@
 //! - [`finish_reason`]: why a model stopped, as telemetry writes it.
 //! - [`fold`]: a stream of frames as one response.
 //! - [`mesh_context`]: what one service tells the next.
-//! - [`session_id`]: how sessions are called.
+//! - [`session_id`], [`is_label`]: how sessions are called, and what belongs to them.
 //! - [`metadata`]: the names of our headers and metadata.
 
 pub mod abilities;
@@ -24,7 +24,7 @@ mod session;
 mod valid;
 mod validate;
 
-pub use session::{SESSION_RULE, session_id};
+pub use session::{LABEL_RULE, SESSION_RULE, is_label, session_id};
 pub use valid::{Valid, Validate, Violations};
 
 /// `pointsman.inference.v1`: generating.

@@ -14,7 +14,7 @@ use crate::inference::v1::{
     DataClass, GenerateRequest, JsonSchemaFormat, Limits, Logprobs, Message, Part, Priority, ReasoningEffort,
     ResponseFormat, Role, Sampling, SessionReference, Tool, ToolChoice, image, part,
 };
-use crate::{SESSION_RULE, Valid, Validate, Violations, session_id};
+use crate::{LABEL_RULE, SESSION_RULE, Valid, Validate, Violations, is_label, session_id};
 
 impl Validate for GenerateRequest {
     fn validate(&self, v: &mut Violations) {
@@ -49,9 +49,7 @@ impl Validate for GenerateRequest {
         v.require(ReasoningEffort::try_from(self.reasoning_effort).is_ok(), "reasoning_effort", UNKNOWN);
         if let Some(SessionReference { session, channel, .. }) = &self.session {
             v.require(session_id(session).is_some(), "session.session", SESSION_RULE);
-            let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-            let fits = channel.len() <= 63 && channel.bytes().all(is_known);
-            v.require(fits, "session.channel", "must have 1 to 63 letters, digits, `-`, `_`, `.` or `:`");
+            v.require(channel.is_empty() || is_label(channel), "session.channel", LABEL_RULE);
             let one = self.choice_count.unwrap_or(1) == 1;
             v.require(one, "choice_count", "must be 1 in a session, which keeps one answer");
         }

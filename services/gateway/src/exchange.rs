@@ -306,7 +306,7 @@ impl Gateway {
             span,
         };
         let means = self.means(&policy, order.history.as_deref());
-        operation.running = running;
+        operation.running = running.or(operation.running.take());
         let attempts = Attempts::open(order, means, view, trail);
         let Some((conversation, said)) = conversation.zip(said) else {
             return match attempts.await {

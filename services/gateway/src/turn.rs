@@ -149,8 +149,14 @@ impl RunningTurn {
                 Err(status) => Err(read(&status)),
             };
         }
-        told
+        told.map_err(|error| if error.reason() == Reason::SessionsUnavailable { not_known(error) } else { error })
     }
+}
+
+/// A commit may have been done though nobody could say so.
+fn not_known(error: Error) -> Error {
+    let message = "the answer is whole, but it is not known whether its turn is kept; send the request again with its request id, and it is kept once";
+    error.with_message(message)
 }
 
 async fn next(steps: &mut Streaming<RunTurnResponse>) -> Result<Step, Status> {
@@ -185,7 +191,7 @@ fn given_up(reason: &str) -> Error {
 }
 
 /// The store's own error is the caller's; a transport's means that the store was not reached, or lost.
-fn read(status: &Status) -> Error {
+pub(crate) fn read(status: &Status) -> Error {
     Error::ours(status).unwrap_or_else(|| {
         tracing::warn!(code = ?status.code(), detail = status.message(), "the session store could not be reached, or was lost");
         unreachable()
@@ -193,6 +199,6 @@ fn read(status: &Status) -> Error {
 }
 
 fn unreachable() -> Error {
-    let message = "the session store cannot be reached at the moment; nothing is kept of this turn, send it again";
+    let message = "the session store cannot be reached at the moment; try again";
     Error::new(Reason::SessionsUnavailable, message).retry_after(Duration::from_secs(1))
 }

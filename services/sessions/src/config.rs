@@ -67,6 +67,9 @@ pub struct RedisConfig {
     /// What the sentinels call the master. Default: the URLs are no sentinels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentinel_master: Option<String>,
+    /// The certificates, as PEM, of the authority to trust with `rediss://`. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
     /// How long one question may take. Default 100 ms.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
@@ -149,6 +152,7 @@ impl Default for RedisConfig {
         Self {
             urls: Vec::new(),
             sentinel_master: None,
+            ca: None,
             deadline: Duration::from_millis(100),
             window_ttl: Duration::from_secs(10 * 60),
             window_size: ByteSize::kibibytes(256),
@@ -178,6 +182,9 @@ impl Config {
             let known = |url: &SecretUrl| ["redis://", "rediss://"].iter().any(|it| url.expose().starts_with(it));
             require(redis.urls.iter().all(known), "redis.urls: must begin with `redis://` or `rediss://`");
             require(!redis.deadline.is_zero(), "redis.deadline: must be above 0");
+            if let Err(error) = redis.ca.as_ref().map(std::fs::read).transpose() {
+                require(false, &format!("redis.ca: cannot be read: {error}"));
+            }
         }
         if let Err(problem) = self.database.url() {
             problems.push(format!("sessions.database.{problem}"));

@@ -135,11 +135,12 @@ fn database(config: &Config) -> Result<Sql, BuildError> {
 }
 
 fn redis(config: &RedisConfig) -> Result<Arc<dyn LeaseStore>, BuildError> {
+    let roots = config.ca.as_ref().map(std::fs::read).transpose().map_err(|error| BuildError::Redis(error.into()))?;
     let urls: Vec<&str> = config.urls.iter().map(SecretUrl::expose).collect();
     let reached = RedisReached {
         urls: &urls,
         sentinel_master: config.sentinel_master.as_deref(),
-        roots: None,
+        roots: roots.as_deref(),
         deadline: config.deadline,
         window_ttl: config.window_ttl,
         window_bytes: config.window_size.as_usize(),

@@ -4,6 +4,10 @@
 #   sh -c … supervised FOLDER SIGNAL PROGRAM ARGUMENT…
 #
 # Orders, a line each: `start` (the answer is the server's id), `wait` (the answer is its exit status).
+
+# The kernel hangs up on a group in which a process is stopped when the last one that could wake it ends: a frozen
+# server would take us with it.
+trap '' HUP
 folder=$1 signal=$2 server=
 shift 2
 while read -r order; do

@@ -52,7 +52,9 @@ impl Gateway {
             watched.unless_ended(Relay::generate(peer, request, trail)).instrument(span).await
         };
         let is_lost = relay.as_ref().is_err_and(|error| error.reason() == Reason::FrameLogLost);
-        if let Some(turn) = turn.filter(|_| is_lost) {
+        if let Some(mut turn) = turn.filter(|_| is_lost) {
+            // Its key was asked when it was passed on, and counts it still.
+            turn.caller.limiter = None;
             return self.answer_turn(turn, operation, String::new()).await;
         }
         Answer::elsewhere(relay, operation, Some(watched))

@@ -34,20 +34,21 @@ type Frames = BoxStream<'static, Result<Frame, Status>>;
 /// The gRPC surface.
 pub(crate) struct Grpc(pub(crate) Arc<Gateway>);
 
-impl Grpc {
-    fn caller(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<Caller, Error> {
-        let context = mesh_context::read(metadata).map_err(|violation| Error::invalid(vec![violation]))?;
-        let origin = extensions.get::<Origin>().copied().unwrap_or_default();
-        self.0.callers.authenticate(metadata.as_ref(), origin, context)
-    }
+/// Who calls: over gRPC a peer of the mesh may say it.
+pub(crate) fn caller(gateway: &Gateway, metadata: &MetadataMap, extensions: &Extensions) -> Result<Caller, Error> {
+    let context = mesh_context::read(metadata).map_err(|violation| Error::invalid(vec![violation]))?;
+    let origin = extensions.get::<Origin>().copied().unwrap_or_default();
+    gateway.callers.authenticate(metadata.as_ref(), origin, context)
+}
 
+impl Grpc {
     /// Answers, and returns what every response names beside it, whatever comes of it.
     async fn answer(&self, request: Request<GenerateRequest>, is_streamed: bool) -> (Named, Result<Answer, Error>) {
         let (metadata, extensions, mut message) = request.into_parts();
         let mut named = Named::new(new_request_id());
         let is_named = !message.request_id.is_empty() || message.resume_window.is_some();
         let surface = SurfaceName::Grpc;
-        let caller = match self.caller(&metadata, &extensions) {
+        let caller = match caller(&self.0, &metadata, &extensions) {
             Ok(caller) => caller,
             Err(error) => return (named, Err(self.0.refuse(surface, error))),
         };
@@ -90,7 +91,7 @@ impl Grpc {
         let (metadata, extensions, ResumeRequest { resume_token, after_sequence }) = request.into_parts();
         let mut named = Named::new(new_request_id());
         let surface = SurfaceName::Grpc;
-        let caller = match self.caller(&metadata, &extensions) {
+        let caller = match caller(&self.0, &metadata, &extensions) {
             Ok(caller) => caller,
             Err(error) => return (named, Err(self.0.refuse(surface, error))),
         };
@@ -186,7 +187,7 @@ impl InferenceService for Grpc {
         let tenant = if extensions.get::<Origin>().copied().unwrap_or_default().is_trusted() {
             None
         } else {
-            let caller = self.caller(&metadata, &extensions)?;
+            let caller = caller(&self.0, &metadata, &extensions)?;
             caller.require(Scope::Describe)?;
             Some(caller.tenant)
         };

@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use futures::future::{BoxFuture, FutureExt};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::{Request, Response};
-use pointsman_errors::{Error, Reason};
+use pointsman_errors::Error;
 use pointsman_proto::inference::v1::MeshContext;
 use pointsman_proto::mesh_context;
 use pointsman_proto::metadata::{GRPC_TIMEOUT, REQUEST_ID, TRACE_ID};
 use pointsman_proto::sessions::v1::session_service_server::SERVICE_NAME;
 use pointsman_telemetry::propagation;
-use pointsman_types::{Origin, new_request_id};
+use pointsman_types::new_request_id;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -26,7 +26,8 @@ use crate::config::Scope;
 use crate::exchange::Gateway;
 use crate::exchange::turn::not_served;
 use crate::limits::Limiter;
-use crate::span;
+use crate::surfaces::grpc;
+use crate::{span, turn};
 
 /// Passes calls on. What is in them is between the caller and the store.
 #[derive(Clone)]
@@ -69,7 +70,7 @@ impl Service<Request<Body>> for Forwarding {
 
 async fn forward(gateway: &Gateway, request: Request<Body>, span: &tracing::Span) -> Result<Response<Body>, Error> {
     let (parts, body) = request.into_parts();
-    let caller = caller(gateway, &parts.headers, &parts.extensions)?;
+    let caller = grpc::caller(gateway, &MetadataMap::from_headers(parts.headers.clone()), &parts.extensions)?;
     caller.require(Scope::Sessions)?;
     let _running = caller.limiter.as_ref().map(Limiter::enter).transpose()?;
     let store = gateway.sessions.as_ref().ok_or_else(not_served)?;
@@ -78,20 +79,7 @@ async fn forward(gateway: &Gateway, request: Request<Body>, span: &tracing::Span
     *forwarded.uri_mut() = parts.uri;
     *forwarded.headers_mut() = headers(&parts.headers, &caller);
     propagation::inject(span, forwarded.headers_mut());
-    store.channel().oneshot(forwarded).await.map_err(|status| {
-        Error::ours(&status).unwrap_or_else(|| {
-            tracing::warn!(code = ?status.code(), detail = status.message(), "the session store could not be reached");
-            let message = "the session store cannot be reached at the moment; try again";
-            Error::new(Reason::SessionsUnavailable, message).retry_after(std::time::Duration::from_secs(1))
-        })
-    })
-}
-
-fn caller(gateway: &Gateway, headers: &HeaderMap, extensions: &http::Extensions) -> Result<Caller, Error> {
-    let metadata = MetadataMap::from_headers(headers.clone());
-    let context = mesh_context::read(&metadata).map_err(|violation| Error::invalid(vec![violation]))?;
-    let origin = extensions.get::<Origin>().copied().unwrap_or_default();
-    gateway.callers.authenticate(headers, origin, context)
+    store.channel().oneshot(forwarded).await.map_err(|status| turn::read(&status))
 }
 
 /// What the store needs of the call's headers, and whom it is for. The caller's key stays here.

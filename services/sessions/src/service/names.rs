@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::{GenerateRequest, Message};
 use pointsman_proto::sessions::v1::InterruptTurnRequest;
-use pointsman_proto::{Validate, Violations};
+use pointsman_proto::{LABEL_RULE, SESSION_RULE, Validate, Violations, is_label, session_id};
 use sha2::{Digest, Sha256};
 use tonic_types::FieldViolation;
 
@@ -18,9 +18,9 @@ fn invalid<T>(field: &str, message: &str) -> Result<T, Error> {
 
 /// The session that a field names, with or without `sessions/` before its id.
 pub(super) fn key(tenant: &Arc<str>, field: &str, name: &str) -> Result<SessionKey, Error> {
-    match pointsman_proto::session_id(name) {
+    match session_id(name) {
         Some(id) => Ok(SessionKey { tenant: Arc::clone(tenant), id: id.into() }),
-        None => invalid(field, pointsman_proto::SESSION_RULE),
+        None => invalid(field, SESSION_RULE),
     }
 }
 
@@ -41,11 +41,7 @@ pub(super) fn check_channel(channel: &str, is_required: bool) -> Result<(), Erro
 
 /// A channel, or a group of consumers.
 pub(super) fn check_label(field: &str, label: &str) -> Result<(), Error> {
-    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    if (1..=63).contains(&label.len()) && label.bytes().all(is_known) {
-        return Ok(());
-    }
-    invalid(field, "must have 1 to 63 letters, digits, `-`, `_`, `.` or `:`")
+    if is_label(label) { Ok(()) } else { invalid(field, LABEL_RULE) }
 }
 
 pub(super) fn check_heard(message: &InterruptTurnRequest) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use pointsman_server::Deadline;
 use pointsman_types::new_request_id;
 use tonic::Request;
 
-use super::Grpc;
+use super::{Grpc, caller};
 use crate::attempt::unary::Unary;
 use crate::exchange::unary::{Asked, Count};
 use crate::metrics::SurfaceName;
@@ -54,7 +54,7 @@ impl Grpc {
         kind: &Kind<M, C>,
     ) -> Result<Asked<C>, Error> {
         let (metadata, extensions, mut message) = request.into_parts();
-        let caller = self.caller(&metadata, &extensions)?;
+        let caller = caller(&self.0, &metadata, &extensions)?;
         if let Some(id) = (kind.id)(&mut message).filter(|id| id.is_empty()) {
             id.clone_from(&named.request);
         }
