@@ -130,6 +130,12 @@ reasons! {
     TurnSuperseded = "TURN_SUPERSEDED", Aborted, 409, Caller;
     /// The caller, or somebody for them, broke the turn off.
     TurnInterrupted = "TURN_INTERRUPTED", Aborted, 409, Caller;
+    /// The session has no such run.
+    RunNotFound = "RUN_NOT_FOUND", NotFound, 404, Caller;
+    /// The run came to no whole answer, and is not begun again.
+    RunFailed = "RUN_FAILED", FailedPrecondition, 409, Caller;
+    /// Somebody cancelled the run.
+    RunCancelled = "RUN_CANCELLED", Aborted, 409, Caller;
     /// The session has as many turns, or bytes, as it may have.
     SessionLimitReached = "SESSION_LIMIT_REACHED", FailedPrecondition, 409, Caller;
     /// The session store, or what it depends on, cannot be reached.

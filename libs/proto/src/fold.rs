@@ -35,6 +35,11 @@ impl Fold {
         self.finished.then_some(self.response)
     }
 
+    /// Returns what has come, whole or not.
+    pub fn so_far(self) -> GenerateResponse {
+        self.response
+    }
+
     /// Where the choice of this index is; it is made if it is new. The index itself is never used as a
     /// position: a broken peer may send any.
     fn position(&mut self, index: u32) -> usize {

@@ -35,6 +35,9 @@ pub const SESSION: &str = "x-pointsman-session";
 /// The revision that the caller believes the session to have.
 pub const SESSION_REVISION: &str = "x-pointsman-session-revision";
 
+/// `true`: the request is a run, which goes on whoever leaves, on the HTTP surfaces.
+pub const DETACH: &str = "x-pointsman-detach";
+
 /// `true` if the answer was asked for before, and is given again.
 pub const REPEATED: &str = "x-pointsman-repeated";
 

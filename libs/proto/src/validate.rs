@@ -55,6 +55,7 @@ impl Validate for GenerateRequest {
         }
         let (labels, end_user, request_id) = (&self.labels, &self.end_user, &self.request_id);
         check_asker(Asker { labels, data_class: self.data_class, priority: self.priority, end_user, request_id }, v);
+        v.require(!self.detach || self.session.is_some(), "detach", "needs `session`, which keeps the frames of a run");
         if let Some(window) = &self.resume_window {
             let fits = (0..300).contains(&window.seconds) || (window.seconds, window.nanos) == (300, 0);
             let is_fraction = (0..1_000_000_000).contains(&window.nanos);
@@ -70,9 +71,9 @@ impl Valid<GenerateRequest> {
         self.change(|request| request.resume_window = window.try_into().ok())
     }
 
-    /// Makes the request a turn of a session.
-    pub fn of_session(self, session: SessionReference) -> Result<Self, Vec<FieldViolation>> {
-        Self::new(GenerateRequest { session: Some(session), ..self.into_inner() })
+    /// Makes the request a turn of a session, and perhaps a run.
+    pub fn of_session(self, session: SessionReference, detach: bool) -> Result<Self, Vec<FieldViolation>> {
+        Self::new(GenerateRequest { session: Some(session), detach, ..self.into_inner() })
     }
 
     /// Puts the messages of its session before its own, which were checked when they were stored. Its content is at least

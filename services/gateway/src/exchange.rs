@@ -154,31 +154,44 @@ impl Gateway {
 
     /// Answers a request. Returns when the first piece of the answer is there, so that an error before it
     /// is an error and not a broken stream. Dropping the future, or the answer, stops the work.
-    pub(crate) async fn answer(self: &Arc<Self>, exchange: Exchange) -> Result<Answer, Error> {
+    pub(crate) async fn answer(self: &Arc<Self>, mut exchange: Exchange) -> Result<Answer, Error> {
+        if exchange.request.detach {
+            // Its frames have readers of their own, and none of them says how long it may take.
+            (exchange.keep, exchange.deadline) = (true, None);
+        }
         let mut operation = Operation::begin(exchange.surface, exchange.span.clone(), self.metrics.clone());
         self.fleet.first_look().await;
         match self.route(&exchange).map_err(|error| operation.failed(error))? {
             Route::Own(way) => self.begin(way, exchange, operation, String::new()).await,
-            Route::Writing(way, writer, reader) => {
-                let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
-                let token = Token {
-                    owner: self.owners.own().to_owned(),
-                    request_id: exchange.request.request_id.clone(),
-                    generation: writer.generation(),
-                };
-                let gateway = Arc::clone(self);
-                // Boxed, as the other ways that few requests take: their room would be every request's.
-                let answer = async move { gateway.begin(way, exchange, operation, token.to_string()).await }.boxed();
-                // A task of its own: its reader may leave it, and others may come.
-                self.work.begin(writer.write(answer, window.unwrap_or_default()));
-                Answer::kept(reader, None).await
-            }
+            Route::Writing(way, writer, reader) => self.write(way, exchange, operation, (writer, reader)).await,
             Route::Reading(reader) => Answer::kept(reader, Some(operation)).await,
             Route::Elsewhere(peer, running) => {
                 operation.running = running;
                 self.answer_elsewhere(exchange, &peer, operation).boxed().await
             }
         }
+    }
+
+    /// Has a request answered by a task of its own: its reader may leave it, and others may come.
+    async fn write(
+        self: &Arc<Self>,
+        way: Way,
+        exchange: Exchange,
+        operation: Operation,
+        (writer, reader): (Writer, Reader),
+    ) -> Result<Answer, Error> {
+        let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
+        let window = if exchange.request.detach { Duration::MAX } else { window.unwrap_or_default() };
+        let token = Token {
+            owner: self.owners.own().to_owned(),
+            request_id: exchange.request.request_id.clone(),
+            generation: writer.generation(),
+        };
+        let gateway = Arc::clone(self);
+        // Boxed, as the other ways that few requests take: their room would be every request's.
+        let answer = async move { gateway.begin(way, exchange, operation, token.to_string()).await }.boxed();
+        self.work.begin(writer.write(answer, window));
+        Answer::kept(reader, None).await
     }
 
     fn route(&self, exchange: &Exchange) -> Result<Route, Error> {
@@ -284,6 +297,7 @@ impl Gateway {
         let (accept_time, mut request) = (decision.time, request.into_inner());
         // Its session is this gateway's affair, and no instance's.
         let session = request.session.take();
+        request.detach = false;
         let history = conversation.as_ref().map(|conversation| Arc::clone(&conversation.history));
         let said = history.as_ref().map(|history| {
             let turn = GenerateRequest { model: request.model.clone(), session, ..GenerateRequest::default() };

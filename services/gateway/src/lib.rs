@@ -120,7 +120,7 @@ pub fn build(config: &Config, deps: Deps, context: &Context) -> Result<Parts, Bu
         metrics,
         policy,
         requests: context.requests.clone(),
-        sessions: deps.sessions.map(turn::SessionStore::new),
+        sessions: deps.sessions.map(|channel| turn::SessionStore::new(channel, context.work.clone())),
         work: context.work.clone(),
         spool,
         zone: config.zone.as_str().into(),

@@ -2,32 +2,42 @@
 //! the answer is told.
 
 pub(crate) mod history;
+mod recording;
 pub(crate) mod stored;
 
-use std::task::{Context, Poll};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::stream::{self, Stream};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, Stream as _};
 use pointsman_client::Channel;
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::inference::v1::MeshContext;
+use pointsman_proto::inference::v1::{Frame, MeshContext};
 use pointsman_proto::mesh_context;
 use pointsman_proto::sessions::v1::run_turn_request::Step as Asked;
 use pointsman_proto::sessions::v1::run_turn_response::Step;
 use pointsman_proto::sessions::v1::turn_service_client::TurnServiceClient;
 use pointsman_proto::sessions::v1::{
-    BeginTurn, CommitTurn, Fence, RunTurnRequest, RunTurnResponse, Turn, TurnBegun, TurnCommitted,
+    AbandonTurn, AttachRun, BeginTurn, CommitTurn, Fence, RunTurnRequest, RunTurnResponse, Turn, TurnBegun,
+    TurnCommitted,
 };
+use pointsman_server::Work;
 use pointsman_telemetry::propagation;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 use tracing::Span;
 
+use recording::Recording;
+
 /// The session store, as it is called.
 #[derive(Clone)]
 pub(crate) struct SessionStore {
     channel: Channel,
+    /// What is said to it when nobody waits for that any more.
+    work: Work,
 }
 
 /// On whose behalf, and in which trace.
@@ -50,12 +60,22 @@ pub(crate) struct RunningTurn {
     store: SessionStore,
     asking: Asking,
     session: String,
+    request_id: String,
     fence: Fence,
     digest: u64,
-    sender: mpsc::Sender<RunTurnRequest>,
-    steps: Streaming<RunTurnResponse>,
+    stream: Stream,
     /// Whether the store was lost since the begin: it is asked again at the commit.
     is_lost: bool,
+    /// `None`: the store is told nothing before the commit.
+    recording: Option<Recording>,
+    /// A run does not wait for its commit to look for the store that was lost.
+    attaching: Option<BoxFuture<'static, Result<(Stream, u64), Error>>>,
+}
+
+/// One stream to the store.
+struct Stream {
+    sender: mpsc::Sender<RunTurnRequest>,
+    steps: Streaming<RunTurnResponse>,
 }
 
 /// How long a store that was lost is asked again to commit an answer that is whole.
@@ -64,8 +84,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 impl SessionStore {
-    pub(crate) fn new(channel: Channel) -> Self {
-        Self { channel }
+    pub(crate) fn new(channel: Channel, work: Work) -> Self {
+        Self { channel, work }
     }
 
     /// What its other service is called through.
@@ -75,26 +95,33 @@ impl SessionStore {
 
     /// Begins a turn. Returns when it may run, which may take as long as others of its session.
     pub(crate) async fn begin(&self, begin: BeginTurn, asking: Asking) -> Result<Begun, Error> {
-        let (session, digest) = (begin.session.clone(), begin.request_digest);
-        let (sender, mut steps) = self.open(Asked::Begin(begin), &asking).await.map_err(|status| read(&status))?;
-        match next(&mut steps).await {
+        let (session, request_id, digest) = (begin.session.clone(), begin.request_id.clone(), begin.request_digest);
+        let is_run = begin.detach;
+        let mut stream = self.open(Asked::Begin(begin), &asking).await?;
+        match stream.next().await {
             Ok(Step::Begun(begun)) => {
-                let fence = begun.fence.clone().unwrap_or_default();
-                let store = self.clone();
-                let turn = RunningTurn { store, asking, session, fence, digest, sender, steps, is_lost: false };
+                let keeps_partial = begun.session.as_ref().is_some_and(|session| session.keep_partial_output);
+                let turn = RunningTurn {
+                    store: self.clone(),
+                    asking,
+                    session,
+                    request_id,
+                    fence: begun.fence.clone().unwrap_or_default(),
+                    digest,
+                    stream,
+                    is_lost: false,
+                    recording: (is_run || keeps_partial).then(|| Recording::new(is_run)),
+                    attaching: None,
+                };
                 Ok(Begun::Running(Box::new(turn), Box::new(begun)))
             }
             Ok(Step::Committed(TurnCommitted { turn: Some(turn), .. })) => Ok(Begun::Committed(Box::new(turn))),
             Ok(_) => Err(unreachable()),
-            Err(status) => Err(read(&status)),
+            Err(error) => Err(error),
         }
     }
 
-    async fn open(
-        &self,
-        first: Asked,
-        asking: &Asking,
-    ) -> Result<(mpsc::Sender<RunTurnRequest>, Streaming<RunTurnResponse>), Status> {
+    async fn open(&self, first: Asked, asking: &Asking) -> Result<Stream, Error> {
         let (sender, receiver) = mpsc::channel(2);
         // There is room: it is new.
         let _ = sender.try_send(RunTurnRequest { step: Some(first) });
@@ -104,52 +131,183 @@ impl SessionStore {
         propagation::inject(&asking.span, request.metadata_mut().as_mut());
         // A history may be longer than what a message has by default; the store bounds it.
         let mut client = TurnServiceClient::new(self.channel()).max_decoding_message_size(usize::MAX);
-        Ok((sender, client.run_turn(request).await?.into_inner()))
+        let response = client.run_turn(request).await.map_err(|status| read(&status))?;
+        Ok(Stream { sender, steps: response.into_inner() })
+    }
+
+    /// Goes on with a run. Returns the last frame that the store has.
+    async fn attach(&self, run: AttachRun, asking: &Asking) -> Result<(Stream, u64), Error> {
+        let mut stream = self.open(Asked::Attach(run), asking).await?;
+        match stream.next().await? {
+            Step::Recorded(recorded) => Ok((stream, recorded.last_sequence)),
+            _ => Err(unreachable()),
+        }
+    }
+}
+
+impl Stream {
+    async fn next(&mut self) -> Result<Step, Error> {
+        let response = self.steps.message().await.map_err(|status| read(&status))?;
+        response.and_then(|response| response.step).ok_or_else(unreachable)
+    }
+
+    /// Says something. Where the store is gone, what is read next says so.
+    async fn say(&self, step: RunTurnRequest) {
+        let _ = self.sender.send(step).await;
     }
 }
 
 impl RunningTurn {
-    /// Whether the turn must be given up, and why.
+    /// Does what a turn needs while it is answered, and says when it must be given up, and why.
     pub(crate) fn poll_given_up(&mut self, context: &mut Context<'_>) -> Poll<Error> {
-        if self.is_lost {
-            return Poll::Pending;
-        }
-        match std::pin::Pin::new(&mut self.steps).poll_next(context) {
-            Poll::Ready(Some(Ok(RunTurnResponse { step: Some(Step::Cancelled(cancelled)) }))) => {
-                Poll::Ready(given_up(&cancelled.reason))
+        loop {
+            if let Some(attaching) = &mut self.attaching {
+                let attached = ready!(attaching.as_mut().poll(context));
+                self.attaching = None;
+                match attached {
+                    Ok(attached) => self.attached(attached),
+                    Err(error) => return Poll::Ready(error),
+                }
             }
-            Poll::Ready(_) => {
-                self.is_lost = true;
-                Poll::Pending
+            if self.is_lost {
+                return Poll::Pending;
             }
-            Poll::Pending => Poll::Pending,
+            match Pin::new(&mut self.stream.steps).poll_next(context) {
+                Poll::Ready(Some(Ok(RunTurnResponse { step: Some(Step::Cancelled(cancelled)) }))) => {
+                    return Poll::Ready(given_up(&cancelled.reason));
+                }
+                Poll::Ready(Some(Ok(RunTurnResponse { step: Some(Step::Recorded(recorded)) }))) => {
+                    if let Some(recording) = &mut self.recording {
+                        recording.recorded(recorded.last_sequence);
+                    }
+                }
+                Poll::Ready(_) => {
+                    self.is_lost = true;
+                    self.attaching = self.is_run().then(|| self.look_for_the_store());
+                }
+                Poll::Pending => {
+                    if let Some(recording) = &mut self.recording {
+                        recording.poll_send(&self.stream.sender, context);
+                    }
+                    return Poll::Pending;
+                }
+            }
         }
+    }
+
+    /// Tells the store a frame, where it wants to know.
+    pub(crate) fn record(&mut self, frame: &Frame) {
+        if let Some(recording) = &mut self.recording {
+            recording.push(frame.clone());
+        }
+    }
+
+    fn is_run(&self) -> bool {
+        self.recording.as_ref().is_some_and(|recording| recording.is_run)
+    }
+
+    fn run(&self) -> AttachRun {
+        AttachRun { session: self.session.clone(), request_id: self.request_id.clone() }
+    }
+
+    fn attached(&mut self, (stream, last): (Stream, u64)) {
+        self.stream = stream;
+        self.is_lost = false;
+        if let Some(recording) = &mut self.recording {
+            recording.begin_again(last);
+        }
+    }
+
+    /// Asks for the store until it is there again: what it then says holds.
+    fn look_for_the_store(&self) -> BoxFuture<'static, Result<(Stream, u64), Error>> {
+        let (store, asking, run) = (self.store.clone(), self.asking.clone(), self.run());
+        async move {
+            let mut pause = PAUSES.0;
+            loop {
+                match store.attach(run.clone(), &asking).await {
+                    Err(error) if is_worth_another(&error) => tokio::time::sleep(pause).await,
+                    told => return told,
+                }
+                pause = (pause * 2).min(PAUSES.1);
+            }
+        }
+        .boxed()
     }
 
     /// Commits the turn. Returns when it is durable. A commit whose answer was lost is asked for again: it is done once.
     pub(crate) async fn commit(mut self: Box<Self>, turn: Turn) -> Result<Turn, Error> {
+        self.attaching = None;
         let commit = CommitTurn {
-            session: std::mem::take(&mut self.session),
+            session: self.session.clone(),
             fence: Some(std::mem::take(&mut self.fence)),
             turn: Some(turn),
             request_digest: self.digest,
+            detach: self.is_run(),
         };
-        let step = RunTurnRequest { step: Some(Asked::Commit(commit.clone())) };
-        let mut told = Err(unreachable());
-        if !self.is_lost && self.sender.send(step).await.is_ok() {
-            told = committed(next(&mut self.steps).await);
-        }
         let until = Instant::now() + PATIENCE;
         let mut pause = PAUSES.0;
+        let mut told = self.ask_to_commit(&commit).await;
         while told.as_ref().is_err_and(is_worth_another) && Instant::now() + pause < until {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
-            told = match self.store.open(Asked::Commit(commit.clone()), &self.asking).await {
-                Ok((_sender, mut steps)) => committed(next(&mut steps).await),
-                Err(status) => Err(read(&status)),
-            };
+            told = self.ask_to_commit(&commit).await;
         }
         told.map_err(|error| if error.reason() == Reason::SessionsUnavailable { not_known(error) } else { error })
+    }
+
+    async fn ask_to_commit(&mut self, commit: &CommitTurn) -> Result<Turn, Error> {
+        let step = Asked::Commit(commit.clone());
+        if self.is_lost && self.is_run() {
+            let attached = self.store.attach(self.run(), &self.asking).await?;
+            self.attached(attached);
+        }
+        if self.is_lost {
+            self.stream = self.store.open(step, &self.asking).await?;
+        } else {
+            // Until it is known better.
+            self.is_lost = true;
+            self.say_the_rest().await;
+            self.stream.say(RunTurnRequest { step: Some(step) }).await;
+        }
+        loop {
+            match self.stream.next().await? {
+                Step::Recorded(_) => {}
+                Step::Committed(TurnCommitted { turn: Some(turn), .. }) => return Ok(turn),
+                Step::Cancelled(cancelled) => return Err(given_up(&cancelled.reason)),
+                _ => return Err(unreachable()),
+            }
+        }
+    }
+
+    async fn say_the_rest(&mut self) {
+        if let Some(rest) = self.recording.as_mut().and_then(Recording::rest) {
+            self.stream.say(rest).await;
+        }
+    }
+
+    /// Leaves a turn that has failed, or that nobody waits for: what came of it may be kept.
+    pub(crate) fn abandon(mut self: Box<Self>, reason: Reason) {
+        if self.recording.is_none() || (self.is_lost && !self.is_run()) {
+            return;
+        }
+        let work = self.store.work.clone();
+        work.begin(async move {
+            let told = async {
+                if self.is_lost {
+                    let attached = self.store.attach(self.run(), &self.asking).await?;
+                    self.attached(attached);
+                }
+                self.say_the_rest().await;
+                let abandon = AbandonTurn { reason: reason.name().to_owned() };
+                self.stream.say(RunTurnRequest { step: Some(Asked::Abandon(abandon)) }).await;
+                // The store ends the stream when it has kept what it keeps.
+                loop {
+                    self.stream.next().await?;
+                }
+            };
+            let told: Result<Result<Infallible, Error>, _> = tokio::time::timeout(PATIENCE, told).await;
+            drop(told);
+        });
     }
 }
 
@@ -157,20 +315,6 @@ impl RunningTurn {
 fn not_known(error: Error) -> Error {
     let message = "the answer is whole, but it is not known whether its turn is kept; send the request again with its request id, and it is kept once";
     error.with_message(message)
-}
-
-async fn next(steps: &mut Streaming<RunTurnResponse>) -> Result<Step, Status> {
-    let step = steps.message().await?.and_then(|response| response.step);
-    step.ok_or_else(|| Status::unavailable("the stream of the turn ended"))
-}
-
-fn committed(step: Result<Step, Status>) -> Result<Turn, Error> {
-    match step {
-        Ok(Step::Committed(TurnCommitted { turn: Some(turn), .. })) => Ok(turn),
-        Ok(Step::Cancelled(cancelled)) => Err(given_up(&cancelled.reason)),
-        Ok(_) => Err(unreachable()),
-        Err(status) => Err(read(&status)),
-    }
 }
 
 fn is_worth_another(error: &Error) -> bool {
@@ -183,6 +327,8 @@ fn given_up(reason: &str) -> Error {
         Reason::TurnSuperseded => {
             "a later turn of the session has taken the place of this one, of which nothing is kept"
         }
+        Reason::RunCancelled => "the run was cancelled, and no turn is kept of it",
+        Reason::RunFailed => "the store had not heard of the run for too long, and says that it has failed",
         Reason::TurnInterrupted => "the turn was broken off; what was heard of its answer is kept",
         Reason::SessionNotFound => "the session was erased while it was answered; nothing of the turn is kept",
         _ => "the session has changed while it was answered; nothing of the turn is kept, send it again",

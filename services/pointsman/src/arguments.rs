@@ -171,6 +171,9 @@ pub(crate) struct ChatOptions {
     /// Goes on with a stored conversation, or begins one of that name: what is said is kept by the mesh.
     #[arg(long, value_name = "NAME")]
     pub(crate) session: Option<SessionName>,
+    /// Makes each answer a run, which goes on when this program ends: `pointsman sessions resume` reads it.
+    #[arg(long, requires = "session")]
+    pub(crate) detach: bool,
     /// Standing instructions for the model; with --session those that a new one gets.
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,

@@ -44,6 +44,35 @@ CREATE TABLE turns (
 );
 CREATE INDEX turns_pinned ON turns (session) WHERE pinned = 1;
 
+-- Generations that outlive their calls, and what they were answered so far.
+CREATE TABLE runs (
+    session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,
+    request_id text NOT NULL,
+    digest bigint NOT NULL,
+    -- pointsman.sessions.v1.RunState. One that is running has failed where nobody has said otherwise until then.
+    state bigint NOT NULL,
+    until bigint NOT NULL,
+    reason text NOT NULL,
+    -- The turn that it has become; 0: none.
+    revision bigint NOT NULL,
+    created bigint NOT NULL,
+    ended bigint NOT NULL,
+    PRIMARY KEY (session, request_id)
+);
+CREATE INDEX runs_until ON runs (until);
+
+CREATE TABLE run_frames (
+    session text NOT NULL,
+    request_id text NOT NULL,
+    -- The sequence numbers of the first frame and the last.
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    -- pointsman.sessions.v1.RecordFrames.
+    frames bytea NOT NULL,
+    PRIMARY KEY (session, request_id, first),
+    FOREIGN KEY (session, request_id) REFERENCES runs (session, request_id) ON DELETE CASCADE
+);
+
 CREATE TABLE bindings (
     tenant text NOT NULL,
     channel text NOT NULL,

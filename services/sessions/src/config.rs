@@ -27,6 +27,9 @@ pub struct Config {
     /// How long a session is kept after its last change, where it does not say. At least 1 min. Default 30 days.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
+    /// How long a run, and what it was answered, is kept after its end. At least 1 min. Default 1 day.
+    #[serde(with = "humantime_serde")]
+    pub run_retention: Duration,
     /// How many turns a session may have, where it does not say. Default 10,000.
     pub max_turns: u64,
     /// How many bytes the turns of a session may take, where it does not say. Default 16 MiB.
@@ -134,6 +137,7 @@ impl Default for Config {
             queue: 16,
             history: 1000,
             retention: Duration::from_secs(30 * 24 * 60 * 60),
+            run_retention: Duration::from_secs(24 * 60 * 60),
             max_turns: 10_000,
             max_size: ByteSize::mebibytes(16),
             commit_patience: Duration::from_secs(10),
@@ -173,6 +177,7 @@ impl Config {
         require((second..=300 * second).contains(&self.lease), "lease: must be 1 s to 5 min");
         require((1..=10_000).contains(&self.history), "history: must be 1 to 10,000");
         require(self.retention >= 60 * second, "retention: must be at least 1 min");
+        require(self.run_retention >= 60 * second, "run_retention: must be at least 1 min");
         require(self.max_turns > 0, "max_turns: must be at least 1");
         require(self.max_size.bytes() > 0, "max_size: must be above 0");
         require(self.database.connections > 0, "database.connections: must be at least 1");

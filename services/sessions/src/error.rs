@@ -27,6 +27,16 @@ pub(crate) fn of_store(error: &StoreError) -> Error {
     }
 }
 
+/// Whether the turn is kept is not known where a commit was not answered.
+pub(crate) fn of_commit(error: &StoreError) -> Error {
+    let told = of_store(error);
+    if told.reason() != Reason::SessionsUnavailable {
+        return told;
+    }
+    let message = "the answer is whole, but it is not known whether its turn is kept; send the request again with its request id, and it is kept once";
+    told.with_message(message)
+}
+
 pub(crate) fn not_found(key: &SessionKey) -> Error {
     Error::new(Reason::SessionNotFound, format!("there is no session `sessions/{}`", key.id))
 }
@@ -56,6 +66,7 @@ pub(crate) fn left(leave: Leave) -> Error {
     match leave {
         Leave::Superseded => superseded(),
         Leave::Erased => Error::new(Reason::SessionNotFound, "the session was erased while it was answered"),
+        Leave::Cancelled => Error::new(Reason::RunCancelled, "the run was cancelled, and no turn is kept of it"),
         Leave::Interrupted => {
             let message = "the turn was broken off; what was heard of its answer is kept";
             Error::new(Reason::TurnInterrupted, message)

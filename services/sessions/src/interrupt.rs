@@ -28,7 +28,7 @@ impl Sessions {
     /// Waits for the place of a turn that was asked to leave it, and commits what was heard in its name.
     async fn break_off(self: &Arc<Self>, key: &SessionKey, begin: BeginTurn, heard: String) -> Result<Turn, Error> {
         let (request_id, said) = (begin.request_id.clone(), begin.messages.clone());
-        let begin = BeginTurn { expected_revision: None, ..begin };
+        let begin = BeginTurn { expected_revision: None, detach: false, ..begin };
         match self.begin(key.clone(), begin, true).await? {
             // It was faster.
             Begun::Committed(_) => self.shorten(key, &request_id, heard).await,

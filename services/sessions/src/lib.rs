@@ -16,6 +16,7 @@ mod leases;
 mod metrics;
 mod places;
 mod retention;
+mod run;
 mod service;
 mod sessions;
 mod settings;
@@ -82,10 +83,12 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
             bindings: Arc::clone(&database) as _,
             erasures: Arc::clone(&database) as _,
             feed: Arc::clone(&database) as _,
+            runs: Arc::clone(&database) as _,
         },
         leases: Leases { redis, database, time: config.lease, metrics: metrics.clone() },
         places: Arc::default(),
         committed: tokio::sync::Notify::new(),
+        recorded: tokio::sync::Notify::new(),
         config: config.clone(),
         metrics,
         work: context.work.clone(),

@@ -35,6 +35,8 @@ pub(crate) enum Leave {
     Interrupted,
     /// The session is no more.
     Erased,
+    /// The run was cancelled.
+    Cancelled,
 }
 
 /// Somebody who waits, or runs. On drop the next may run.
@@ -86,6 +88,15 @@ impl Places {
             Some(begin)
         });
         running.flatten()
+    }
+
+    /// Asks whoever runs the turn of this request to leave it, if somebody here does.
+    pub(crate) fn ask_to_leave_run(&self, key: &SessionKey, request_id: &str, why: Leave) {
+        self.with(key, |place| {
+            if place.runs.as_ref().is_some_and(|begin| begin.request_id == request_id) {
+                place.leave.send_replace(Some(why));
+            }
+        });
     }
 
     fn with<T>(&self, key: &SessionKey, ask: impl FnOnce(&Place) -> T) -> Option<T> {

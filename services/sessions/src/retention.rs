@@ -16,6 +16,8 @@ const BATCH: u32 = 100;
 /// Looks, for as long as the service lives. Others may do the same: a session is erased once.
 pub(crate) async fn run(sessions: Arc<Sessions>) {
     loop {
+        let kept = sessions.config.run_retention;
+        let _ = sessions.stores.runs.forget(micros(SystemTime::now() - kept)).await;
         // What fails now is found by the next look; what stands before the database has said why.
         let found = sessions.stores.erasures.expired(micros(SystemTime::now()), BATCH).await.unwrap_or_default();
         let mut failed = false;

@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt};
 use pointsman_errors::Error;
+use pointsman_proto::inference::v1::Frame;
 use pointsman_proto::mesh_context;
 use pointsman_proto::sessions::v1::session_service_server::SessionService;
 use pointsman_proto::sessions::v1::{
-    AcknowledgeTurnsRequest, AcknowledgeTurnsResponse, AppendMessagesRequest, BindChannelRequest, ChannelBinding,
-    CreateSessionRequest, DeleteSessionRequest, DeleteSessionResponse, DeleteTurnGroupRequest, DeleteTurnGroupResponse,
-    ErasureCause, ForkSessionRequest, GetSessionRequest, InterruptTurnRequest, ListChannelBindingsRequest,
-    ListChannelBindingsResponse, ListErasuresRequest, ListErasuresResponse, ListSessionsRequest, ListSessionsResponse,
-    ListTurnsRequest, ListTurnsResponse, ResolveSessionRequest, ResolveSessionResponse, Session, Turn,
-    UpdateSessionRequest, UpdateTurnRequest, WatchTurnsRequest, WatchTurnsResponse,
+    AcknowledgeTurnsRequest, AcknowledgeTurnsResponse, AppendMessagesRequest, BindChannelRequest, CancelRunRequest,
+    ChannelBinding, CreateSessionRequest, DeleteSessionRequest, DeleteSessionResponse, DeleteTurnGroupRequest,
+    DeleteTurnGroupResponse, ErasureCause, ForkSessionRequest, GetRunRequest, GetSessionRequest, InterruptTurnRequest,
+    ListChannelBindingsRequest, ListChannelBindingsResponse, ListErasuresRequest, ListErasuresResponse,
+    ListRunsRequest, ListRunsResponse, ListSessionsRequest, ListSessionsResponse, ListTurnsRequest, ListTurnsResponse,
+    ResolveSessionRequest, ResolveSessionResponse, ResumeRunRequest, Run, Session, Turn, UpdateSessionRequest,
+    UpdateTurnRequest, WatchTurnsRequest, WatchTurnsResponse,
 };
 use pointsman_types::{LOCAL_TENANT, new_request_id};
 use prost::Message;
@@ -198,6 +200,44 @@ impl SessionService for Service {
         let key = key(&caller.tenant, "name", &message.name)?;
         names::check_heard(&message)?;
         Ok(Response::new(self.0.interrupt(&key, &message.request_id, message.heard_text).await?))
+    }
+
+    async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<Run>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        Ok(Response::new(self.0.run(&key, &message.request_id).await?))
+    }
+
+    async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        self.0.get(&key).await?;
+        let limit = page_size(message.page_size)?;
+        let before = page(&message.page_token)?.map(|page| (page.time, page.id));
+        let found = self.0.stores.runs.list(&key, before, limit + 1, crate::run::now()).await;
+        let mut runs = found.map_err(|error| of_store(&error))?;
+        let more = runs.len() > limit as usize;
+        runs.truncate(limit as usize);
+        let last = runs.last().filter(|_| more);
+        let next_page_token = last.map_or_else(String::new, |last| {
+            Page { time: micros(last.create_time.as_ref()), id: last.request_id.clone() }.to_string()
+        });
+        Ok(Response::new(ListRunsResponse { runs, next_page_token }))
+    }
+
+    type ResumeRunStream = BoxStream<'static, Result<Frame, Status>>;
+
+    async fn resume_run(&self, request: Request<ResumeRunRequest>) -> Result<Response<Self::ResumeRunStream>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        let frames = Arc::clone(&self.0).resume_run(key, message.request_id, message.after_sequence).await?;
+        Ok(Response::new(frames.map(|frame| frame.map_err(Status::from)).boxed()))
+    }
+
+    async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<Run>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let key = key(&caller.tenant, "name", &message.name)?;
+        Ok(Response::new(self.0.cancel_run(&key, &message.request_id).await?))
     }
 
     type WatchTurnsStream = BoxStream<'static, Result<WatchTurnsResponse, Status>>;

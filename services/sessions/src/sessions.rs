@@ -17,7 +17,9 @@ use crate::error::{self, of_store};
 use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::places::{Leave, Places};
-use crate::store::{BindingStore, Created, ErasureStore, FeedStore, SessionKey, SessionStore, TurnStore, Who, micros};
+use crate::store::{
+    BindingStore, Created, ErasureStore, FeedStore, RunStore, SessionKey, SessionStore, TurnStore, Who, micros,
+};
 use crate::tools;
 use crate::turn::{Begun, expires};
 
@@ -29,6 +31,8 @@ pub(crate) struct Sessions {
     pub(crate) places: Arc<Places>,
     /// Told whenever a turn is committed in this process.
     pub(crate) committed: Notify,
+    /// Told whenever something of a run was kept in this process.
+    pub(crate) recorded: Notify,
     pub(crate) metrics: Metrics,
     pub(crate) work: Work,
 }
@@ -41,6 +45,7 @@ pub(crate) struct Stores {
     pub(crate) bindings: Arc<dyn BindingStore>,
     pub(crate) erasures: Arc<dyn ErasureStore>,
     pub(crate) feed: Arc<dyn FeedStore>,
+    pub(crate) runs: Arc<dyn RunStore>,
 }
 
 impl Sessions {
@@ -166,6 +171,8 @@ impl Sessions {
             request_id: append.request_id,
             request_digest: digest,
             messages: append.messages.clone(),
+            channel: append.channel.clone(),
+            detach: false,
         };
         // What is not there is not made by adding to it.
         self.get(key).await?;

@@ -100,7 +100,6 @@ pub(crate) fn violations(session: &Session) -> Vec<FieldViolation> {
         }
         Ok(_) => {}
     }
-    require(!session.keep_partial_output, "keep_partial_output", "is not served yet; leave it false");
     let limits = session.limits.unwrap_or_default();
     require(limits.max_turns != Some(0), "limits.max_turns", "must be at least 1");
     require(limits.max_bytes != Some(0), "limits.max_bytes", "must be at least 1");

@@ -15,7 +15,8 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pointsman_proto::sessions::v1::{ChannelBinding, Erasure, Fence, Session, Turn};
+use pointsman_proto::inference::v1::Frame;
+use pointsman_proto::sessions::v1::{ChannelBinding, Erasure, Fence, RecordFrames, Run, RunState, Session, Turn};
 use thiserror::Error;
 use tonic::async_trait;
 
@@ -139,6 +140,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) awaited_until: i64,
     /// When the session will be erased.
     pub(crate) expires: i64,
+    /// Whether it ends a run, which must be running still.
+    pub(crate) is_run: bool,
 }
 
 /// What became of a commit.
@@ -150,6 +153,47 @@ pub(crate) enum Committed {
     Before(Turn, u64),
     /// The session stands elsewhere, or is gone.
     Conflict,
+}
+
+/// Runs, and what they were answered. One that runs has failed where nobody has said otherwise in time.
+#[async_trait]
+pub(crate) trait RunStore: Send + Sync {
+    /// Puts a run on record. [`Created::Exists`]: there is one of that name, however it stands.
+    async fn begin(&self, run: &RunKey<'_>, digest: u64, moment: Moment) -> Result<Created, StoreError>;
+    /// Says that it runs. False: it does not any more.
+    async fn renew(&self, run: &RunKey<'_>, moment: Moment) -> Result<bool, StoreError>;
+    /// Keeps frames of it, which are not kept yet. False: it does not run any more.
+    async fn record(&self, run: &RunKey<'_>, frames: &RecordFrames, now: i64) -> Result<bool, StoreError>;
+    /// Ends it without a turn, for a reason. False: it had ended.
+    async fn end(&self, run: &RunKey<'_>, state: RunState, reason: &str, now: i64) -> Result<bool, StoreError>;
+    /// The run as it stands now, and the digest of its request.
+    async fn get(&self, run: &RunKey<'_>, now: i64) -> Result<Option<(Run, u64)>, StoreError>;
+    /// The latest first, of those before this time and name.
+    async fn list(
+        &self,
+        key: &SessionKey,
+        before: Option<(i64, String)>,
+        limit: u32,
+        now: i64,
+    ) -> Result<Vec<Run>, StoreError>;
+    /// Some frames after a sequence number, in order.
+    async fn frames(&self, run: &RunKey<'_>, after: u64) -> Result<Vec<Frame>, StoreError>;
+    /// Forgets those that ended before.
+    async fn forget(&self, before: i64) -> Result<(), StoreError>;
+}
+
+/// Names a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunKey<'a> {
+    pub(crate) session: &'a SessionKey,
+    pub(crate) request_id: &'a str,
+}
+
+/// Now, and until when that holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) now: i64,
+    pub(crate) until: i64,
 }
 
 /// What groups of consumers were told, and have dealt with.

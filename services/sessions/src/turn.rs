@@ -2,18 +2,24 @@
 
 mod begin;
 mod commit;
+mod partial;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::future::OptionFuture;
 use pointsman_errors::Error;
+use pointsman_proto::inference::v1::Frame;
 use pointsman_proto::sessions::v1::{Fence, Session, Turn, TurnBegun, TurnCommitted};
+use tokio::time::Instant;
 
 use crate::error;
 use crate::leases::Held;
 use crate::places::Seat;
+use crate::run::{self, GATEWAY_LOST};
 use crate::sessions::Sessions;
 use crate::store::{Memory, SessionKey, Window, micros, stamp};
+use partial::Partial;
 
 /// What a begin comes to.
 pub(crate) enum Begun {
@@ -35,6 +41,11 @@ pub(crate) struct RunningTurn {
     history: Vec<Turn>,
     lease: Option<Held>,
     seat: Seat,
+    /// When the lease is to be renewed.
+    renewal: Instant,
+    /// What has come of it so far, where the session keeps that.
+    partial: Option<Partial>,
+    run: Option<run::Running>,
 }
 
 impl RunningTurn {
@@ -45,16 +56,53 @@ impl RunningTurn {
 
     /// Waits until the turn must be given up, and says why.
     pub(crate) async fn given_up(&mut self) -> Error {
-        let every = self.sessions.config.lease / 3;
         loop {
             tokio::select! {
                 leave = self.seat.asked_to_leave() => return error::left(leave),
-                () = tokio::time::sleep(every) => {
+                () = tokio::time::sleep_until(self.renewal) => {
+                    self.renewal = Instant::now() + self.sessions.config.lease / 3;
                     if let Some(error) = self.lost().await {
+                        return error;
+                    }
+                    if let Some(Err(error)) = OptionFuture::from(self.run.as_mut().map(run::Running::renew)).await {
                         return error;
                     }
                 }
             }
+        }
+    }
+
+    /// Keeps frames that have come. Returns the last that is durable, of a run.
+    pub(crate) async fn record(&mut self, frames: Vec<Frame>) -> Result<Option<u64>, Error> {
+        if let Some(partial) = &mut self.partial {
+            frames.iter().cloned().for_each(|frame| partial.push(frame));
+        }
+        match &mut self.run {
+            Some(run) => run.record(frames).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The turn has failed, or its stream was lost (no reason): keeps what came of it, where that is wanted.
+    pub(crate) async fn abandon(mut self: Box<Self>, reason: Option<String>) {
+        if reason.is_none()
+            && let Some(run) = &self.run
+            && !run.is_gone().await
+        {
+            // Its gateway has come back, by another stream.
+            return;
+        }
+        let reason = reason.unwrap_or_else(|| GATEWAY_LOST.name().to_owned());
+        if let Some(partial) = self.partial.take().and_then(|partial| partial.turn(&self.request_id, &reason)) {
+            let (sessions, fence) = (Arc::clone(&self.sessions), self.fence());
+            match sessions.commit(&self.key, (&fence, &self.session), partial, (self.digest, false)).await {
+                Ok(TurnCommitted { turn: Some(turn), .. }) => self.leave(&turn).await,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(reason = error.reason().name(), "what came of a turn is not kept"),
+            }
+        }
+        if let Some(run) = &self.run {
+            run.fail(&reason).await;
         }
     }
 

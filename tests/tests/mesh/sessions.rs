@@ -3,6 +3,8 @@
 mod faults;
 mod feed;
 mod meddling;
+mod partial;
+mod runs;
 mod stores;
 mod tools;
 

@@ -11,6 +11,7 @@
     ("pointsman/ledger/v1/usage.proto", include_str!("../../../../proto/pointsman/ledger/v1/usage.proto")),
     ("pointsman/operations/v1/operations_service.proto", include_str!("../../../../proto/pointsman/operations/v1/operations_service.proto")),
     ("pointsman/policy/v1/policy.proto", include_str!("../../../../proto/pointsman/policy/v1/policy.proto")),
+    ("pointsman/sessions/v1/run.proto", include_str!("../../../../proto/pointsman/sessions/v1/run.proto")),
     ("pointsman/sessions/v1/session.proto", include_str!("../../../../proto/pointsman/sessions/v1/session.proto")),
     ("pointsman/sessions/v1/session_service.proto", include_str!("../../../../proto/pointsman/sessions/v1/session_service.proto")),
     ("pointsman/sessions/v1/turn.proto", include_str!("../../../../proto/pointsman/sessions/v1/turn.proto")),

@@ -612,6 +612,12 @@ pub struct GenerateRequest {
     /// 0: leaving stops the work at once. At most 5 min.
     #[prost(message, optional, tag = "19")]
     pub resume_window: ::core::option::Option<::prost_types::Duration>,
+    /// Whether the answer is a run: the work goes on whoever leaves, without regard to the call's deadline, and the frames
+    /// are kept with the session, for whoever asks for them with `ResumeRun` of
+    /// `pointsman.sessions.v1.SessionService`. A run that fails is not begun again under its name. Needs `session`. Default
+    /// false: leaving stops the work.
+    #[prost(bool, tag = "20")]
+    pub detach: bool,
 }
 /// Takes up a stream that was lost.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

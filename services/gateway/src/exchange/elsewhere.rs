@@ -11,17 +11,17 @@ use tracing::Instrument;
 
 use super::answer::Watched;
 use super::operation::Operation;
-use super::{Answer, Exchange, Gateway, Resume};
+use super::{Answer, Exchange, Gateway, Resume, Way};
 use crate::caller::Caller;
-use crate::frame_log::digest;
 use crate::frame_log::owner::Peer;
 use crate::frame_log::relay::Relay;
 use crate::frame_log::token::{EventId, Token};
+use crate::frame_log::{Asked, Entered, Name, digest};
 
 impl Gateway {
     /// Has the owner of a request answer it.
     pub(super) async fn answer_elsewhere(
-        &self,
+        self: &Arc<Self>,
         exchange: Exchange,
         peer: &Peer,
         operation: Operation,
@@ -55,9 +55,25 @@ impl Gateway {
         if let Some(mut turn) = turn.filter(|_| is_lost) {
             // Its key was asked when it was passed on, and counts it still.
             turn.caller.limiter = None;
+            if turn.request.detach {
+                return self.run_here(turn, operation).await;
+            }
             return self.answer_turn(turn, operation, String::new()).await;
         }
         Answer::elsewhere(relay, operation, Some(watched))
+    }
+
+    /// Runs what its owner cannot: the store sees to it that a run is begun once.
+    async fn run_here(self: &Arc<Self>, exchange: Exchange, operation: Operation) -> Result<Answer, Error> {
+        let name = Name {
+            tenant: Arc::clone(&exchange.caller.tenant),
+            request_id: exchange.request.request_id.as_str().into(),
+        };
+        let asked = Asked::new(&exchange.request, &exchange.caller.allowed_zones);
+        match self.frame_logs.enter(&name, asked, &exchange.trail)? {
+            Entered::Known(reader) => Answer::kept(exchange.trail.repeating(reader), Some(operation)).await,
+            Entered::New(writer, reader) => self.write(Way::Turn, exchange, operation, (writer, reader)).await,
+        }
     }
 
     /// Has the owner of a lost stream go on with it.

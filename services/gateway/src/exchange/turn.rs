@@ -51,7 +51,13 @@ impl Gateway {
                 let before = history.before(&exchange.request);
                 exchange.request = exchange.request.after(before, history.session().data_class());
                 let conversation = Conversation { history: Arc::new(history), turn };
-                let decided = self.decide(&exchange).map_err(|error| operation.failed(error))?;
+                let decided = match self.decide(&exchange) {
+                    Ok(decided) => decided,
+                    Err(error) => {
+                        conversation.turn.abandon(error.reason());
+                        return Err(operation.failed(error));
+                    }
+                };
                 self.attempt(exchange, decided, Some(conversation), (operation, resume_token)).await
             }
         }
@@ -66,6 +72,8 @@ impl Gateway {
             request_id: exchange.request.request_id.clone(),
             request_digest: digest(&exchange.request),
             messages: exchange.request.messages.clone(),
+            channel: reference.channel,
+            detach: exchange.request.detach,
         };
         let context = forwarded(&exchange.caller);
         let asking = Asking { context, span: exchange.span.clone() };
@@ -132,7 +140,14 @@ impl Turning {
         let attempts = tokio::select! {
             biased;
             error = poll_fn(|context| turn.poll_given_up(context)) => return Err(error),
-            attempts = attempts => attempts?,
+            attempts = attempts => attempts,
+        };
+        let attempts = match attempts {
+            Ok(attempts) => attempts,
+            Err(error) => {
+                turn.abandon(error.reason());
+                return Err(error);
+            }
         };
         let channel = request.session.map(|session| session.channel).unwrap_or_default();
         let state = State::Answering(attempts, turn);
@@ -143,6 +158,13 @@ impl Turning {
         match &self.state {
             State::Answering(attempts, _) => Some(attempts),
             State::Committing(..) | State::Over => None,
+        }
+    }
+
+    /// The answer has failed, or nobody waits for it.
+    fn abandon(&mut self, reason: Reason) {
+        if let State::Answering(_, turn) = std::mem::replace(&mut self.state, State::Over) {
+            turn.abandon(reason);
         }
     }
 
@@ -179,6 +201,12 @@ impl Turning {
     }
 }
 
+impl Drop for Turning {
+    fn drop(&mut self) {
+        self.abandon(Reason::Cancelled);
+    }
+}
+
 impl Stream for Turning {
     type Item = Result<Frame, Error>;
 
@@ -195,12 +223,14 @@ impl Stream for Turning {
                         Some(Ok(frame)) => {
                             this.fold.push(frame.clone());
                             if !matches!(frame.body, Some(Body::Finished(_))) {
+                                turn.record(&frame);
                                 return Poll::Ready(Some(Ok(frame)));
                             }
                             this.commit(frame.sequence);
                         }
                         end => {
-                            this.state = State::Over;
+                            let reason = end.as_ref().and_then(|end| end.as_ref().err()).map(Error::reason);
+                            this.abandon(reason.unwrap_or(Reason::StreamTruncated));
                             return Poll::Ready(end);
                         }
                     }

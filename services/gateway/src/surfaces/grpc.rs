@@ -46,7 +46,7 @@ impl Grpc {
     async fn answer(&self, request: Request<GenerateRequest>, is_streamed: bool) -> (Named, Result<Answer, Error>) {
         let (metadata, extensions, mut message) = request.into_parts();
         let mut named = Named::new(new_request_id());
-        let is_named = !message.request_id.is_empty() || message.resume_window.is_some();
+        let is_named = !message.request_id.is_empty() || message.resume_window.is_some() || message.detach;
         let surface = SurfaceName::Grpc;
         let caller = match caller(&self.0, &metadata, &extensions) {
             Ok(caller) => caller,

@@ -21,7 +21,7 @@ use pointsman_dialects::openai::{Endpoint, ModelEntry, render_error, render_mode
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::Valid;
 use pointsman_proto::inference::v1::{GenerateRequest, SessionReference, TargetDescription};
-use pointsman_proto::metadata::{REASON, RESUME_WINDOW, SESSION, SESSION_REVISION, STATIC_ANSWER};
+use pointsman_proto::metadata::{DETACH, REASON, RESUME_WINDOW, SESSION, SESSION_REVISION, STATIC_ANSWER};
 use pointsman_server::{BodyTimeout, Refused};
 use pointsman_telemetry::propagation;
 use pointsman_types::{Origin, new_request_id};
@@ -76,7 +76,7 @@ async fn complete(gateway: Arc<Gateway>, request: Request, endpoint: Endpoint) -
         Err(error) => return error_response(endpoint, &gateway.refuse(surface, error), &named),
     };
     named.request.clone_from(&request.request_id);
-    let keep = headers.contains_key(IDEMPOTENCY_KEY) || request.resume_window.is_some();
+    let keep = headers.contains_key(IDEMPOTENCY_KEY) || request.resume_window.is_some() || request.detach;
     // The events of a kept stream have ids: a reader that lost it says the last one it got.
     let numbered = keep.then_some(after.map_or(0, |event| event.number));
     let span = span::operation(&request, &caller, surface, &headers);
@@ -107,7 +107,8 @@ async fn understand(
     let (parts, body) = request.into_parts();
     let caller = caller(gateway, &parts.headers, &parts.extensions)?;
     let body = read(body, gateway.max_request_bytes).await?;
-    let new_id = match parts.headers.contains_key(RESUME_WINDOW) {
+    let is_kept = [RESUME_WINDOW, DETACH].iter().any(|name| parts.headers.contains_key(*name));
+    let new_id = match is_kept {
         true => gateway.own_name(&caller.tenant),
         false => new_id.to_owned(),
     };
@@ -244,7 +245,10 @@ fn name(request: Valid<GenerateRequest>, headers: &HeaderMap, new_id: String) ->
         None => request,
     };
     match session(headers)? {
-        Some(session) => request.of_session(session).map_err(not_a_session),
+        Some(session) => request.of_session(session, detach(headers)?).map_err(not_a_session),
+        None if detach(headers)? => {
+            Err(Error::invalid(vec![FieldViolation::new(DETACH, "needs x-pointsman-session, which keeps a run")]))
+        }
         None => Ok(request),
     }
 }
@@ -265,6 +269,15 @@ fn session(headers: &HeaderMap) -> Result<Option<SessionReference>, Error> {
             Err(Error::invalid(vec![FieldViolation::new(SESSION_REVISION, "needs x-pointsman-session beside it")]))
         }
         None => Ok(None),
+    }
+}
+
+/// Whether the request is a run.
+fn detach(headers: &HeaderMap) -> Result<bool, Error> {
+    match headers.get(DETACH).map(HeaderValue::as_bytes) {
+        None | Some(b"false") => Ok(false),
+        Some(b"true") => Ok(true),
+        Some(_) => Err(Error::invalid(vec![FieldViolation::new(DETACH, "must be `true` or `false`")])),
     }
 }
 

@@ -34,6 +34,12 @@ pub(crate) enum SessionsCommand {
     Erase(EraseOptions),
     /// Lists what was erased, the latest first.
     Erasures(ErasuresOptions),
+    /// Lists the runs of a session, the latest first.
+    Runs(RunsOptions),
+    /// Prints what a run answers, and follows it to its end.
+    Resume(ResumeOptions),
+    /// Ends a run, of which no turn is kept.
+    Cancel(CancelOptions),
     /// Makes a session of the turns of another.
     Fork(ForkOptions),
     /// Adds a message that no model made.
@@ -116,6 +122,46 @@ pub(crate) struct ErasuresOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RunsOptions {
+    /// The session, with `sessions/` before it or without.
+    pub(crate) name: SessionName,
+    /// The most that are listed.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Prints JSON, a line each, instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeOptions {
+    /// The session, with `sessions/` before it or without.
+    pub(crate) name: SessionName,
+    /// The run: the id of its request.
+    pub(crate) request_id: String,
+    /// The sequence number of the last frame that is known.
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// Prints each frame as a line of JSON, instead of the text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelOptions {
+    /// The session, with `sessions/` before it or without.
+    pub(crate) name: SessionName,
+    /// The run: the id of its request.
+    pub(crate) request_id: String,
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ForkOptions {
     /// The session whose turns are copied, with `sessions/` before it or without.
     pub(crate) name: SessionName,
@@ -191,6 +237,9 @@ pub(crate) struct Changes {
     /// What happens to a turn that comes while another one runs.
     #[arg(long, value_enum)]
     pub(crate) second_turn: Option<WhatOfSecond>,
+    /// Whether what came of a turn that failed is kept, as such.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) keep_partial_output: Option<bool>,
     /// A turn that is sent with every later request, however little room there is.
     #[arg(long, value_name = "REVISION")]
     pub(crate) pin: Vec<u64>,

@@ -11,7 +11,7 @@ use pointsman_client::{Config, in_process};
 use pointsman_proto::inference::v1::inference_service_server::InferenceServiceServer;
 use pointsman_proto::inference::v1::{GenerateRequest, Message, Part, Role, part};
 use pointsman_proto::sessions::v1::session_service_server::SessionServiceServer;
-use pointsman_proto::sessions::v1::{ChannelBinding, Erasure, Session, SessionState, Turn, TurnKind};
+use pointsman_proto::sessions::v1::{ChannelBinding, Erasure, Run, Session, SessionState, Turn, TurnKind};
 use prost_types::Timestamp;
 use tonic::Status;
 use tonic::service::Routes;
@@ -32,6 +32,7 @@ pub(crate) struct State {
     pub(crate) sessions: BTreeMap<String, (Session, Vec<Turn>)>,
     pub(crate) bindings: Vec<ChannelBinding>,
     pub(crate) erasures: Vec<Erasure>,
+    pub(crate) runs: Vec<Run>,
     /// Every generation that was asked for.
     pub(crate) asked: Vec<GenerateRequest>,
     /// What happens to the next generation. Default: it is answered.

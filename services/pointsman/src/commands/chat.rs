@@ -124,8 +124,12 @@ impl Talk<'_> {
                 let request = GenerateRequest {
                     session: Some(session),
                     request_id: request_id.clone(),
+                    detach: self.options.detach,
                     ..request(self.options, &self.model, vec![said])
                 };
+                if self.options.detach {
+                    self.console.remark(&format!("run {request_id}"))?;
+                }
                 let printed = answer::print(&mut self.mesh, self.options, request, &mut self.console).await;
                 let error = match printed.map(|answer| (answer.revision, answer)) {
                     Ok((Some(revision), answer)) => return stored.answered(&answer, revision, &mut self.console),

@@ -5,6 +5,7 @@ pub(crate) mod draw;
 mod erase;
 mod export;
 mod list;
+mod runs;
 mod serve;
 mod show;
 
@@ -36,6 +37,9 @@ pub(crate) async fn run(options: SessionsOptions) -> Result<()> {
             erase::run(&mut connect(&options.client)?, &options, terminal, out).await
         }
         SessionsCommand::Erasures(options) => erase::list(&mut connect(&options.client)?, &options, out).await,
+        SessionsCommand::Runs(options) => runs::list(&mut connect(&options.client)?, &options, out).await,
+        SessionsCommand::Resume(options) => runs::resume(&mut connect(&options.client)?, &options, out).await,
+        SessionsCommand::Cancel(options) => runs::cancel(&mut connect(&options.client)?, &options, out).await,
         SessionsCommand::Fork(options) => change::fork(&mut connect(&options.client)?, &options, out).await,
         SessionsCommand::Append(options) => change::append(&mut connect(&options.client)?, &options, out).await,
         SessionsCommand::Set(options) => change::set(&mut connect(&options.client)?, &options, out).await,

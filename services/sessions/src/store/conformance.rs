@@ -42,6 +42,7 @@ mod model;
 mod open;
 mod outages;
 pub(crate) mod places;
+mod runs;
 pub(crate) mod samples;
 mod sessions;
 mod turns;

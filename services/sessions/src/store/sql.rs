@@ -8,6 +8,7 @@ mod erasures;
 mod feed;
 mod leases;
 mod row;
+mod runs;
 mod sessions;
 mod turns;
 

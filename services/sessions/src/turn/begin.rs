@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
+use pointsman_proto::fold::Fold;
 use pointsman_proto::sessions::v1::{BeginTurn, SecondTurn, Session, Turn, TurnBegun, TurnCommitted};
 use tokio::time::Instant;
 
+use super::partial::Partial;
 use super::{Begun, RunningTurn};
 use crate::error::{self, of_store};
 use crate::leases::Held;
@@ -70,6 +72,9 @@ impl Sessions {
             history: Vec::new(),
             lease: Some(right.lease),
             seat: right.seat,
+            renewal: Instant::now() + self.config.lease / 3,
+            partial: None,
+            run: None,
         };
         let opened = self.opened(&turn.key, &begin, right.window.as_ref()).await?;
         let Opened { session: Some(session), bytes, committed, turns } = opened else {
@@ -88,6 +93,13 @@ impl Sessions {
         }
         turn.history = history(&session, right.window, turns, self.config.history);
         turn.session = session;
+        if begin.detach {
+            turn.run = Some(self.begin_run(&turn.key, &begin).await?);
+        }
+        if turn.session.keep_partial_output {
+            let input = prepended_messages.iter().chain(&begin.messages).cloned().collect();
+            turn.partial = Some(Partial { input, channel: begin.channel, fold: Fold::default() });
+        }
         let begun = TurnBegun {
             session: Some(turn.session.clone()),
             fence: Some(turn.fence()),

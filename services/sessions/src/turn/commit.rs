@@ -8,7 +8,7 @@ use pointsman_proto::sessions::v1::{CommitTurn, Fence, Session, Turn, TurnCommit
 use tokio::time::Instant;
 
 use super::{RunningTurn, expires};
-use crate::error::{self, of_store};
+use crate::error::{self, of_commit};
 use crate::sessions::Sessions;
 use crate::store::{Commit, Committed, SessionKey, StoreError, micros};
 use crate::tools;
@@ -19,7 +19,11 @@ impl RunningTurn {
         let turn = Turn { request_id: self.request_id.clone(), ..turn };
         let sessions = Arc::clone(&self.sessions);
         let fence = self.fence();
-        let committed = sessions.commit(&self.key, (&fence, &self.session), turn, self.digest).await;
+        if let Some(run) = &mut self.run {
+            run.record_all().await?;
+        }
+        let asked = (self.digest, self.run.is_some());
+        let committed = sessions.commit(&self.key, (&fence, &self.session), turn, asked).await;
         match committed {
             Ok(committed) => {
                 if let Some(turn) = committed.turn.as_ref().filter(|_| !committed.was_committed_before) {
@@ -27,7 +31,11 @@ impl RunningTurn {
                 }
                 Ok(committed)
             }
-            Err(error) if error.reason() == Reason::TurnConflict => Err(self.seat.leave().map_or(error, error::left)),
+            Err(error) if error.reason() == Reason::TurnConflict => Err(match (self.seat.leave(), &self.run) {
+                (Some(leave), _) => error::left(leave),
+                (None, Some(run)) => run.why().await,
+                (None, None) => error,
+            }),
             Err(error) => Err(error),
         }
     }
@@ -39,15 +47,15 @@ impl Sessions {
         let found = self.stores.sessions.get(&key).await.map_err(|error| of_commit(&error))?;
         let session = found.ok_or_else(|| error::not_found(&key))?;
         let (fence, turn) = (commit.fence.unwrap_or_default(), commit.turn.unwrap_or_default());
-        self.commit(&key, (&fence, &session), turn, commit.request_digest).await
+        self.commit(&key, (&fence, &session), turn, (commit.request_digest, commit.detach)).await
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         key: &SessionKey,
         (fence, session): (&Fence, &Session),
         turn: Turn,
-        digest: u64,
+        (digest, is_run): (u64, bool),
     ) -> Result<TurnCommitted, Error> {
         let now = SystemTime::now();
         let awaited = tools::left_open(&turn);
@@ -60,10 +68,12 @@ impl Sessions {
             awaited: &awaited,
             awaited_until: if awaited.is_empty() { 0 } else { micros(tools::expire_time(session)) },
             expires: expires(now, session, self.config.retention),
+            is_run,
         };
         match self.try_to_commit(&commit).await.map_err(|error| of_commit(&error))? {
             Committed::Now => {
                 self.committed.notify_waiters();
+                self.recorded.notify_waiters();
                 Ok(TurnCommitted { turn: Some(turn), was_committed_before: false })
             }
             Committed::Before(turn, before) if before == digest => {
@@ -90,14 +100,4 @@ impl Sessions {
             }
         }
     }
-}
-
-/// Whether the turn is kept is not known where a commit was not answered.
-fn of_commit(error: &StoreError) -> Error {
-    let told = of_store(error);
-    if told.reason() != Reason::SessionsUnavailable {
-        return told;
-    }
-    let message = "the answer is whole, but it is not known whether its turn is kept; send the request again with its request id, and it is kept once";
-    told.with_message(message)
 }

@@ -1,8 +1,8 @@
 //! Headers of requests and of answers.
 
 use pointsman_proto::metadata::{
-    ATTEMPTS, DECISION_ID, POLICY_REVISION, REASON, REPEATED, REQUEST_ID, RESUME_WINDOW, SESSION, SESSION_REVISION,
-    STATIC_ANSWER, TRACE_ID,
+    ATTEMPTS, DECISION_ID, DETACH, POLICY_REVISION, REASON, REPEATED, REQUEST_ID, RESUME_WINDOW, SESSION,
+    SESSION_REVISION, STATIC_ANSWER, TRACE_ID,
 };
 use serde_json::{Value, json};
 
@@ -44,7 +44,9 @@ pub(super) fn of_sessions() -> Vec<Value> {
     let revision = json!({"type": "integer", "minimum": 0, "maximum": u64::MAX});
     let said = "The stored conversation that this is a turn of: its turns so far go before the messages. `n` is 1.";
     let believed = "How many turns the caller believes it to have. Needs x-pointsman-session.";
-    vec![taken(SESSION, name, said), taken(SESSION_REVISION, revision, believed)]
+    let detach = json!({"type": "string", "enum": ["true", "false"]});
+    let run = "Whether the answer is a run, which goes on whoever leaves. Needs x-pointsman-session.";
+    vec![taken(SESSION, name, said), taken(SESSION_REVISION, revision, believed), taken(DETACH, detach, run)]
 }
 
 fn taken(name: &str, schema: Value, description: &str) -> Value {

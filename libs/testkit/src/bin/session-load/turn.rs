@@ -62,7 +62,7 @@ impl Store {
         let from = Instant::now();
         let turn = Some(Turn { request_id, ..self.words.committed(number) });
         let history = begun.history.len() as u64;
-        let commit = CommitTurn { session, fence: begun.fence, turn, request_digest: number };
+        let commit = CommitTurn { session, fence: begun.fence, turn, request_digest: number, ..CommitTurn::default() };
         steps.try_send(step(Asked::Commit(commit)))?;
         match next(&mut answers).await? {
             Step::Committed(_) => {}
@@ -92,10 +92,10 @@ impl Store {
         let (mut sender, steps) = mpsc::channel(2);
         sender.try_send(step(Asked::Begin(BeginTurn {
             session: session.to_owned(),
-            expected_revision: None,
             request_id: request_id.to_owned(),
             request_digest: number,
             messages: vec![self.words.message(Role::User, INPUT, number)],
+            ..BeginTurn::default()
         })))?;
         let mut request = Request::new(steps);
         mesh_context::write(&self.context, request.metadata_mut());
@@ -122,6 +122,7 @@ fn name(step: &Step) -> &'static str {
         Step::Begun(_) => "begun",
         Step::Cancelled(_) => "cancelled",
         Step::Committed(_) => "committed",
+        Step::Recorded(_) => "recorded",
     }
 }
 

@@ -1,6 +1,8 @@
 //! The sessions of the mesh in memory.
 
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt};
+use pointsman_proto::inference::v1::frame::Body;
+use pointsman_proto::inference::v1::{Delta, Frame, delta};
 use pointsman_proto::sessions::v1::session_service_server::SessionService;
 use pointsman_proto::sessions::v1::*;
 use tonic::{Request, Response, Status, async_trait};
@@ -135,6 +137,36 @@ impl SessionService for FakeMesh {
 
     async fn interrupt_turn(&self, _: Request<InterruptTurnRequest>) -> Answer<Turn> {
         Err(Status::unimplemented("no command interrupts"))
+    }
+
+    async fn get_run(&self, _: Request<GetRunRequest>) -> Answer<Run> {
+        Err(Status::unimplemented("no command gets one"))
+    }
+
+    async fn list_runs(&self, request: Request<ListRunsRequest>) -> Answer<ListRunsResponse> {
+        let request = request.into_inner();
+        let (runs, next_page_token) = page(&self.state().runs, request.page_size, &request.page_token);
+        Ok(Response::new(ListRunsResponse { runs, next_page_token }))
+    }
+
+    type ResumeRunStream = BoxStream<'static, Result<Frame, Status>>;
+
+    async fn resume_run(&self, request: Request<ResumeRunRequest>) -> Answer<Self::ResumeRunStream> {
+        let after = request.get_ref().after_sequence;
+        let piece = |text: &str| {
+            let content = Some(delta::Content::Text(text.to_owned()));
+            Some(Body::Delta(Delta { content, ..Delta::default() }))
+        };
+        let frames = (1..).zip(["Hel", "lo"]).map(|(sequence, text)| Ok(Frame { sequence, body: piece(text) }));
+        let failed = Err(Status::failed_precondition("the run has failed (ENGINE_LOST)"));
+        let rest = frames.filter(move |frame| frame.as_ref().is_ok_and(|frame: &Frame| frame.sequence > after));
+        Ok(Response::new(futures::stream::iter(rest.chain([failed]).collect::<Vec<_>>()).boxed()))
+    }
+
+    async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Answer<Run> {
+        let CancelRunRequest { name, request_id } = request.into_inner();
+        let state = RunState::Cancelled.into();
+        Ok(Response::new(Run { session: name, request_id, state, ..Run::default() }))
     }
 
     type WatchTurnsStream = BoxStream<'static, Result<WatchTurnsResponse, Status>>;

@@ -102,6 +102,10 @@ fn settings(name: &SessionName, changes: &Changes, current: Option<Session>) -> 
         session.set_second_turn(second);
         paths.push("second_turn");
     }
+    if let Some(keep) = changes.keep_partial_output {
+        session.keep_partial_output = keep;
+        paths.push("keep_partial_output");
+    }
     let update_mask = Some(FieldMask { paths: paths.into_iter().map(str::to_owned).collect() });
     Ok(UpdateSessionRequest { session: Some(session), update_mask })
 }

@@ -55,6 +55,7 @@ fn facts(turn: &Turn) -> String {
     match turn.kind() {
         TurnKind::Appended => facts.push("appended".to_owned()),
         TurnKind::Interrupted => facts.push("interrupted".to_owned()),
+        TurnKind::Partial => facts.push(format!("partial: {}", turn.failure_reason)),
         TurnKind::Generated | TurnKind::Unspecified => {}
     }
     match (turn.model.as_str(), turn.target.as_str()) {

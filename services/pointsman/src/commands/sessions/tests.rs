@@ -4,9 +4,9 @@ use std::path::Path;
 
 use clap::Parser;
 use pointsman_proto::json;
-use pointsman_proto::sessions::v1::{ChannelBinding, Session, Turn};
+use pointsman_proto::sessions::v1::{ChannelBinding, Run, RunState, Session, Turn};
 
-use super::{SESSION, TURN, change, erase, export, list, show};
+use super::{SESSION, TURN, change, erase, export, list, runs, show};
 use crate::arguments::sessions::SessionsCommand;
 use crate::arguments::{Arguments, Command};
 use crate::client::fake::{FakeMesh, State};
@@ -28,6 +28,9 @@ async fn run_at(fake: &FakeMesh, terminal: Option<&mut dyn BufRead>, line: &[&st
         SessionsCommand::Export(options) => export::run(sessions, &options, &mut out).await?,
         SessionsCommand::Erase(options) => erase::run(sessions, &options, terminal, &mut out).await?,
         SessionsCommand::Erasures(options) => erase::list(sessions, &options, &mut out).await?,
+        SessionsCommand::Runs(options) => runs::list(sessions, &options, &mut out).await?,
+        SessionsCommand::Resume(options) => runs::resume(sessions, &options, &mut out).await?,
+        SessionsCommand::Cancel(options) => runs::cancel(sessions, &options, &mut out).await?,
         SessionsCommand::Fork(options) => change::fork(sessions, &options, &mut out).await?,
         SessionsCommand::Append(options) => change::append(sessions, &options, &mut out).await?,
         SessionsCommand::Set(options) => change::set(sessions, &options, &mut out).await?,
@@ -199,6 +202,24 @@ async fn what_is_erased_is_recorded() {
     let lines = run(&fake, &["erasures", "--json", "--limit", "2"]).await.unwrap();
     assert_eq!(lines.lines().count(), 2);
     assert!(lines.starts_with(r#"{"session":"sessions/s4","uid":"uid-4","key":"k7","cause":"#), "{lines}");
+}
+
+#[tokio::test]
+async fn runs_are_listed_read_and_ended() {
+    let fake = FakeMesh::default();
+    for number in 1..=3 {
+        let mut run = Run { request_id: format!("r{number}"), last_sequence: number, ..Run::default() };
+        run.set_state(if number == 1 { RunState::Failed } else { RunState::Running });
+        run.failure_reason = if number == 1 { "ENGINE_LOST".into() } else { String::new() };
+        fake.state().runs.push(run);
+    }
+    let listed = run(&fake, &["runs", "demo"]).await.unwrap();
+    assert_eq!(names(&listed), ["r1", "r2", "r3"]);
+    assert!(listed.lines().nth(1).unwrap().contains("failed (ENGINE_LOST)"), "{listed}");
+    assert_eq!(run(&fake, &["runs", "demo", "--limit", "1", "--json"]).await.unwrap().lines().count(), 1);
+    assert_eq!(run(&fake, &["cancel", "demo", "r2"]).await.unwrap(), "r2 of sessions/demo: cancelled\n");
+    let told = run(&fake, &["resume", "demo", "r1", "--after", "1"]).await.unwrap_err().to_string();
+    assert_eq!(told, "the run has failed (ENGINE_LOST) (the last frame that came is 2)");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::store::redis::{Reached as RedisReached, RedisLeases};
 use crate::store::sql::{Reached, Sql};
-use crate::store::{BindingStore, ErasureStore, FeedStore, LeaseStore, SessionStore, TurnStore};
+use crate::store::{BindingStore, ErasureStore, FeedStore, LeaseStore, RunStore, SessionStore, TurnStore};
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -48,6 +48,10 @@ impl Database {
     }
 
     pub(crate) fn bindings(&self) -> &dyn BindingStore {
+        &self.sql
+    }
+
+    pub(crate) fn runs(&self) -> &dyn RunStore {
         &self.sql
     }
 

@@ -1,6 +1,6 @@
 //! Rows as messages, and back.
 
-use pointsman_proto::sessions::v1::{Session, SessionState, Turn};
+use pointsman_proto::sessions::v1::{Session, SessionState, Turn, TurnKind};
 use prost::Message;
 use prost_types::Timestamp;
 use sqlx::Row as _;
@@ -65,12 +65,22 @@ pub(super) fn content(turn: &Turn) -> Vec<u8> {
     Turn { revision: 0, request_id: String::new(), pinned: false, create_time: None, ..turn.clone() }.encode_to_vec()
 }
 
+/// What a turn is found by. What came of one that failed repeats nothing: its request may be sent again.
+pub(super) fn request_key(turn: &Turn) -> String {
+    match turn.kind() {
+        TurnKind::Partial => format!("{}{SEPARATOR}{}", turn.request_id, turn.revision),
+        _ => turn.request_id.clone(),
+    }
+}
+
 /// Reads a turn of the columns `request_id, revision, created, pinned, content`.
 pub(super) fn turn(row: &AnyRow, at: [usize; 5]) -> Result<Turn, StoreError> {
     let [request_id, revision, created, pinned, content] = at;
     let turn = Turn::decode(get::<Vec<u8>>(row, content)?.as_slice()).map_err(unreadable)?;
+    let mut name: String = get(row, request_id)?;
+    name.truncate(name.find(SEPARATOR).unwrap_or(name.len()));
     Ok(Turn {
-        request_id: get(row, request_id)?,
+        request_id: name,
         revision: get::<i64>(row, revision)?.unsigned_abs(),
         create_time: Some(time(get(row, created)?)),
         pinned: get::<i64>(row, pinned)? == 1,

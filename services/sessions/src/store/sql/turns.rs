@@ -29,7 +29,9 @@ const TURN: [usize; 5] = [1, 4, 11, 6, 7];
 const COMMIT: &str = "\
     WITH moved AS (UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
     updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 \
-    RETURNING tenant, uid, revision), told AS (INSERT INTO turn_cursors \
+    AND ($17 = 0 OR EXISTS (SELECT 1 FROM runs r WHERE r.session = uid AND r.request_id = $12 AND r.state = 1 \
+    AND r.until >= $4)) RETURNING tenant, uid, revision), ended AS (UPDATE runs SET state = 2, ended = $4, \
+    revision = m.revision FROM moved m WHERE $17 = 1 AND runs.session = m.uid AND runs.request_id = $12), told AS (INSERT INTO turn_cursors \
     (tenant, turn_group, session, acknowledged, revision, consumer, until) \
     SELECT g.tenant, g.name, m.uid, CASE WHEN g.from_the_beginning = 1 THEN 0 ELSE m.revision - 1 END, m.revision, '', 0 \
     FROM moved m JOIN turn_groups g ON g.tenant = m.tenant WHERE g.channel = '' \
@@ -41,6 +43,10 @@ const COMMIT: &str = "\
 const MOVE: &str = "\
     UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
     updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10";
+
+const END_RUN: &str = "\
+    UPDATE runs SET state = 2, ended = $1, revision = $2 \
+    WHERE session = $3 AND request_id = $4 AND state = 1 AND until >= $1";
 
 const ADD: &str = "\
     INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
@@ -165,7 +171,7 @@ impl Sql {
     }
 
     async fn try_to_commit(&self, commit: &Commit<'_>, content: &[u8]) -> Result<bool, sqlx::Error> {
-        let moved = add(moved(query(COMMIT), commit, content), commit, content);
+        let moved = add(moved(query(COMMIT), commit, content), commit, content).bind(i64::from(commit.is_run));
         Ok(moved.execute(&self.pool).await?.rows_affected() == 1)
     }
 
@@ -175,6 +181,13 @@ impl Sql {
         let moved = moved(query(MOVE), commit, content).execute(&mut *transaction).await?;
         if moved.rows_affected() == 0 {
             return Ok(false);
+        }
+        if commit.is_run {
+            let end = query(END_RUN).bind(micros(commit.turn.create_time.as_ref())).bind(signed(commit.turn.revision));
+            let end = end.bind(&commit.fence.uid).bind(&commit.turn.request_id).execute(&mut *transaction).await?;
+            if end.rows_affected() == 0 {
+                return Ok(false);
+            }
         }
         add(query(ADD).bind(&commit.fence.uid), commit, content).execute(&mut *transaction).await?;
         let tell = query(TELL).bind(&commit.fence.uid).bind(signed(commit.turn.revision)).bind(&*commit.key.tenant);
@@ -220,7 +233,7 @@ fn moved<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &[u8]) -> Ask<'q> {
 fn add<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &'q [u8]) -> Ask<'q> {
     let turn = commit.turn;
     ask.bind(signed(turn.revision))
-        .bind(&turn.request_id)
+        .bind(row::request_key(turn))
         // As it is, bit by bit: a database's integers have a sign.
         .bind(commit.digest.cast_signed())
         .bind(i64::from(turn.pinned))
