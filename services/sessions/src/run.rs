@@ -186,12 +186,7 @@ impl Sessions {
         after: u64,
     ) -> Result<BoxStream<'static, Result<Frame, Error>>, Error> {
         let run = self.run(&key, &request_id).await?;
-        let last = run.last_sequence + u64::from(run.state() == RunState::Succeeded);
-        if after > last {
-            let so_far = if run.state() == RunState::Running { " so far" } else { "" };
-            let wrong = format!("is after the last frame of this run{so_far}; must be at most {last}");
-            return Err(Error::invalid(vec![FieldViolation::new("after_sequence", wrong)]));
-        }
+        check_place(&run, after)?;
         let reader = Reader { sessions: Arc::clone(self), key, request_id, after, ended: false };
         Ok(stream::try_unfold(reader, Reader::next)
             .map(|batch| batch.map(|batch| stream::iter(batch).map(Ok)))
@@ -229,6 +224,7 @@ impl Reader {
             if let Some(last) = frames.last().map(|frame| frame.sequence) {
                 self.after = last;
             }
+            check_place(&run, self.after)?;
             match run.state() {
                 RunState::Running => {}
                 _ if self.after < run.last_sequence => {}
@@ -252,6 +248,17 @@ impl Reader {
             }
         }
     }
+}
+
+/// A caller that says to have more than there is has mixed something up. Of a run that is not whole it may have frames that
+/// are not kept.
+fn check_place(run: &Run, after: u64) -> Result<(), Error> {
+    let last = run.last_sequence + 1;
+    if run.state() != RunState::Succeeded || after <= last {
+        return Ok(());
+    }
+    let wrong = format!("is after the last frame of this run; must be at most {last}");
+    Err(Error::invalid(vec![FieldViolation::new("after_sequence", wrong)]))
 }
 
 /// What somebody is told of a run that does not begin, or go on, since it is on record.

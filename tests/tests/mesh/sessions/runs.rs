@@ -55,9 +55,6 @@ async fn a_run_goes_on_when_its_caller_leaves() -> Result<()> {
     drop(stream);
     let mut store = sessions(&mesh.address).await?;
     assert_eq!(found(&mut store, "a").await?.state(), RunState::Running);
-    let refused =
-        store.resume_run(ResumeRunRequest { name: "tea".to_owned(), request_id: "a".to_owned(), after_sequence: 1000 });
-    assert_eq!(reason(&refused.await.err().context("it has no such frame")?)?, Reason::InvalidRequest);
     // Two readers, from a place each.
     let (mut whole, mut rest) = (resumed(&mut store, "a", 0).await?, resumed(&mut store, "a", 3).await?);
     read.extend(frames(&mut rest, usize::MAX).await?);
@@ -70,6 +67,8 @@ async fn a_run_goes_on_when_its_caller_leaves() -> Result<()> {
     assert_eq!(frames(&mut resumed(&mut store, "a", 0).await?, usize::MAX).await?, read);
     let last = read.len() as u64;
     assert!(frames(&mut resumed(&mut store, "a", last).await?, usize::MAX).await?.is_empty());
+    let refused = resumed(&mut store, "a", last + 1).await.err().context("it has no such frame")?;
+    assert_eq!(reason(&refused)?, Reason::InvalidRequest);
     let repeated = ask(&mut client, run("a")).await?;
     assert_eq!(text(&repeated), text(&read));
     let kept = turns(&mut store, "tea").await?;
