@@ -91,12 +91,3 @@ CREATE TABLE erasures (
     erased bigint NOT NULL
 );
 CREATE INDEX erasures_erased ON erasures (tenant, erased DESC, uid);
-
--- Who runs a turn, where there is no Redis. It saves work only, so that a crash may empty it.
-CREATE TABLE leases (
-    tenant text NOT NULL,
-    id text NOT NULL,
-    holder text NOT NULL,
-    until bigint NOT NULL,
-    PRIMARY KEY (tenant, id)
-);

@@ -37,8 +37,8 @@ use tonic::service::Routes;
 pub use config::{Config, DatabaseConfig, RedisConfig, SecretUrl};
 use leases::Leases;
 use sessions::{Sessions, Stores};
-use store::sql::{Reached, Sql};
-use store::{LeaseStore, RedisLeases, RedisReached, StoreError};
+use store::sql::{Kind, Reached, Sql};
+use store::{LeaseStore, MemoryLeases, RedisLeases, RedisReached, StoreError};
 
 /// What a session store needs from outside.
 pub struct Deps {
@@ -83,7 +83,7 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
             erasures: Arc::clone(&database) as _,
             feed: Arc::clone(&database) as _,
         },
-        leases: Leases { redis, database, time: config.lease, metrics: metrics.clone() },
+        leases: Leases { redis, own: leases(database), time: config.lease, metrics: metrics.clone() },
         places: Arc::default(),
         committed: tokio::sync::Notify::new(),
         config: config.clone(),
@@ -117,7 +117,7 @@ async fn prepare(database: &Sql, config: &Config) -> Result<(), BuildError> {
             false => database.is_migrated().await,
         };
         match prepared {
-            Ok(true) => return database.forget_dead_leases().await.map_err(|error| BuildError::Database(error.into())),
+            Ok(true) => return Ok(()),
             Ok(false) => return Err(BuildError::NotMigrated),
             Err(StoreError::Unavailable(error)) if Instant::now() < until => {
                 tracing::info!(error = &*error as &dyn std::error::Error, "the database cannot be reached yet");
@@ -132,6 +132,14 @@ fn database(config: &Config) -> Result<Sql, BuildError> {
     let url = config.database.url().map_err(BuildError::Url)?;
     let DatabaseConfig { connections, deadline, .. } = config.database;
     Sql::new(&Reached { url: url.expose(), connections, deadline }).map_err(|error| BuildError::Database(error.into()))
+}
+
+/// Where leases are that Redis does not give.
+fn leases(database: Arc<Sql>) -> Arc<dyn LeaseStore> {
+    match database.kind() {
+        Kind::Postgres => database,
+        Kind::Sqlite => Arc::new(MemoryLeases::default()),
+    }
 }
 
 fn redis(config: &RedisConfig) -> Result<Arc<dyn LeaseStore>, BuildError> {

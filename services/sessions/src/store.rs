@@ -1,14 +1,17 @@
 //! What is kept, and where: one trait for each noun, and two kinds of places.
 //!
 //! [`sql`] is the truth, PostgreSQL or SQLite. [`redis`] holds leases and recent turns, and is believed in
-//! nothing: a lease saves work, a window saves reading. All of them pass one suite (`conformance`).
+//! nothing: a lease saves work, a window saves reading. Without it leases are in PostgreSQL, and beside SQLite in [`memory`].
+//! All of them pass one suite (`conformance`).
 
 pub(crate) mod breaker;
 #[cfg(test)]
 mod conformance;
+pub(crate) mod memory;
 pub(crate) mod redis;
 pub(crate) mod sql;
 
+pub(crate) use self::memory::MemoryLeases;
 pub(crate) use self::redis::{Reached as RedisReached, RedisLeases};
 
 use std::error::Error as StdError;

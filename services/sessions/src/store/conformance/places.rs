@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::store::redis::{Reached as RedisReached, RedisLeases};
 use crate::store::sql::{Reached, Sql};
-use crate::store::{BindingStore, ErasureStore, FeedStore, LeaseStore, SessionStore, TurnStore};
+use crate::store::{BindingStore, ErasureStore, FeedStore, LeaseStore, MemoryLeases, SessionStore, TurnStore};
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -65,21 +65,18 @@ pub(crate) struct Leases {
     pub(crate) store: Box<dyn LeaseStore>,
     /// Whether turns are remembered there.
     pub(crate) remembers: bool,
-    _folder: Option<TempDir>,
 }
 
 /// How much of a session is remembered in these tests.
 pub(crate) const WINDOW_BYTES: usize = 2000;
 
 impl Leases {
-    pub(crate) async fn sqlite() -> Self {
-        let Database { sql, _folder } = Database::sqlite().await;
-        Self { store: Box::new(sql), remembers: false, _folder }
+    pub(crate) async fn memory() -> Self {
+        Self { store: Box::new(MemoryLeases::default()), remembers: false }
     }
 
     pub(crate) async fn postgres() -> Self {
-        let Database { sql, _folder } = Database::postgres().await;
-        Self { store: Box::new(sql), remembers: false, _folder }
+        Self { store: Box::new(Database::postgres().await.sql), remembers: false }
     }
 
     pub(crate) async fn redis() -> Self {
@@ -99,7 +96,7 @@ impl Leases {
 
     fn of(urls: &[&str], sentinel_master: Option<&str>) -> Self {
         let store = RedisLeases::new(&RedisReached { sentinel_master, ..reached(urls) }).unwrap();
-        Self { store: Box::new(store), remembers: true, _folder: None }
+        Self { store: Box::new(store), remembers: true }
     }
 }
 
