@@ -17,6 +17,8 @@ CREATE TABLE sessions (
     created bigint NOT NULL,
     updated bigint NOT NULL,
     expires bigint NOT NULL,
+    -- How long after its last change; 0: as the store is configured.
+    retention bigint NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 CREATE INDEX sessions_updated ON sessions (tenant, updated DESC, id);

@@ -140,8 +140,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) awaited: &'a [String],
     /// Until when; 0: it awaits nothing.
     pub(crate) awaited_until: i64,
-    /// When the session will be erased.
-    pub(crate) expires: i64,
+    /// How long the session is kept after it if it does not say, in microseconds.
+    pub(crate) retention: i64,
 }
 
 /// What became of a commit.

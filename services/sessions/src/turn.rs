@@ -103,5 +103,10 @@ impl Drop for RunningTurn {
 /// When a session that changes now will be erased.
 pub(crate) fn expires(now: SystemTime, session: &Session, default: Duration) -> i64 {
     let own = session.retention.and_then(|retention| Duration::try_from(retention).ok());
-    micros(now).saturating_add(i64::try_from(own.unwrap_or(default).as_micros()).unwrap_or(i64::MAX))
+    micros(now).saturating_add(retention(own.unwrap_or(default)))
+}
+
+/// In microseconds, so few that a time can be added to them.
+fn retention(retention: Duration) -> i64 {
+    i64::try_from(retention.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }

@@ -28,7 +28,7 @@ const TURN: [usize; 5] = [1, 4, 11, 6, 7];
 /// Moves the session, adds the turn and tells it to consumers, or does nothing of it.
 const COMMIT: &str = "\
     WITH moved AS (UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
-    updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 \
+    updated = $4, expires = $4 + CASE retention WHEN 0 THEN $5 ELSE retention END WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 \
     RETURNING tenant, uid, revision), told AS (INSERT INTO turn_cursors \
     (tenant, turn_group, session, acknowledged, revision, consumer, until) \
     SELECT g.tenant, g.name, m.uid, CASE WHEN g.from_the_beginning = 1 THEN 0 ELSE m.revision - 1 END, m.revision, '', 0 \
@@ -40,7 +40,7 @@ const COMMIT: &str = "\
 
 const MOVE: &str = "\
     UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
-    updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10";
+    updated = $4, expires = $4 + CASE retention WHEN 0 THEN $5 ELSE retention END WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10";
 
 const ADD: &str = "\
     INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
@@ -209,7 +209,7 @@ fn moved<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &[u8]) -> Ask<'q> {
         .bind(commit.awaited.join(row::SEPARATOR))
         .bind(commit.awaited_until)
         .bind(micros(commit.turn.create_time.as_ref()))
-        .bind(commit.expires)
+        .bind(commit.retention)
         .bind(&*commit.key.tenant)
         .bind(&*commit.key.id)
         .bind(&commit.fence.uid)
