@@ -93,3 +93,15 @@ CREATE TABLE erasures (
     erased bigint NOT NULL
 );
 CREATE INDEX erasures_erased ON erasures (tenant, erased DESC, uid);
+-- Processes that run turns look for what was erased last.
+CREATE INDEX erasures_last ON erasures (erased);
+
+-- What processes tell each other of turns that run, for some seconds: a crash may empty it.
+CREATE TABLE signals (
+    session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,
+    request_id text NOT NULL,
+    kind bigint NOT NULL,
+    heard blob NOT NULL,
+    created bigint NOT NULL,
+    PRIMARY KEY (session, request_id, kind)
+);

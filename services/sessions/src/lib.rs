@@ -5,7 +5,7 @@
 //!
 //! Two services: [`service`] is what tenants see of their sessions ([`sessions`]), [`service::turns`] is what gateways run
 //! turns with ([`turn`]). A turn gets its place among those of this process ([`places`]) and its lease among the
-//! processes ([`leases`]); both save work only. What keeps turns apart is the commit, which the database does if the
+//! processes ([`leases`]); both save work only. What processes tell each other of turns that run is in [`signals`]. What keeps turns apart is the commit, which the database does if the
 //! session still stands where the turn began ([`store`]).
 
 mod config;
@@ -19,6 +19,7 @@ mod retention;
 mod service;
 mod sessions;
 mod settings;
+mod signals;
 mod store;
 mod tools;
 mod turn;
@@ -82,9 +83,11 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
             bindings: Arc::clone(&database) as _,
             erasures: Arc::clone(&database) as _,
             feed: Arc::clone(&database) as _,
+            signals: Arc::clone(&database) as _,
         },
         leases: Leases { redis, own: leases(database), time: config.lease, metrics: metrics.clone() },
         places: Arc::default(),
+        listeners: Arc::default(),
         committed: tokio::sync::Notify::new(),
         config: config.clone(),
         metrics,
@@ -101,8 +104,9 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
     let own = Surface { grpc: routes.routes(), names, http: Router::new() };
     let (router, health) = surface(own, &context.readiness, &context.drain);
     context.readiness.set(true);
+    let signals = Task::new("signals", signals::run(Arc::clone(&sessions)));
     let retention = Task::new("retention", retention::run(sessions));
-    Ok(Parts { router, tasks: vec![health, retention] })
+    Ok(Parts { router, tasks: vec![health, signals, retention] })
 }
 
 /// How long a database that is not there yet is waited for: it may have been started at the same time.

@@ -17,7 +17,10 @@ use crate::error::{self, of_store};
 use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::places::{Leave, Places};
-use crate::store::{BindingStore, Created, ErasureStore, FeedStore, SessionKey, SessionStore, TurnStore, Who, micros};
+use crate::signals::Listeners;
+use crate::store::{
+    BindingStore, Created, ErasureStore, FeedStore, SessionKey, SessionStore, SignalStore, TurnStore, Who, micros,
+};
 use crate::tools;
 use crate::turn::{Begun, expires};
 
@@ -27,6 +30,7 @@ pub(crate) struct Sessions {
     pub(crate) stores: Stores,
     pub(crate) leases: Leases,
     pub(crate) places: Arc<Places>,
+    pub(crate) listeners: Arc<Listeners>,
     /// Told whenever a turn is committed in this process.
     pub(crate) committed: Notify,
     pub(crate) metrics: Metrics,
@@ -41,6 +45,7 @@ pub(crate) struct Stores {
     pub(crate) bindings: Arc<dyn BindingStore>,
     pub(crate) erasures: Arc<dyn ErasureStore>,
     pub(crate) feed: Arc<dyn FeedStore>,
+    pub(crate) signals: Arc<dyn SignalStore>,
 }
 
 impl Sessions {

@@ -272,6 +272,49 @@ pub(crate) struct Who<'a> {
     pub(crate) time: i64,
 }
 
+/// What processes tell each other of turns that run.
+#[async_trait]
+pub(crate) trait SignalStore: Send + Sync {
+    /// Tells whoever runs the turn of this request in a session; told again, it is told anew. `None`: there is no such session.
+    async fn send(
+        &self,
+        key: &SessionKey,
+        name: (&str, SignalKind),
+        heard: &[u8],
+        now: i64,
+    ) -> Result<Option<Signal>, StoreError>;
+    /// Reads all that nobody has taken, and what was erased since then. One round trip.
+    async fn read(&self, erased_since: i64) -> Result<Signals, StoreError>;
+    /// Takes one, to act on it or to withdraw it: one of those who try does. Returns what was heard.
+    async fn take(&self, signal: &Signal) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Removes those that were sent before.
+    async fn sweep(&self, before: i64) -> Result<(), StoreError>;
+}
+
+/// What is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SignalKind {
+    /// The turn is to be broken off, and what was heard of it kept.
+    Interrupted,
+}
+
+/// Something that was told of the turn of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Signal {
+    /// Of the session.
+    pub(crate) uid: String,
+    pub(crate) request_id: String,
+    pub(crate) kind: SignalKind,
+}
+
+/// What a process is told at one look.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    pub(crate) signals: Vec<Signal>,
+    /// The uids of sessions.
+    pub(crate) erased: Vec<String>,
+}
+
 /// What is no more.
 #[async_trait]
 pub(crate) trait ErasureStore: Send + Sync {

@@ -13,6 +13,7 @@ use crate::error;
 use crate::leases::Held;
 use crate::places::Seat;
 use crate::sessions::Sessions;
+use crate::signals::Listening;
 use crate::store::{Memory, SessionKey, Window, micros, stamp};
 
 /// What a begin comes to.
@@ -34,6 +35,8 @@ pub(crate) struct RunningTurn {
     remembered: Option<u64>,
     history: Vec<Turn>,
     lease: Option<Held>,
+    /// From its history on. Before the seat: whoever listens has one.
+    listening: Option<Listening>,
     seat: Seat,
 }
 

@@ -9,6 +9,7 @@ mod feed;
 mod leases;
 mod row;
 mod sessions;
+mod signals;
 mod turns;
 
 use std::borrow::Cow;

@@ -69,6 +69,7 @@ impl Sessions {
             remembered: right.window.as_ref().map(|window| window.revision),
             history: Vec::new(),
             lease: Some(right.lease),
+            listening: None,
             seat: right.seat,
         };
         let opened = self.opened(&turn.key, &begin, right.window.as_ref()).await?;
@@ -87,6 +88,7 @@ impl Sessions {
             turn.remembered = None;
         }
         turn.history = history(&session, right.window, turns, self.config.history);
+        turn.listening = Some(self.listeners.listen(&session.uid, &turn.key, &turn.request_id));
         turn.session = session;
         let begun = TurnBegun {
             session: Some(turn.session.clone()),
