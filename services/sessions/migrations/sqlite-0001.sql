@@ -17,6 +17,8 @@ CREATE TABLE sessions (
     created bigint NOT NULL,
     updated bigint NOT NULL,
     expires bigint NOT NULL,
+    -- How long after its last change; 0: as the store is configured.
+    retention bigint NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 CREATE INDEX sessions_updated ON sessions (tenant, updated DESC, id);
@@ -120,12 +122,15 @@ CREATE TABLE erasures (
     erased bigint NOT NULL
 );
 CREATE INDEX erasures_erased ON erasures (tenant, erased DESC, uid);
+-- Processes that run turns look for what was erased last.
+CREATE INDEX erasures_last ON erasures (erased);
 
--- Who runs a turn, where there is no Redis. It saves work only, so that a crash may empty it.
-CREATE TABLE leases (
-    tenant text NOT NULL,
-    id text NOT NULL,
-    holder text NOT NULL,
-    until bigint NOT NULL,
-    PRIMARY KEY (tenant, id)
+-- What processes tell each other of turns that run, for some seconds: a crash may empty it.
+CREATE TABLE signals (
+    session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,
+    request_id text NOT NULL,
+    kind bigint NOT NULL,
+    heard blob NOT NULL,
+    created bigint NOT NULL,
+    PRIMARY KEY (session, request_id, kind)
 );

@@ -96,7 +96,7 @@ pub(crate) fn turn_not_found(revision: u64, last: u64) -> Error {
 
 pub(crate) fn not_the_last(request_id: &str) -> Error {
     let message = format!(
-        "the turn of `{request_id}` runs in no process that this one knows of, and is not the last of its session: there is nothing to break off"
+        "the turn of `{request_id}` does not run, and is not the last of its session: there is nothing to break off"
     );
     Error::new(Reason::TurnNotFound, message)
 }

@@ -1,14 +1,17 @@
 //! Breaking a turn off: exactly what the user has heard of its answer is kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::{FinishReason, Message, Part, Role, part};
-use pointsman_proto::sessions::v1::{BeginTurn, Fence, Turn, TurnKind};
+use pointsman_proto::sessions::v1::{BeginTurn, Fence, Session, Turn, TurnKind};
+use tokio::time::Instant;
 
 use crate::error::{self, of_store};
 use crate::sessions::Sessions;
-use crate::store::{Opening, SessionKey};
+use crate::signals::PATIENCE;
+use crate::store::{Opening, SessionKey, SignalKind};
 use crate::turn::Begun;
 
 impl Sessions {
@@ -19,14 +22,58 @@ impl Sessions {
         request_id: &str,
         heard: String,
     ) -> Result<Turn, Error> {
+        if let Some(turn) = self.interrupt_here(key, request_id, heard.clone()).await? {
+            return Ok(turn);
+        }
+        let told = self.tell_others(key, (request_id, SignalKind::Interrupted), &heard).await?;
+        if let Some(turn) = self.broken_off_in_time(key, request_id).await? {
+            return Ok(turn);
+        }
+        // Whoever has taken it by now does something about it.
+        if !told.withdraw().await?
+            && let Some(turn) = self.broken_off_in_time(key, request_id).await?
+        {
+            return Ok(turn);
+        }
+        // It may have ended by itself meanwhile.
+        self.shorten(key, request_id, heard).await?.ok_or_else(|| error::not_the_last(request_id))
+    }
+
+    /// The same where it runs in this process, or was committed. `None`: neither.
+    pub(crate) async fn interrupt_here(
+        self: &Arc<Self>,
+        key: &SessionKey,
+        request_id: &str,
+        heard: String,
+    ) -> Result<Option<Turn>, Error> {
         match self.places.interrupt(key, request_id) {
             Some(begin) => self.break_off(key, BeginTurn::clone(&begin), heard).await,
             None => self.shorten(key, request_id, heard).await,
         }
     }
 
+    /// Waits until another process has broken a turn off. `None`: none has, in time.
+    async fn broken_off_in_time(&self, key: &SessionKey, request_id: &str) -> Result<Option<Turn>, Error> {
+        let until = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(20);
+        while Instant::now() < until {
+            tokio::time::sleep(pause).await;
+            let (_, committed) = self.committed_turn(key, request_id).await?;
+            if let Some(turn) = committed.filter(|turn| turn.kind() == TurnKind::Interrupted) {
+                return Ok(Some(turn));
+            }
+            pause = (pause * 2).min(Duration::from_millis(160));
+        }
+        Ok(None)
+    }
+
     /// Waits for the place of a turn that was asked to leave it, and commits what was heard in its name.
-    async fn break_off(self: &Arc<Self>, key: &SessionKey, begin: BeginTurn, heard: String) -> Result<Turn, Error> {
+    async fn break_off(
+        self: &Arc<Self>,
+        key: &SessionKey,
+        begin: BeginTurn,
+        heard: String,
+    ) -> Result<Option<Turn>, Error> {
         let (request_id, said) = (begin.request_id.clone(), begin.messages.clone());
         let begin = BeginTurn { expected_revision: None, detach: false, ..begin };
         match self.begin(key.clone(), begin, true).await? {
@@ -40,17 +87,15 @@ impl Sessions {
                     finish_reason: FinishReason::Stop.into(),
                     ..Turn::default()
                 };
-                Ok(turn.commit(interrupted).await?.turn.unwrap_or_default())
+                Ok(turn.commit(interrupted).await?.turn)
             }
         }
     }
 
-    /// Shortens the answer of the last turn of a session.
-    async fn shorten(&self, key: &SessionKey, request_id: &str, heard: String) -> Result<Turn, Error> {
-        let opening = Opening { key, request_id, window: None, turns: 0 };
-        let opened = self.stores.turns.open(&opening).await.map_err(|error| of_store(&error))?;
-        let session = opened.session.ok_or_else(|| error::not_found(key))?;
-        let (turn, _) = opened.committed.ok_or_else(|| error::not_the_last(request_id))?;
+    /// Shortens the answer of the last turn of a session. `None`: no turn of this request was committed.
+    async fn shorten(&self, key: &SessionKey, request_id: &str, heard: String) -> Result<Option<Turn>, Error> {
+        let (session, committed) = self.committed_turn(key, request_id).await?;
+        let Some(turn) = committed else { return Ok(None) };
         if turn.revision != session.revision {
             return Err(error::not_the_last(request_id));
         }
@@ -65,7 +110,15 @@ impl Sessions {
         if !replaced.map_err(|error| of_store(&error))? {
             return Err(error::conflict());
         }
-        Ok(shortened)
+        Ok(Some(shortened))
+    }
+
+    /// The session, and the turn that was committed for a request.
+    async fn committed_turn(&self, key: &SessionKey, request_id: &str) -> Result<(Session, Option<Turn>), Error> {
+        let opening = Opening { key, request_id, window: None, turns: 0 };
+        let opened = self.stores.turns.open(&opening).await.map_err(|error| of_store(&error))?;
+        let session = opened.session.ok_or_else(|| error::not_found(key))?;
+        Ok((session, opened.committed.map(|(turn, _)| turn)))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The right to run a turn, between processes: in Redis, or in the database where Redis is not there.
+//! The right to run a turn, between processes: in Redis, or where Redis is not there in PostgreSQL, or in memory beside
+//! SQLite.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use crate::store::{Lease, LeaseStore, Memory, SessionKey, StoreError, Taken};
 pub(crate) struct Leases {
     /// Asked first. `None`: there is none.
     pub(crate) redis: Option<Arc<dyn LeaseStore>>,
-    pub(crate) database: Arc<dyn LeaseStore>,
+    /// Asked where that is none, or does not answer.
+    pub(crate) own: Arc<dyn LeaseStore>,
     /// How long one lives unless it is renewed.
     pub(crate) time: Duration,
     pub(crate) metrics: Metrics,
@@ -40,8 +42,8 @@ impl Leases {
                 }
             }
         }
-        let taken = self.database.take(key, &lease, by_force).await?;
-        Ok((taken, self.held(&self.database, key, holder)))
+        let taken = self.own.take(key, &lease, by_force).await?;
+        Ok((taken, self.held(&self.own, key, holder)))
     }
 
     fn held(&self, store: &Arc<dyn LeaseStore>, key: &SessionKey, holder: String) -> Held {

@@ -5,7 +5,7 @@
 //!
 //! Two services: [`service`] is what tenants see of their sessions ([`sessions`]), [`service::turns`] is what gateways run
 //! turns with ([`turn`]). A turn gets its place among those of this process ([`places`]) and its lease among the
-//! processes ([`leases`]); both save work only. What keeps turns apart is the commit, which the database does if the
+//! processes ([`leases`]); both save work only. What processes tell each other of turns that run is in [`signals`]. What keeps turns apart is the commit, which the database does if the
 //! session still stands where the turn began ([`store`]).
 
 mod config;
@@ -20,6 +20,7 @@ mod run;
 mod service;
 mod sessions;
 mod settings;
+mod signals;
 mod store;
 mod tools;
 mod turn;
@@ -38,8 +39,8 @@ use tonic::service::Routes;
 pub use config::{Config, DatabaseConfig, RedisConfig, SecretUrl};
 use leases::Leases;
 use sessions::{Sessions, Stores};
-use store::sql::{Reached, Sql};
-use store::{LeaseStore, RedisLeases, RedisReached, StoreError};
+use store::sql::{Kind, Reached, Sql};
+use store::{LeaseStore, MemoryLeases, RedisLeases, RedisReached, StoreError};
 
 /// What a session store needs from outside.
 pub struct Deps {
@@ -84,9 +85,11 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
             erasures: Arc::clone(&database) as _,
             feed: Arc::clone(&database) as _,
             runs: Arc::clone(&database) as _,
+            signals: Arc::clone(&database) as _,
         },
-        leases: Leases { redis, database, time: config.lease, metrics: metrics.clone() },
+        leases: Leases { redis, own: leases(database), time: config.lease, metrics: metrics.clone() },
         places: Arc::default(),
+        listeners: Arc::default(),
         committed: tokio::sync::Notify::new(),
         recorded: tokio::sync::Notify::new(),
         config: config.clone(),
@@ -104,8 +107,9 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
     let own = Surface { grpc: routes.routes(), names, http: Router::new() };
     let (router, health) = surface(own, &context.readiness, &context.drain);
     context.readiness.set(true);
+    let signals = Task::new("signals", signals::run(Arc::clone(&sessions)));
     let retention = Task::new("retention", retention::run(sessions));
-    Ok(Parts { router, tasks: vec![health, retention] })
+    Ok(Parts { router, tasks: vec![health, signals, retention] })
 }
 
 /// How long a database that is not there yet is waited for: it may have been started at the same time.
@@ -120,7 +124,7 @@ async fn prepare(database: &Sql, config: &Config) -> Result<(), BuildError> {
             false => database.is_migrated().await,
         };
         match prepared {
-            Ok(true) => return database.forget_dead_leases().await.map_err(|error| BuildError::Database(error.into())),
+            Ok(true) => return Ok(()),
             Ok(false) => return Err(BuildError::NotMigrated),
             Err(StoreError::Unavailable(error)) if Instant::now() < until => {
                 tracing::info!(error = &*error as &dyn std::error::Error, "the database cannot be reached yet");
@@ -135,6 +139,14 @@ fn database(config: &Config) -> Result<Sql, BuildError> {
     let url = config.database.url().map_err(BuildError::Url)?;
     let DatabaseConfig { connections, deadline, .. } = config.database;
     Sql::new(&Reached { url: url.expose(), connections, deadline }).map_err(|error| BuildError::Database(error.into()))
+}
+
+/// Where leases are that Redis does not give.
+fn leases(database: Arc<Sql>) -> Arc<dyn LeaseStore> {
+    match database.kind() {
+        Kind::Postgres => database,
+        Kind::Sqlite => Arc::new(MemoryLeases::default()),
+    }
 }
 
 fn redis(config: &RedisConfig) -> Result<Arc<dyn LeaseStore>, BuildError> {

@@ -91,12 +91,15 @@ impl Places {
     }
 
     /// Asks whoever runs the turn of this request to leave it, if somebody here does.
-    pub(crate) fn ask_to_leave_run(&self, key: &SessionKey, request_id: &str, why: Leave) {
-        self.with(key, |place| {
-            if place.runs.as_ref().is_some_and(|begin| begin.request_id == request_id) {
+    pub(crate) fn ask_to_leave_run(&self, key: &SessionKey, request_id: &str, why: Leave) -> bool {
+        let asked = self.with(key, |place| {
+            let runs = place.runs.as_ref().is_some_and(|begin| begin.request_id == request_id);
+            if runs {
                 place.leave.send_replace(Some(why));
             }
+            runs
         });
+        asked.unwrap_or_default()
     }
 
     fn with<T>(&self, key: &SessionKey, ask: impl FnOnce(&Place) -> T) -> Option<T> {

@@ -1,4 +1,4 @@
-//! Erases sessions whose time is over.
+//! Erases sessions whose time is over, and sweeps signals that nobody has taken.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use pointsman_proto::sessions::v1::ErasureCause;
 
 use crate::sessions::Sessions;
+use crate::signals::LIVES;
 use crate::store::micros;
 
 /// How often it is looked.
@@ -19,6 +20,7 @@ pub(crate) async fn run(sessions: Arc<Sessions>) {
         let kept = sessions.config.run_retention;
         let _ = sessions.stores.runs.forget(micros(SystemTime::now() - kept)).await;
         // What fails now is found by the next look; what stands before the database has said why.
+        let _ = sessions.stores.signals.sweep(micros(SystemTime::now() - LIVES)).await;
         let found = sessions.stores.erasures.expired(micros(SystemTime::now()), BATCH).await.unwrap_or_default();
         let mut failed = false;
         for key in &found {

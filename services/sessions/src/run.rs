@@ -18,7 +18,7 @@ use tonic_types::FieldViolation;
 use crate::error::{self, of_store};
 use crate::places::Leave;
 use crate::sessions::Sessions;
-use crate::store::{Created, Moment, RunKey, SessionKey, StoreError, micros};
+use crate::store::{Created, Moment, RunKey, SessionKey, SignalKind, StoreError, micros};
 
 /// Why a run has failed that nobody speaks for.
 pub(crate) const GATEWAY_LOST: Reason = Reason::StreamTruncated;
@@ -167,13 +167,15 @@ impl Sessions {
         }
     }
 
-    pub(crate) async fn cancel_run(&self, key: &SessionKey, request_id: &str) -> Result<Run, Error> {
+    pub(crate) async fn cancel_run(self: &Arc<Self>, key: &SessionKey, request_id: &str) -> Result<Run, Error> {
         let name = RunKey { session: key, request_id };
         let ended = self.stores.runs.end(&name, RunState::Cancelled, "", now()).await;
         if ended.map_err(|error| of_store(&error))? {
-            // In another process it is found out when the run is renewed; from here on nothing of it can be committed.
-            self.places.ask_to_leave_run(key, request_id, Leave::Cancelled);
+            // From here on nothing of it can be committed, whenever its process hears of that.
             self.recorded.notify_waiters();
+            if !self.places.ask_to_leave_run(key, request_id, Leave::Cancelled) {
+                self.tell_others(key, (request_id, SignalKind::Cancelled), "").await?.stay();
+            }
         }
         self.run(key, request_id).await
     }

@@ -17,8 +17,10 @@ use crate::error::{self, of_store};
 use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::places::{Leave, Places};
+use crate::signals::Listeners;
 use crate::store::{
-    BindingStore, Created, ErasureStore, FeedStore, RunStore, SessionKey, SessionStore, TurnStore, Who, micros,
+    BindingStore, Created, ErasureStore, FeedStore, RunStore, SessionKey, SessionStore, SignalStore, TurnStore, Who,
+    micros,
 };
 use crate::tools;
 use crate::turn::{Begun, expires};
@@ -29,6 +31,7 @@ pub(crate) struct Sessions {
     pub(crate) stores: Stores,
     pub(crate) leases: Leases,
     pub(crate) places: Arc<Places>,
+    pub(crate) listeners: Arc<Listeners>,
     /// Told whenever a turn is committed in this process.
     pub(crate) committed: Notify,
     /// Told whenever something of a run was kept in this process.
@@ -46,6 +49,7 @@ pub(crate) struct Stores {
     pub(crate) erasures: Arc<dyn ErasureStore>,
     pub(crate) feed: Arc<dyn FeedStore>,
     pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) signals: Arc<dyn SignalStore>,
 }
 
 impl Sessions {

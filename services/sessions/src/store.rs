@@ -1,14 +1,17 @@
 //! What is kept, and where: one trait for each noun, and two kinds of places.
 //!
 //! [`sql`] is the truth, PostgreSQL or SQLite. [`redis`] holds leases and recent turns, and is believed in
-//! nothing: a lease saves work, a window saves reading. All of them pass one suite (`conformance`).
+//! nothing: a lease saves work, a window saves reading. Without it leases are in PostgreSQL, and beside SQLite in [`memory`].
+//! All of them pass one suite (`conformance`).
 
 pub(crate) mod breaker;
 #[cfg(test)]
 mod conformance;
+pub(crate) mod memory;
 pub(crate) mod redis;
 pub(crate) mod sql;
 
+pub(crate) use self::memory::MemoryLeases;
 pub(crate) use self::redis::{Reached as RedisReached, RedisLeases};
 
 use std::error::Error as StdError;
@@ -138,8 +141,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) awaited: &'a [String],
     /// Until when; 0: it awaits nothing.
     pub(crate) awaited_until: i64,
-    /// When the session will be erased.
-    pub(crate) expires: i64,
+    /// How long the session is kept after it if it does not say, in microseconds.
+    pub(crate) retention: i64,
     /// Whether it ends a run, which must be running still.
     pub(crate) is_run: bool,
 }
@@ -311,6 +314,51 @@ pub(crate) struct Who<'a> {
     pub(crate) external_user: &'a str,
     /// Now.
     pub(crate) time: i64,
+}
+
+/// What processes tell each other of turns that run.
+#[async_trait]
+pub(crate) trait SignalStore: Send + Sync {
+    /// Tells whoever runs the turn of this request in a session; told again, it is told anew. `None`: there is no such session.
+    async fn send(
+        &self,
+        key: &SessionKey,
+        name: (&str, SignalKind),
+        heard: &[u8],
+        now: i64,
+    ) -> Result<Option<Signal>, StoreError>;
+    /// Reads all that nobody has taken, and what was erased since then. One round trip.
+    async fn read(&self, erased_since: i64) -> Result<Signals, StoreError>;
+    /// Takes one, to act on it or to withdraw it: one of those who try does. Returns what was heard.
+    async fn take(&self, signal: &Signal) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Removes those that were sent before.
+    async fn sweep(&self, before: i64) -> Result<(), StoreError>;
+}
+
+/// What is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SignalKind {
+    /// The turn is to be broken off, and what was heard of it kept.
+    Interrupted,
+    /// It is a run that was cancelled.
+    Cancelled,
+}
+
+/// Something that was told of the turn of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Signal {
+    /// Of the session.
+    pub(crate) uid: String,
+    pub(crate) request_id: String,
+    pub(crate) kind: SignalKind,
+}
+
+/// What a process is told at one look.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    pub(crate) signals: Vec<Signal>,
+    /// The uids of sessions.
+    pub(crate) erased: Vec<String>,
 }
 
 /// What is no more.

@@ -18,6 +18,7 @@ use crate::leases::Held;
 use crate::places::Seat;
 use crate::run::{self, GATEWAY_LOST};
 use crate::sessions::Sessions;
+use crate::signals::Listening;
 use crate::store::{Memory, SessionKey, Window, micros, stamp};
 use partial::Partial;
 
@@ -40,6 +41,8 @@ pub(crate) struct RunningTurn {
     remembered: Option<u64>,
     history: Vec<Turn>,
     lease: Option<Held>,
+    /// From its history on. Before the seat: whoever listens has one.
+    listening: Option<Listening>,
     seat: Seat,
     /// When the lease is to be renewed.
     renewal: Instant,
@@ -151,5 +154,10 @@ impl Drop for RunningTurn {
 /// When a session that changes now will be erased.
 pub(crate) fn expires(now: SystemTime, session: &Session, default: Duration) -> i64 {
     let own = session.retention.and_then(|retention| Duration::try_from(retention).ok());
-    micros(now).saturating_add(i64::try_from(own.unwrap_or(default).as_micros()).unwrap_or(i64::MAX))
+    micros(now).saturating_add(retention(own.unwrap_or(default)))
+}
+
+/// In microseconds, so few that a time can be added to them.
+fn retention(retention: Duration) -> i64 {
+    i64::try_from(retention.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }

@@ -45,8 +45,9 @@ pub(super) fn check_label(field: &str, label: &str) -> Result<(), Error> {
 }
 
 pub(super) fn check_heard(message: &InterruptTurnRequest) -> Result<(), Error> {
-    if message.request_id.is_empty() {
-        return invalid("request_id", "is required");
+    let id = message.request_id.as_bytes();
+    if !(1..=128).contains(&id.len()) || !id.iter().all(u8::is_ascii_graphic) {
+        return invalid("request_id", "must be that of a request: 1 to 128 visible ASCII characters");
     }
     if message.heard_text.len() > 4 << 20 {
         return invalid("heard_text", "must have at most 4 MiB");
@@ -119,8 +120,9 @@ pub(super) fn digest(request: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use pointsman_proto::inference::v1::Message;
+    use pointsman_proto::sessions::v1::InterruptTurnRequest;
 
-    use super::{Page, check_channel, check_messages, check_person, key, new_key, page, page_size};
+    use super::{Page, check_channel, check_heard, check_messages, check_person, key, new_key, page, page_size};
 
     #[test]
     fn names_have_rules() {
@@ -155,6 +157,11 @@ mod tests {
         for bad in ["", "a\0", &"c".repeat(257)] {
             assert!(check_person("it", bad).is_err(), "{bad}");
         }
+        let heard = |request_id: &str| {
+            check_heard(&InterruptTurnRequest { request_id: request_id.into(), ..Default::default() })
+        };
+        assert!(heard("a").is_ok() && heard(&"r".repeat(128)).is_ok());
+        assert!(["", "a b", "a\0", "ä", &"r".repeat(129)].into_iter().all(|bad| heard(bad).is_err()));
         assert!(check_messages(&[], "").is_err() && check_messages(&[Message::default()], "").is_err());
     }
 

@@ -10,6 +10,7 @@ mod leases;
 mod row;
 mod runs;
 mod sessions;
+mod signals;
 mod turns;
 
 use std::borrow::Cow;

@@ -71,6 +71,7 @@ impl Sessions {
             remembered: right.window.as_ref().map(|window| window.revision),
             history: Vec::new(),
             lease: Some(right.lease),
+            listening: None,
             seat: right.seat,
             renewal: Instant::now() + self.config.lease / 3,
             partial: None,
@@ -92,6 +93,7 @@ impl Sessions {
             turn.remembered = None;
         }
         turn.history = history(&session, right.window, turns, self.config.history);
+        turn.listening = Some(self.listeners.listen(&session.uid, &turn.key, &turn.request_id));
         turn.session = session;
         if begin.detach {
             turn.run = Some(self.begin_run(&turn.key, &begin).await?);

@@ -7,7 +7,7 @@ use pointsman_errors::{Error, Reason};
 use pointsman_proto::sessions::v1::{CommitTurn, Fence, Session, Turn, TurnCommitted};
 use tokio::time::Instant;
 
-use super::{RunningTurn, expires};
+use super::{RunningTurn, retention};
 use crate::error::{self, of_commit};
 use crate::sessions::Sessions;
 use crate::store::{Commit, Committed, SessionKey, StoreError, micros};
@@ -67,7 +67,7 @@ impl Sessions {
             digest,
             awaited: &awaited,
             awaited_until: if awaited.is_empty() { 0 } else { micros(tools::expire_time(session)) },
-            expires: expires(now, session, self.config.retention),
+            retention: retention(self.config.retention),
             is_run,
         };
         match self.try_to_commit(&commit).await.map_err(|error| of_commit(&error))? {

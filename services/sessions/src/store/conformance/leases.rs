@@ -7,7 +7,7 @@ use super::places::{DEADLINE, Leases};
 use super::samples::{key, window};
 use crate::store::{Lease, Memory, SessionKey, Taken};
 
-on_leases![sqlite, postgres, redis, cluster, sentinel => [
+on_leases![memory, postgres, redis, cluster, sentinel => [
     one_has_it_until_it_is_given_back,
     of_many_who_take_it_one_does,
     it_is_taken_by_force,

@@ -1,5 +1,6 @@
 //! The places that the suite runs against: real servers, and a file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman_testkit::servers::{Postgres, Redis, RedisCluster, RedisSentinel};
@@ -8,14 +9,16 @@ use tokio::sync::OnceCell;
 
 use crate::store::redis::{Reached as RedisReached, RedisLeases};
 use crate::store::sql::{Reached, Sql};
-use crate::store::{BindingStore, ErasureStore, FeedStore, LeaseStore, RunStore, SessionStore, TurnStore};
+use crate::store::{
+    BindingStore, ErasureStore, FeedStore, LeaseStore, MemoryLeases, RunStore, SessionStore, SignalStore, TurnStore,
+};
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A database of a test's own.
 pub(crate) struct Database {
-    pub(crate) sql: Sql,
+    pub(crate) sql: Arc<Sql>,
     _folder: Option<TempDir>,
 }
 
@@ -36,54 +39,55 @@ impl Database {
         assert!(!sql.is_migrated().await.unwrap());
         sql.migrate().await.unwrap();
         assert!(sql.is_migrated().await.unwrap());
-        Self { sql, _folder: folder }
+        Self { sql: Arc::new(sql), _folder: folder }
     }
 
     pub(crate) fn sessions(&self) -> &dyn SessionStore {
-        &self.sql
+        &*self.sql
     }
 
     pub(crate) fn turns(&self) -> &dyn TurnStore {
-        &self.sql
+        &*self.sql
     }
 
     pub(crate) fn bindings(&self) -> &dyn BindingStore {
-        &self.sql
+        &*self.sql
+    }
+
+    pub(crate) fn signals(&self) -> &dyn SignalStore {
+        &*self.sql
     }
 
     pub(crate) fn runs(&self) -> &dyn RunStore {
-        &self.sql
+        &*self.sql
     }
 
     pub(crate) fn feed(&self) -> &dyn FeedStore {
-        &self.sql
+        &*self.sql
     }
 
     pub(crate) fn erasures(&self) -> &dyn ErasureStore {
-        &self.sql
+        &*self.sql
     }
 }
 
 /// A place of leases.
 pub(crate) struct Leases {
-    pub(crate) store: Box<dyn LeaseStore>,
+    pub(crate) store: Arc<dyn LeaseStore>,
     /// Whether turns are remembered there.
     pub(crate) remembers: bool,
-    _folder: Option<TempDir>,
 }
 
 /// How much of a session is remembered in these tests.
 pub(crate) const WINDOW_BYTES: usize = 2000;
 
 impl Leases {
-    pub(crate) async fn sqlite() -> Self {
-        let Database { sql, _folder } = Database::sqlite().await;
-        Self { store: Box::new(sql), remembers: false, _folder }
+    pub(crate) async fn memory() -> Self {
+        Self { store: Arc::new(MemoryLeases::default()), remembers: false }
     }
 
     pub(crate) async fn postgres() -> Self {
-        let Database { sql, _folder } = Database::postgres().await;
-        Self { store: Box::new(sql), remembers: false, _folder }
+        Self { store: Database::postgres().await.sql, remembers: false }
     }
 
     pub(crate) async fn redis() -> Self {
@@ -103,7 +107,7 @@ impl Leases {
 
     fn of(urls: &[&str], sentinel_master: Option<&str>) -> Self {
         let store = RedisLeases::new(&RedisReached { sentinel_master, ..reached(urls) }).unwrap();
-        Self { store: Box::new(store), remembers: true, _folder: None }
+        Self { store: Arc::new(store), remembers: true }
     }
 }
 

@@ -13,8 +13,11 @@ use crate::store::{Commit, Committed, Created, Listing, Opened, Opening, Session
 
 /// 2026-01-01, in microseconds.
 pub(crate) const BEGIN: i64 = 1_767_225_600_000_000;
-/// When sessions expire that say nothing else.
+/// When sessions expire when they are made.
 pub(crate) const END: i64 = BEGIN + 1_000_000_000_000;
+
+/// How long sessions are kept after a commit, in microseconds, if they do not say.
+pub(crate) const RETENTION: i64 = END - BEGIN;
 
 pub(crate) fn time(micros: i64) -> Timestamp {
     Timestamp { seconds: micros / 1_000_000, nanos: (micros % 1_000_000) as i32 * 1000 }
@@ -87,7 +90,8 @@ pub(crate) fn fence(session: &Session) -> Fence {
 
 /// A commit that leaves nothing open.
 pub(crate) fn commit<'a>(key: &'a SessionKey, fence: &'a Fence, turn: &'a Turn) -> Commit<'a> {
-    Commit { key, fence, turn, digest: 7, awaited: &[], awaited_until: 0, expires: END, is_run: false }
+    let (awaited, awaited_until, retention) = (&[], 0, RETENTION);
+    Commit { key, fence, turn, digest: 7, awaited, awaited_until, retention, is_run: false }
 }
 
 impl Database {

@@ -2,11 +2,13 @@ use futures::future::join_all;
 use pointsman_proto::sessions::v1::{Fence, Session, SessionState, Turn};
 
 use super::places::Database;
-use super::samples::{END, commit, erasure, fence, key, revisions, session, time, turn};
-use crate::store::{Commit, Committed, SessionKey};
+use super::samples::{self, END, RETENTION, commit, erasure, fence, key, revisions, session, time, turn};
+use crate::store::sql::micros;
+use crate::store::{Commit, Committed, Created, SessionKey};
 
 on_databases![
     a_commit_moves_the_session,
+    a_session_is_kept_as_long_as_it_says_when_it_is_committed_to,
     a_commit_leaves_calls_open_until_the_next,
     whoever_stands_elsewhere_commits_nothing,
     a_commit_repeated_is_done_once,
@@ -24,11 +26,40 @@ async fn a_commit_moves_the_session(database: &Database) {
     let made = database.made(&key).await;
     let first = turn(1);
     let place = fence(&made);
-    let commit = Commit { expires: END + 5, ..commit(&key, &place, &first) };
+    let commit = Commit { retention: 5, ..commit(&key, &place, &first) };
     assert!(matches!(database.turns().commit(&commit).await.unwrap(), Committed::Now));
-    let moved = Session { revision: 1, update_time: first.create_time, expire_time: Some(time(END + 5)), ..made };
+    let expire_time = first.create_time.map(|committed| time(micros(Some(&committed)) + 5));
+    let moved = Session { revision: 1, update_time: first.create_time, expire_time, ..made };
     assert_eq!(database.session(&key).await, moved);
     assert_eq!(database.all_turns(&key).await, [first]);
+}
+
+async fn a_session_is_kept_as_long_as_it_says_when_it_is_committed_to(database: &Database) {
+    let key = key("t", "s");
+    let made = database.made(&key).await;
+    // Both begin before it changes.
+    let mut place = fence(&made);
+    for (revision, said, kept) in [(1, Some(60), 60_000_000), (2, Some(3600), 3_600_000_000), (3, None, RETENTION)] {
+        let found = database.session(&key).await;
+        let retention = said.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+        let changed = Session { retention, ..found.clone() };
+        let changed = database.sessions().update(&key, &found.etag, &changed).await.unwrap().unwrap();
+        // That is for whoever changes it.
+        assert_eq!(changed.expire_time, found.expire_time);
+        let next = turn(revision);
+        assert!(matches!(database.turns().commit(&commit(&key, &place, &next)).await.unwrap(), Committed::Now));
+        let now = database.session(&key).await;
+        assert_eq!(micros(now.expire_time.as_ref()), micros(next.create_time.as_ref()) + kept);
+        place.revision = revision;
+    }
+    // One that is forked says the same.
+    let forked = Session { retention: Some(prost_types::Duration { seconds: 90, nanos: 0 }), ..session(&key) };
+    let to = samples::key("t", "fork");
+    assert_eq!(database.sessions().fork(&fence(&made), &to, &forked).await.unwrap(), Created::Yes);
+    let first = turn(1);
+    database.turns().commit(&commit(&to, &fence(&forked), &first)).await.unwrap();
+    let now = database.session(&to).await;
+    assert_eq!(micros(now.expire_time.as_ref()), micros(first.create_time.as_ref()) + 90_000_000);
 }
 
 async fn a_commit_leaves_calls_open_until_the_next(database: &Database) {

@@ -9,7 +9,7 @@ use super::samples::{turn, window};
 use crate::store::redis::{MOST_TURNS, Reached, RedisLeases};
 use crate::store::{Lease, LeaseStore, Memory, SessionKey, Taken, Window};
 
-on_leases![sqlite, postgres, redis, cluster, sentinel => [
+on_leases![memory, postgres, redis, cluster, sentinel => [
     turns_are_remembered_where_there_is_redis,
     a_turn_is_added_to_the_one_before_it,
     a_window_that_grows_too_large_is_dropped,

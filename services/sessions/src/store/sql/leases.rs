@@ -3,11 +3,11 @@ use std::time::{Duration, SystemTime};
 use sqlx::query;
 use tonic::async_trait;
 
-use super::{Kind, Sql, failure};
+use super::{Sql, failure};
 use crate::store::sql::row::get;
 use crate::store::{Lease, LeaseStore, Memory, SessionKey, StoreError, Taken, micros};
 
-/// Leases without Redis. Nothing is remembered with them.
+/// Leases without Redis, in PostgreSQL. Nothing is remembered with them.
 #[async_trait]
 impl LeaseStore for Sql {
     async fn take(&self, key: &SessionKey, lease: &Lease<'_>, by_force: bool) -> Result<Taken, StoreError> {
@@ -54,16 +54,6 @@ impl LeaseStore for Sql {
     }
 
     async fn forget(&self, _: &SessionKey) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-impl Sql {
-    /// One process has an SQLite file, as a rule: leases that it finds at its start are of one before it, which is gone.
-    pub(crate) async fn forget_dead_leases(&self) -> Result<(), StoreError> {
-        if self.kind == Kind::Sqlite {
-            query("DELETE FROM leases").execute(&self.pool).await.map_err(failure)?;
-        }
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Rows as messages, and back.
 
+use std::time::Duration;
+
 use pointsman_proto::sessions::v1::{Session, SessionState, Turn, TurnKind};
 use prost::Message;
 use prost_types::Timestamp;
@@ -31,6 +33,12 @@ pub(super) fn settings(session: &Session) -> Vec<u8> {
         ..Session::default()
     }
     .encode_to_vec()
+}
+
+/// How long the session is kept, in microseconds; 0 where it does not say.
+pub(super) fn retention(session: &Session) -> i64 {
+    let own = session.retention.and_then(|retention| Duration::try_from(retention).ok()).unwrap_or_default();
+    i64::try_from(own.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Reads a session of the columns [`SESSION`], the first of them at this place.

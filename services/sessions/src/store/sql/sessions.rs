@@ -9,8 +9,8 @@ use super::{Sql, failure, signed};
 use crate::store::{Created, Listing, SessionKey, SessionStore, StoreError};
 
 const INSERT: &str = "INSERT INTO sessions (tenant, id, uid, epoch, revision, bytes, awaited, awaited_until, settings, \
-     etag, forked_from, forked_at, created, updated, expires) \
-     VALUES ($1, $2, $3, 0, $4, 0, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING";
+     etag, forked_from, forked_at, created, updated, expires, retention) \
+     VALUES ($1, $2, $3, 0, $4, 0, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING";
 
 #[async_trait]
 impl SessionStore for Sql {
@@ -67,8 +67,8 @@ impl SessionStore for Sql {
 
     async fn update(&self, key: &SessionKey, etag: &str, session: &Session) -> Result<Option<Session>, StoreError> {
         let sql = format!(
-            "UPDATE sessions SET settings = $1, etag = $2, updated = $3, expires = $4 \
-             WHERE tenant = $5 AND id = $6 AND etag = $7 RETURNING {SESSION}"
+            "UPDATE sessions SET settings = $1, etag = $2, updated = $3, expires = $4, retention = $5 \
+             WHERE tenant = $6 AND id = $7 AND etag = $8 RETURNING {SESSION}"
         );
         self.breaker
             .call(async {
@@ -77,6 +77,7 @@ impl SessionStore for Sql {
                     .bind(&session.etag)
                     .bind(micros(session.update_time.as_ref()))
                     .bind(micros(session.expire_time.as_ref()))
+                    .bind(row::retention(session))
                     .bind(&*key.tenant)
                     .bind(&*key.id)
                     .bind(etag);
@@ -155,6 +156,7 @@ fn insert<'q>(key: &'q SessionKey, session: &'q Session, revision: u64) -> Query
         .bind(micros(session.create_time.as_ref()))
         .bind(micros(session.update_time.as_ref()))
         .bind(micros(session.expire_time.as_ref()))
+        .bind(row::retention(session))
 }
 
 async fn label(connection: &mut AnyConnection, session: &Session) -> Result<(), StoreError> {

@@ -28,10 +28,12 @@ const TURN: [usize; 5] = [1, 4, 11, 6, 7];
 /// Moves the session, adds the turn and tells it to consumers, or does nothing of it.
 const COMMIT: &str = "\
     WITH moved AS (UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
-    updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 \
+    updated = $4, expires = $4 + CASE retention WHEN 0 THEN $5 ELSE retention END \
+    WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 \
     AND ($17 = 0 OR EXISTS (SELECT 1 FROM runs r WHERE r.session = uid AND r.request_id = $12 AND r.state = 1 \
     AND r.until >= $4)) RETURNING tenant, uid, revision), ended AS (UPDATE runs SET state = 2, ended = $4, \
-    revision = m.revision FROM moved m WHERE $17 = 1 AND runs.session = m.uid AND runs.request_id = $12), told AS (INSERT INTO turn_cursors \
+    revision = m.revision FROM moved m WHERE $17 = 1 AND runs.session = m.uid AND runs.request_id = $12), \
+    told AS (INSERT INTO turn_cursors \
     (tenant, turn_group, session, acknowledged, revision, consumer, until) \
     SELECT g.tenant, g.name, m.uid, CASE WHEN g.from_the_beginning = 1 THEN 0 ELSE m.revision - 1 END, m.revision, '', 0 \
     FROM moved m JOIN turn_groups g ON g.tenant = m.tenant WHERE g.channel = '' \
@@ -42,7 +44,7 @@ const COMMIT: &str = "\
 
 const MOVE: &str = "\
     UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
-    updated = $4, expires = $5 WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10";
+    updated = $4, expires = $4 + CASE retention WHEN 0 THEN $5 ELSE retention END WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10";
 
 const END_RUN: &str = "\
     UPDATE runs SET state = 2, ended = $1, revision = $2 \
@@ -222,7 +224,7 @@ fn moved<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &[u8]) -> Ask<'q> {
         .bind(commit.awaited.join(row::SEPARATOR))
         .bind(commit.awaited_until)
         .bind(micros(commit.turn.create_time.as_ref()))
-        .bind(commit.expires)
+        .bind(commit.retention)
         .bind(&*commit.key.tenant)
         .bind(&*commit.key.id)
         .bind(&commit.fence.uid)
