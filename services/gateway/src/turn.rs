@@ -16,7 +16,7 @@ use pointsman_proto::sessions::v1::run_turn_request::Step as Asked;
 use pointsman_proto::sessions::v1::run_turn_response::Step;
 use pointsman_proto::sessions::v1::turn_service_client::TurnServiceClient;
 use pointsman_proto::sessions::v1::{
-    BeginTurn, CommitTurn, Fence, RunTurnRequest, RunTurnResponse, Turn, TurnBegun, TurnCommitted,
+    BeginTurn, CommitTurn, Fence, MergedRequest, RunTurnRequest, RunTurnResponse, Turn, TurnBegun, TurnCommitted,
 };
 use pointsman_telemetry::propagation;
 use tokio::sync::mpsc;
@@ -52,6 +52,7 @@ pub(crate) struct RunningTurn {
     session: String,
     fence: Fence,
     digest: u64,
+    merged: Vec<MergedRequest>,
     sender: mpsc::Sender<RunTurnRequest>,
     steps: Streaming<RunTurnResponse>,
     /// Whether the store was lost since the begin: it is asked again at the commit.
@@ -80,8 +81,8 @@ impl SessionStore {
         match next(&mut steps).await {
             Ok(Step::Begun(begun)) => {
                 let fence = begun.fence.clone().unwrap_or_default();
-                let store = self.clone();
-                let turn = RunningTurn { store, asking, session, fence, digest, sender, steps, is_lost: false };
+                let (store, merged) = (self.clone(), begun.merged_requests.clone());
+                let turn = RunningTurn { store, asking, session, fence, digest, merged, sender, steps, is_lost: false };
                 Ok(Begun::Running(Box::new(turn), Box::new(begun)))
             }
             Ok(Step::Committed(TurnCommitted { turn: Some(turn), .. })) => Ok(Begun::Committed(Box::new(turn))),
@@ -133,6 +134,7 @@ impl RunningTurn {
             fence: Some(std::mem::take(&mut self.fence)),
             turn: Some(turn),
             request_digest: self.digest,
+            merged_requests: std::mem::take(&mut self.merged),
         };
         let step = RunTurnRequest { step: Some(Asked::Commit(commit.clone())) };
         let mut told = Err(unreachable());

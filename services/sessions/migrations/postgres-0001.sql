@@ -44,6 +44,15 @@ CREATE TABLE turns (
 );
 CREATE INDEX turns_pinned ON turns (session) WHERE pinned = 1;
 
+-- Requests whose messages are answered in the turn of another.
+CREATE TABLE merged_requests (
+    session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,
+    request_id text NOT NULL,
+    digest bigint NOT NULL,
+    revision bigint NOT NULL,
+    PRIMARY KEY (session, request_id)
+);
+
 CREATE TABLE bindings (
     tenant text NOT NULL,
     channel text NOT NULL,

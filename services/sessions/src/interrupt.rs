@@ -7,9 +7,10 @@ use pointsman_proto::inference::v1::{FinishReason, Message, Part, Role, part};
 use pointsman_proto::sessions::v1::{BeginTurn, Fence, Turn, TurnKind};
 
 use crate::error::{self, of_store};
+use crate::places::Running;
 use crate::sessions::Sessions;
 use crate::store::{Opening, SessionKey};
-use crate::turn::Begun;
+use crate::turn::{Begun, Coming};
 
 impl Sessions {
     /// Breaks the turn of a request off, wherever it is: while it runs, or when it was committed last.
@@ -20,19 +21,25 @@ impl Sessions {
         heard: String,
     ) -> Result<Turn, Error> {
         match self.places.interrupt(key, request_id) {
-            Some(begin) => self.break_off(key, BeginTurn::clone(&begin), heard).await,
+            Some(running) => self.break_off(key, running, heard).await,
             None => self.shorten(key, request_id, heard).await,
         }
     }
 
     /// Waits for the place of a turn that was asked to leave it, and commits what was heard in its name.
-    async fn break_off(self: &Arc<Self>, key: &SessionKey, begin: BeginTurn, heard: String) -> Result<Turn, Error> {
+    async fn break_off(self: &Arc<Self>, key: &SessionKey, running: Running, heard: String) -> Result<Turn, Error> {
+        let Running { begin, merged, followers } = running;
+        let begin = BeginTurn::clone(&begin);
         let (request_id, said) = (begin.request_id.clone(), begin.messages.clone());
         let begin = BeginTurn { expected_revision: None, ..begin };
-        match self.begin(key.clone(), begin, true).await? {
+        match self.begin(key.clone(), begin, Coming::BreakOff).await? {
             // It was faster.
-            Begun::Committed(_) => self.shorten(key, &request_id, heard).await,
-            Begun::Running(turn, begun) => {
+            Begun::Committed(committed) => {
+                followers.committed(committed.turn.as_ref().unwrap_or(&Turn::default()));
+                self.shorten(key, &request_id, heard).await
+            }
+            Begun::Running(mut turn, begun) => {
+                turn.takes_over(merged, followers);
                 let interrupted = Turn {
                     kind: TurnKind::Interrupted.into(),
                     input: begun.prepended_messages.into_iter().chain(said).collect(),

@@ -13,6 +13,7 @@ mod error;
 mod feed;
 mod interrupt;
 mod leases;
+mod merge;
 mod metrics;
 mod places;
 mod retention;

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::places::{Leave, Places};
 use crate::store::{BindingStore, Created, ErasureStore, FeedStore, SessionKey, SessionStore, TurnStore, Who, micros};
 use crate::tools;
-use crate::turn::{Begun, expires};
+use crate::turn::{Begun, Coming, expires};
 
 /// What every call works with.
 pub(crate) struct Sessions {
@@ -166,10 +166,11 @@ impl Sessions {
             request_id: append.request_id,
             request_digest: digest,
             messages: append.messages.clone(),
+            ..BeginTurn::default()
         };
         // What is not there is not made by adding to it.
         self.get(key).await?;
-        match self.begin(key.clone(), begin, false).await? {
+        match self.begin(key.clone(), begin, Coming::Add).await? {
             Begun::Committed(committed) => Ok(committed.turn.unwrap_or_default()),
             Begun::Running(turn, begun) => {
                 let input: Vec<Message> = begun.prepended_messages.into_iter().chain(append.messages).collect();

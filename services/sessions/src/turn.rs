@@ -3,14 +3,17 @@
 mod begin;
 mod commit;
 
+pub(crate) use self::begin::{Coming, as_expected};
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::Error;
-use pointsman_proto::sessions::v1::{Fence, Session, Turn, TurnBegun, TurnCommitted};
+use pointsman_proto::sessions::v1::{Fence, MergedRequest, Session, Turn, TurnBegun, TurnCommitted};
 
 use crate::error;
 use crate::leases::Held;
+use crate::merge::Followers;
 use crate::places::Seat;
 use crate::sessions::Sessions;
 use crate::store::{Memory, SessionKey, Window, micros, stamp};
@@ -30,6 +33,9 @@ pub(crate) struct RunningTurn {
     session: Session,
     request_id: String,
     digest: u64,
+    /// The other requests that it answers, and who waits for that.
+    merged: Vec<MergedRequest>,
+    followers: Followers,
     /// What is remembered already, if it is.
     remembered: Option<u64>,
     history: Vec<Turn>,
@@ -38,6 +44,11 @@ pub(crate) struct RunningTurn {
 }
 
 impl RunningTurn {
+    /// Goes on with what another turn answered.
+    pub(crate) fn takes_over(&mut self, merged: Vec<MergedRequest>, followers: Followers) {
+        (self.merged, self.followers) = (merged, followers);
+    }
+
     /// The request that it answers.
     pub(crate) fn request_id(&self) -> &str {
         &self.request_id

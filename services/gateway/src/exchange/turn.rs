@@ -48,8 +48,7 @@ impl Gateway {
             Begun::Committed(turn) => Ok(self.stored(&exchange, *turn, operation, resume_token)),
             Begun::Running(turn, begun) => {
                 let history = History::new(*begun, &exchange.request);
-                let before = history.before(&exchange.request);
-                exchange.request = exchange.request.after(before, history.session().data_class());
+                exchange.request = exchange.request.between(history.before(), history.after(), history.data_class());
                 let conversation = Conversation { history: Arc::new(history), turn };
                 let decided = self.decide(&exchange).map_err(|error| operation.failed(error))?;
                 self.attempt(exchange, decided, Some(conversation), (operation, resume_token)).await
@@ -66,6 +65,7 @@ impl Gateway {
             request_id: exchange.request.request_id.clone(),
             request_digest: digest(&exchange.request),
             messages: exchange.request.messages.clone(),
+            data_class: exchange.request.data_class,
         };
         let context = forwarded(&exchange.caller);
         let asking = Asking { context, span: exchange.span.clone() };

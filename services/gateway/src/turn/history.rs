@@ -1,7 +1,9 @@
 //! What a model is told of a conversation: as much as its context has room for.
 
+use std::ops::Range;
+
 use pointsman_policy::estimate_tokens;
-use pointsman_proto::inference::v1::{GenerateRequest, Message, Part, Role, SessionTurn, part};
+use pointsman_proto::inference::v1::{DataClass, GenerateRequest, Message, Part, Role, SessionTurn, part};
 use pointsman_proto::sessions::v1::{Session, Turn, TurnBegun};
 
 /// A conversation up to a request.
@@ -14,8 +16,11 @@ pub(crate) struct History {
     turns: Vec<Past>,
     /// How many older turns were not even read.
     omitted: u64,
-    /// The request's own messages.
+    /// The request's own messages, with what the store has put before and after them.
     own: Vec<Message>,
+    /// Where in these the request's stand.
+    request: Range<usize>,
+    data_class: DataClass,
 }
 
 /// One turn before.
@@ -54,13 +59,18 @@ impl History {
             "" => Vec::new(),
             prompt => vec![text(Role::System, prompt.to_owned())],
         };
-        let own = begun.prepended_messages.into_iter().chain(request.messages.iter().cloned()).collect();
+        let data_class = session.data_class().max(DataClass::try_from(begun.data_class).unwrap_or_default());
+        let (put, said) = (begun.prepended_messages.len(), request.messages.len());
+        let own = begun.prepended_messages.into_iter().chain(request.messages.iter().cloned());
+        let own = own.chain(begun.appended_messages).collect();
         Self {
             session,
             system,
             turns: begun.history.into_iter().map(past).collect(),
             omitted: begun.omitted_turns,
             own,
+            request: put..put + said,
+            data_class,
         }
     }
 
@@ -69,22 +79,31 @@ impl History {
         &self.session
     }
 
+    /// How sensitive all of it is.
+    pub(crate) fn data_class(&self) -> DataClass {
+        self.data_class
+    }
+
     /// What a caller is told of the turn.
     pub(crate) fn turn(&self, left_out_turns: u64) -> SessionTurn {
         let (session, revision) = (self.session.name.clone(), self.session.revision + 1);
         SessionTurn { session, revision, left_out_turns, repeated_answer: false }
     }
 
-    /// The request's own messages, with what the store has put before them.
+    /// The request's own messages, with what the store has put before and after them.
     pub(crate) fn own(&self) -> &[Message] {
         &self.own
     }
 
     /// All messages before the request's own.
-    pub(crate) fn before(&self, request: &GenerateRequest) -> Vec<Message> {
-        let put = self.own.len() - request.messages.len();
+    pub(crate) fn before(&self) -> Vec<Message> {
         let turns = self.turns.iter().flat_map(|turn| &turn.messages);
-        self.system.iter().chain(turns).chain(&self.own[..put]).cloned().collect()
+        self.system.iter().chain(turns).chain(&self.own[..self.request.start]).cloned().collect()
+    }
+
+    /// All messages after them.
+    pub(crate) fn after(&self) -> &[Message] {
+        &self.own[self.request.end..]
     }
 
     /// Leaves out the oldest turns that a target has no room for; never instructions, pinned turns or what the request

@@ -22,7 +22,7 @@ use super::names::{check_messages, key};
 use super::{Caller, caller};
 use crate::sessions::Sessions;
 use crate::store::breaker::counting;
-use crate::turn::{Begun, RunningTurn};
+use crate::turn::{Begun, Coming, RunningTurn};
 
 /// What gateways run turns with.
 pub(crate) struct Service(pub(crate) Arc<Sessions>);
@@ -63,7 +63,7 @@ impl Service {
             if begin.request_id.is_empty() {
                 return Err(Error::invalid(vec![FieldViolation::new("begin.request_id", "is required")]));
             }
-            sessions.begin(key, begin, false).await
+            sessions.begin(key, begin, Coming::Ask(caller.zones)).await
         };
         let (begun, trips) = counting(begun).instrument((*span).clone()).await;
         span.record("pointsman.store.round_trips", trips);

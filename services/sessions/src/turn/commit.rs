@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::sessions::v1::{CommitTurn, Fence, Session, Turn, TurnCommitted};
+use pointsman_proto::sessions::v1::{CommitTurn, Fence, MergedRequest, Session, Turn, TurnCommitted};
 use tokio::time::Instant;
 
 use super::{RunningTurn, expires};
 use crate::error::{self, of_store};
+use crate::merge;
 use crate::sessions::Sessions;
 use crate::store::{Commit, Committed, SessionKey, StoreError, micros};
 use crate::tools;
@@ -19,16 +20,23 @@ impl RunningTurn {
         let turn = Turn { request_id: self.request_id.clone(), ..turn };
         let sessions = Arc::clone(&self.sessions);
         let fence = self.fence();
-        let committed = sessions.commit(&self.key, (&fence, &self.session), turn, self.digest).await;
+        let committed = sessions.commit(&self.key, (&fence, &self.session), turn, (self.digest, &self.merged)).await;
         match committed {
             Ok(committed) => {
+                self.followers.committed(committed.turn.as_ref().unwrap_or(&Turn::default()));
                 if let Some(turn) = committed.turn.as_ref().filter(|_| !committed.was_committed_before) {
                     self.leave(turn).await;
                 }
                 Ok(committed)
             }
             Err(error) if error.reason() == Reason::TurnConflict => Err(self.seat.leave().map_or(error, error::left)),
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.reason() == Reason::SessionsUnavailable {
+                    // For them, too, it is not known.
+                    self.followers.failed(&error);
+                }
+                Err(error)
+            }
         }
     }
 }
@@ -39,7 +47,7 @@ impl Sessions {
         let found = self.stores.sessions.get(&key).await.map_err(|error| of_commit(&error))?;
         let session = found.ok_or_else(|| error::not_found(&key))?;
         let (fence, turn) = (commit.fence.unwrap_or_default(), commit.turn.unwrap_or_default());
-        self.commit(&key, (&fence, &session), turn, commit.request_digest).await
+        self.commit(&key, (&fence, &session), turn, (commit.request_digest, &commit.merged_requests)).await
     }
 
     async fn commit(
@@ -47,16 +55,18 @@ impl Sessions {
         key: &SessionKey,
         (fence, session): (&Fence, &Session),
         turn: Turn,
-        digest: u64,
+        (digest, merged): (u64, &[MergedRequest]),
     ) -> Result<TurnCommitted, Error> {
         let now = SystemTime::now();
         let awaited = tools::left_open(&turn);
-        let turn = Turn { revision: fence.revision + 1, create_time: Some(now.into()), ..turn };
+        let (revision, create_time) = (fence.revision + 1, Some(now.into()));
+        let turn = Turn { revision, create_time, merged_request_ids: merge::names(merged), ..turn };
         let commit = Commit {
             key,
             fence,
             turn: &turn,
             digest,
+            merged,
             awaited: &awaited,
             awaited_until: if awaited.is_empty() { 0 } else { micros(tools::expire_time(session)) },
             expires: expires(now, session, self.config.retention),

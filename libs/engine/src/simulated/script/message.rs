@@ -42,6 +42,7 @@ fn advice(reason: Reason) -> &'static str {
         Reason::SessionExists => "choose another id, or use the session that there is",
         Reason::TurnInProgress => "send it again when the other turn has ended",
         Reason::TurnConflict => "read the session, and send the turn again",
+        Reason::TurnMerged => "show the answer of the turn that has the messages",
         Reason::TurnInterrupted => "nothing: what was heard of the answer is kept",
         Reason::TurnSuperseded => "show the answer of the later turn",
         Reason::SessionLimitReached => "raise the session's limits, or fork it at an earlier turn",

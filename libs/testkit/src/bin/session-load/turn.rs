@@ -62,7 +62,8 @@ impl Store {
         let from = Instant::now();
         let turn = Some(Turn { request_id, ..self.words.committed(number) });
         let history = begun.history.len() as u64;
-        let commit = CommitTurn { session, fence: begun.fence, turn, request_digest: number };
+        let merged_requests = begun.merged_requests;
+        let commit = CommitTurn { session, fence: begun.fence, turn, request_digest: number, merged_requests };
         steps.try_send(step(Asked::Commit(commit)))?;
         match next(&mut answers).await? {
             Step::Committed(_) => {}
@@ -96,6 +97,7 @@ impl Store {
             request_id: request_id.to_owned(),
             request_digest: number,
             messages: vec![self.words.message(Role::User, INPUT, number)],
+            ..BeginTurn::default()
         })))?;
         let mut request = Request::new(steps);
         mesh_context::write(&self.context, request.metadata_mut());

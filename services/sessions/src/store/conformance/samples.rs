@@ -87,7 +87,7 @@ pub(crate) fn fence(session: &Session) -> Fence {
 
 /// A commit that leaves nothing open.
 pub(crate) fn commit<'a>(key: &'a SessionKey, fence: &'a Fence, turn: &'a Turn) -> Commit<'a> {
-    Commit { key, fence, turn, digest: 7, awaited: &[], awaited_until: 0, expires: END }
+    Commit { key, fence, turn, digest: 7, merged: &[], awaited: &[], awaited_until: 0, expires: END }
 }
 
 impl Database {
