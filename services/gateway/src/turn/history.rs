@@ -189,7 +189,7 @@ fn text(role: Role, text: String) -> Message {
 
 #[cfg(test)]
 mod tests {
-    use pointsman_proto::inference::v1::{GenerateRequest, Limits, Message, Role, Usage, part};
+    use pointsman_proto::inference::v1::{DataClass, GenerateRequest, Limits, Message, Role, Usage, part};
     use pointsman_proto::sessions::v1::{Session, Turn, TurnBegun};
 
     use super::{History, estimate, text};
@@ -235,6 +235,29 @@ mod tests {
             assert_eq!((said(&fitted.messages).as_str(), fitted.left_out), (want, left_out), "{context}");
             assert_eq!(fitted.estimated_tokens, estimate(&fitted.messages));
         }
+    }
+
+    #[test]
+    fn what_is_answered_with_a_request_stands_around_it_and_is_never_left_out() {
+        let say = |words: &str| text(Role::User, words.into());
+        let begun = TurnBegun {
+            history: vec![turn(1, 99)],
+            prepended_messages: vec![say("-")],
+            appended_messages: vec![say("+"), say(".")],
+            data_class: DataClass::Restricted.into(),
+            ..TurnBegun::default()
+        };
+        let history = History::new(begun, &request(1));
+        assert_eq!(
+            (said(&history.before()), said(history.own()), said(history.after())),
+            ("11-".into(), "-?+.".into(), "+.".into())
+        );
+        assert_eq!(said(&history.fit(&request(1), "m", 1).messages), "-?+.");
+        assert_eq!(history.data_class(), DataClass::Restricted);
+        // Never below the session's.
+        let session = Session { data_class: DataClass::Internal.into(), ..Session::default() };
+        let begun = TurnBegun { session: Some(session), ..TurnBegun::default() };
+        assert_eq!(History::new(begun, &request(1)).data_class(), DataClass::Internal);
     }
 
     #[test]
