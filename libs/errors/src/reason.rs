@@ -128,6 +128,8 @@ reasons! {
     TurnConflict = "TURN_CONFLICT", Aborted, 409, Caller;
     /// A later turn of the session took the place of this one.
     TurnSuperseded = "TURN_SUPERSEDED", Aborted, 409, Caller;
+    /// The messages are answered in the turn of another request.
+    TurnMerged = "TURN_MERGED", Aborted, 409, Caller;
     /// The caller, or somebody for them, broke the turn off.
     TurnInterrupted = "TURN_INTERRUPTED", Aborted, 409, Caller;
     /// The session has no such run.

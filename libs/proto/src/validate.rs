@@ -76,11 +76,12 @@ impl Valid<GenerateRequest> {
         Self::new(GenerateRequest { session: Some(session), detach, ..self.into_inner() })
     }
 
-    /// Puts the messages of its session before its own, which were checked when they were stored. Its content is at least
-    /// as sensitive as theirs.
-    pub fn after(self, before: Vec<Message>, data_class: DataClass) -> Self {
+    /// Puts the messages of its session before its own, and those that are answered with them after: they were checked when
+    /// they were stored, or came. Its content is at least as sensitive as theirs.
+    pub fn between(self, before: Vec<Message>, after: &[Message], data_class: DataClass) -> Self {
         self.change(|request| {
             request.messages.splice(..0, before);
+            request.messages.extend_from_slice(after);
             request.data_class = request.data_class.max(data_class.into());
         })
     }

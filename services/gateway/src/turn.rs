@@ -20,8 +20,8 @@ use pointsman_proto::sessions::v1::run_turn_request::Step as Asked;
 use pointsman_proto::sessions::v1::run_turn_response::Step;
 use pointsman_proto::sessions::v1::turn_service_client::TurnServiceClient;
 use pointsman_proto::sessions::v1::{
-    AbandonTurn, AttachRun, BeginTurn, CommitTurn, Fence, RunTurnRequest, RunTurnResponse, Turn, TurnBegun,
-    TurnCommitted,
+    AbandonTurn, AttachRun, BeginTurn, CommitTurn, Fence, MergedRequest, RunTurnRequest, RunTurnResponse, Turn,
+    TurnBegun, TurnCommitted,
 };
 use pointsman_server::Work;
 use pointsman_telemetry::propagation;
@@ -63,6 +63,7 @@ pub(crate) struct RunningTurn {
     request_id: String,
     fence: Fence,
     digest: u64,
+    merged: Vec<MergedRequest>,
     stream: Stream,
     /// Whether the store was lost since the begin: it is asked again at the commit.
     is_lost: bool,
@@ -108,6 +109,7 @@ impl SessionStore {
                     request_id,
                     fence: begun.fence.clone().unwrap_or_default(),
                     digest,
+                    merged: begun.merged_requests.clone(),
                     stream,
                     is_lost: false,
                     recording: (is_run || keeps_partial).then(|| Recording::new(is_run)),
@@ -243,6 +245,7 @@ impl RunningTurn {
             turn: Some(turn),
             request_digest: self.digest,
             detach: self.is_run(),
+            merged_requests: std::mem::take(&mut self.merged),
         };
         let until = Instant::now() + PATIENCE;
         let mut pause = PAUSES.0;

@@ -46,6 +46,14 @@ CREATE TABLE turns (
 );
 CREATE INDEX turns_pinned ON turns (session) WHERE pinned = 1;
 
+-- Requests whose messages are answered in the turn of another.
+CREATE TABLE merged_requests (
+    session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,
+    request_id text NOT NULL,
+    digest bigint NOT NULL,
+    revision bigint NOT NULL,
+    PRIMARY KEY (session, request_id)
+);
 -- Generations that outlive their calls, and what they were answered so far.
 CREATE TABLE runs (
     session text NOT NULL REFERENCES sessions (uid) ON DELETE CASCADE,

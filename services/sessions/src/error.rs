@@ -61,6 +61,18 @@ pub(crate) fn superseded() -> Error {
     Error::new(Reason::TurnSuperseded, message)
 }
 
+pub(crate) fn merged(request_id: &str, revision: u64) -> Error {
+    let message = format!(
+        "the messages are kept, and answered in turn {revision} of the session, with those of the request `{request_id}`; do not send them again"
+    );
+    Error::new(Reason::TurnMerged, message)
+}
+
+pub(crate) fn not_answered() -> Error {
+    let message = "the turn that was to answer these messages with others has ended without an answer, and nothing of it is kept; send them again";
+    Error::new(Reason::TurnConflict, message)
+}
+
 /// What somebody is told who was asked to leave.
 pub(crate) fn left(leave: Leave) -> Error {
     match leave {

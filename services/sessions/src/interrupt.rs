@@ -9,10 +9,11 @@ use pointsman_proto::sessions::v1::{BeginTurn, Fence, Session, Turn, TurnKind};
 use tokio::time::Instant;
 
 use crate::error::{self, of_store};
+use crate::places::Running;
 use crate::sessions::Sessions;
 use crate::signals::PATIENCE;
 use crate::store::{Opening, SessionKey, SignalKind};
-use crate::turn::Begun;
+use crate::turn::{Begun, Coming};
 
 impl Sessions {
     /// Breaks the turn of a request off, wherever it is: while it runs, or when it was committed last.
@@ -47,7 +48,7 @@ impl Sessions {
         heard: String,
     ) -> Result<Option<Turn>, Error> {
         match self.places.interrupt(key, request_id) {
-            Some(begin) => self.break_off(key, BeginTurn::clone(&begin), heard).await,
+            Some(running) => self.break_off(key, running, heard).await,
             None => self.shorten(key, request_id, heard).await,
         }
     }
@@ -71,15 +72,21 @@ impl Sessions {
     async fn break_off(
         self: &Arc<Self>,
         key: &SessionKey,
-        begin: BeginTurn,
+        running: Running,
         heard: String,
     ) -> Result<Option<Turn>, Error> {
+        let Running { begin, merged, followers } = running;
+        let begin = BeginTurn::clone(&begin);
         let (request_id, said) = (begin.request_id.clone(), begin.messages.clone());
         let begin = BeginTurn { expected_revision: None, detach: false, ..begin };
-        match self.begin(key.clone(), begin, true).await? {
+        match self.begin(key.clone(), begin, Coming::BreakOff).await? {
             // It was faster.
-            Begun::Committed(_) => self.shorten(key, &request_id, heard).await,
-            Begun::Running(turn, begun) => {
+            Begun::Committed(committed) => {
+                followers.committed(committed.turn.as_ref().unwrap_or(&Turn::default()));
+                self.shorten(key, &request_id, heard).await
+            }
+            Begun::Running(mut turn, begun) => {
+                turn.takes_over(merged, followers);
                 let interrupted = Turn {
                     kind: TurnKind::Interrupted.into(),
                     input: begun.prepended_messages.into_iter().chain(said).collect(),

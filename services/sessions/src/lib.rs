@@ -13,6 +13,7 @@ mod error;
 mod feed;
 mod interrupt;
 mod leases;
+mod merge;
 mod metrics;
 mod places;
 mod retention;
@@ -37,8 +38,7 @@ use tokio::time::Instant;
 use tonic::service::Routes;
 
 pub use config::{Config, DatabaseConfig, RedisConfig, SecretUrl};
-use leases::Leases;
-use sessions::{Sessions, Stores};
+use sessions::Sessions;
 use store::sql::{Kind, Reached, Sql};
 use store::{LeaseStore, MemoryLeases, RedisLeases, RedisReached, StoreError};
 
@@ -76,26 +76,8 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
     let database = Arc::new(database(config)?);
     prepare(&database, config).await?;
     let redis = config.redis.as_ref().map(redis).transpose()?;
-    let metrics = metrics::Metrics::register(&context.metrics);
-    let sessions = Arc::new(Sessions {
-        stores: Stores {
-            sessions: Arc::clone(&database) as _,
-            turns: Arc::clone(&database) as _,
-            bindings: Arc::clone(&database) as _,
-            erasures: Arc::clone(&database) as _,
-            feed: Arc::clone(&database) as _,
-            runs: Arc::clone(&database) as _,
-            signals: Arc::clone(&database) as _,
-        },
-        leases: Leases { redis, own: leases(database), time: config.lease, metrics: metrics.clone() },
-        places: Arc::default(),
-        listeners: Arc::default(),
-        committed: tokio::sync::Notify::new(),
-        recorded: tokio::sync::Notify::new(),
-        config: config.clone(),
-        metrics,
-        work: context.work.clone(),
-    });
+    let metrics = (metrics::Metrics::register(&context.metrics), context.work.clone());
+    let sessions = Sessions::new(config, &database, redis, metrics);
     let turns = TurnServiceServer::new(service::turns::Service(Arc::clone(&sessions)))
         .max_decoding_message_size(deps.max_request_bytes)
         .max_encoding_message_size(usize::MAX);

@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pointsman_proto::sessions::v1::BeginTurn;
+use pointsman_proto::sessions::v1::{BeginTurn, MergedRequest};
 use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, watch};
 
+use crate::merge::{Collection, Followers, Guest, Joined};
 use crate::store::SessionKey;
 
 /// The sessions that somebody runs or waits for.
@@ -20,10 +21,24 @@ struct Place {
     seat: Arc<FairMutex<()>>,
     /// Who has the seat or waits for it.
     people: usize,
+    /// How many have come.
+    arrivals: u64,
+    /// Who waits for it, or for somebody who takes them along.
+    collection: Arc<Collection>,
     /// Told when whoever has the seat is to leave it.
     leave: watch::Sender<Option<Leave>>,
     /// What whoever has the seat runs.
-    runs: Option<Arc<BeginTurn>>,
+    runs: Option<Running>,
+}
+
+/// A turn that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    /// How it began, with the messages of all who are answered.
+    pub(crate) begin: Arc<BeginTurn>,
+    /// The other requests that it answers.
+    pub(crate) merged: Vec<MergedRequest>,
+    pub(crate) followers: Followers,
 }
 
 /// Why somebody is to leave.
@@ -44,6 +59,9 @@ pub(crate) enum Leave {
 pub(crate) struct Person {
     places: Arc<Places>,
     key: SessionKey,
+    /// Its number among those who came.
+    arrival: u64,
+    collection: Arc<Collection>,
     seat: Option<OwnedMutexGuard<()>>,
 }
 
@@ -65,6 +83,8 @@ impl Places {
         let place = places.entry(key.clone()).or_insert_with(|| Place {
             seat: Arc::default(),
             people: 0,
+            arrivals: 0,
+            collection: Arc::default(),
             leave: watch::Sender::new(None),
             runs: None,
         });
@@ -72,7 +92,9 @@ impl Places {
             return Err(Full);
         }
         place.people += 1;
-        Ok(Person { places: Arc::clone(self), key: key.clone(), seat: None })
+        place.arrivals += 1;
+        let collection = Arc::clone(&place.collection);
+        Ok(Person { places: Arc::clone(self), key: key.clone(), arrival: place.arrivals, collection, seat: None })
     }
 
     /// Asks whoever runs a turn of the session to leave it.
@@ -80,12 +102,14 @@ impl Places {
         self.with(key, |place| place.leave.send_replace(Some(why)));
     }
 
-    /// Asks whoever runs the turn of this request to leave it, and returns how it began.
-    pub(crate) fn interrupt(&self, key: &SessionKey, request_id: &str) -> Option<Arc<BeginTurn>> {
+    /// Asks whoever runs the turn of this request to leave it, and returns the turn. Those who are answered with it are handed
+    /// over.
+    pub(crate) fn interrupt(&self, key: &SessionKey, request_id: &str) -> Option<Running> {
         let running = self.with(key, |place| {
-            let begin = place.runs.clone().filter(|begin| begin.request_id == request_id)?;
+            let running = place.runs.clone().filter(|running| running.begin.request_id == request_id)?;
+            let followers = running.followers.handed_over();
             place.leave.send_replace(Some(Leave::Interrupted));
-            Some(begin)
+            Some(Running { followers, ..running })
         });
         running.flatten()
     }
@@ -93,7 +117,7 @@ impl Places {
     /// Asks whoever runs the turn of this request to leave it, if somebody here does.
     pub(crate) fn ask_to_leave_run(&self, key: &SessionKey, request_id: &str, why: Leave) -> bool {
         let asked = self.with(key, |place| {
-            let runs = place.runs.as_ref().is_some_and(|begin| begin.request_id == request_id);
+            let runs = place.runs.as_ref().is_some_and(|running| running.begin.request_id == request_id);
             if runs {
                 place.leave.send_replace(Some(why));
             }
@@ -102,12 +126,23 @@ impl Places {
         asked.unwrap_or_default()
     }
 
+    /// How many wait to be answered together.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self, key: &SessionKey) -> usize {
+        self.with(key, |place| place.collection.len()).unwrap_or_default()
+    }
+
     fn with<T>(&self, key: &SessionKey, ask: impl FnOnce(&Place) -> T) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(ask)
     }
 }
 
 impl Person {
+    /// Joins those who may be answered together, in the order in which they came here.
+    pub(crate) fn join(&self, guest: Guest) -> Joined {
+        self.collection.join(Guest { arrival: self.arrival, ..guest })
+    }
+
     /// Sits down if nobody else does.
     pub(crate) fn try_sit(mut self) -> Result<Seat, Self> {
         let seat = self.places.with(&self.key, |place| Arc::clone(&place.seat));
@@ -157,11 +192,16 @@ impl Drop for Person {
 }
 
 impl Seat {
+    /// Whoever has it.
+    pub(crate) fn person(&self) -> &Person {
+        &self.person
+    }
+
     /// Says what is run here.
-    pub(crate) fn runs(&mut self, begin: &BeginTurn) {
+    pub(crate) fn runs(&mut self, running: Running) {
         let mut places = self.person.places.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = places.get_mut(&self.person.key) {
-            place.runs = Some(Arc::new(begin.clone()));
+            place.runs = Some(running);
         }
     }
 
@@ -185,7 +225,8 @@ mod tests {
 
     use pointsman_proto::sessions::v1::BeginTurn;
 
-    use super::{Full, Leave, Places};
+    use super::{Full, Leave, Places, Running};
+    use crate::merge::Followers;
     use crate::store::SessionKey;
 
     fn key(id: &str) -> SessionKey {
@@ -221,9 +262,10 @@ mod tests {
         let mut first = places.come(&key("a"), 2).unwrap().try_sit().unwrap();
         let second = places.come(&key("a"), 2).unwrap();
         assert!(places.interrupt(&key("a"), "one").is_none());
-        first.runs(&BeginTurn { request_id: "one".into(), ..BeginTurn::default() });
+        let begin = Arc::new(BeginTurn { request_id: "one".into(), ..BeginTurn::default() });
+        first.runs(Running { begin, merged: Vec::new(), followers: Followers::default() });
         assert!(places.interrupt(&key("a"), "two").is_none());
-        assert_eq!(places.interrupt(&key("a"), "one").unwrap().request_id, "one");
+        assert_eq!(places.interrupt(&key("a"), "one").unwrap().begin.request_id, "one");
         assert_eq!(first.asked_to_leave().await, Leave::Interrupted);
         places.ask_to_leave(&key("a"), Leave::Superseded);
         assert_eq!(first.leave(), Some(Leave::Superseded));

@@ -41,13 +41,20 @@ pub(crate) struct Service(pub(crate) Arc<Sessions>);
 struct Caller {
     tenant: Arc<str>,
     key: String,
+    /// Where it may be answered, in order; none: everywhere.
+    zones: Vec<String>,
 }
 
 fn caller(metadata: &MetadataMap) -> Result<Caller, Error> {
     let context = mesh_context::read(metadata).map_err(|violation| Error::invalid(vec![violation]))?;
     Ok(context.map_or_else(
-        || Caller { tenant: LOCAL_TENANT.into(), key: String::new() },
-        |context| Caller { tenant: context.tenant.into(), key: context.key },
+        || Caller { tenant: LOCAL_TENANT.into(), key: String::new(), zones: Vec::new() },
+        |context| {
+            let mut zones = context.allowed_zones;
+            zones.sort_unstable();
+            zones.dedup();
+            Caller { tenant: context.tenant.into(), key: context.key, zones }
+        },
     ))
 }
 

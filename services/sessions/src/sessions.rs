@@ -18,12 +18,13 @@ use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::places::{Leave, Places};
 use crate::signals::Listeners;
+use crate::store::sql::Sql;
 use crate::store::{
-    BindingStore, Created, ErasureStore, FeedStore, RunStore, SessionKey, SessionStore, SignalStore, TurnStore, Who,
-    micros,
+    BindingStore, Created, ErasureStore, FeedStore, LeaseStore, RunStore, SessionKey, SessionStore, SignalStore,
+    TurnStore, Who, micros,
 };
 use crate::tools;
-use crate::turn::{Begun, expires};
+use crate::turn::{Begun, Coming, expires};
 
 /// What every call works with.
 pub(crate) struct Sessions {
@@ -52,7 +53,43 @@ pub(crate) struct Stores {
     pub(crate) signals: Arc<dyn SignalStore>,
 }
 
+impl Stores {
+    /// All in one database.
+    fn of(database: &Arc<Sql>) -> Self {
+        Self {
+            sessions: Arc::clone(database) as _,
+            turns: Arc::clone(database) as _,
+            bindings: Arc::clone(database) as _,
+            erasures: Arc::clone(database) as _,
+            feed: Arc::clone(database) as _,
+            runs: Arc::clone(database) as _,
+            signals: Arc::clone(database) as _,
+        }
+    }
+}
+
 impl Sessions {
+    /// Works with a database, and with Redis if it is there.
+    pub(crate) fn new(
+        config: &Config,
+        database: &Arc<Sql>,
+        redis: Option<Arc<dyn LeaseStore>>,
+        (metrics, work): (Metrics, Work),
+    ) -> Arc<Self> {
+        let own = crate::leases(Arc::clone(database));
+        Arc::new(Self {
+            stores: Stores::of(database),
+            leases: Leases { redis, own, time: config.lease, metrics: metrics.clone() },
+            places: Arc::default(),
+            listeners: Arc::default(),
+            committed: Notify::new(),
+            recorded: Notify::new(),
+            config: config.clone(),
+            metrics,
+            work,
+        })
+    }
+
     /// A session of these settings, as it is when it is new.
     pub(crate) fn new_session(&self, key: &SessionKey, settings: Session) -> Session {
         let now = SystemTime::now();
@@ -176,11 +213,11 @@ impl Sessions {
             request_digest: digest,
             messages: append.messages.clone(),
             channel: append.channel.clone(),
-            detach: false,
+            ..BeginTurn::default()
         };
         // What is not there is not made by adding to it.
         self.get(key).await?;
-        match self.begin(key.clone(), begin, false).await? {
+        match self.begin(key.clone(), begin, Coming::Add).await? {
             Begun::Committed(committed) => Ok(committed.turn.unwrap_or_default()),
             Begun::Running(turn, begun) => {
                 let input: Vec<Message> = begun.prepended_messages.into_iter().chain(append.messages).collect();

@@ -89,17 +89,7 @@ pub(crate) fn violations(session: &Session) -> Vec<FieldViolation> {
     require(within(session.retention, 60 * second, 366 * 10 * DAY), "retention", "must be 1 minute to 10 years");
     require(within(session.tool_timeout, second, 30 * DAY), "tool_timeout", "must be 1 s to 30 days");
     require(within(session.merge_window, Duration::ZERO, 30 * second), "merge_window", "must be at most 30 s");
-    match SecondTurn::try_from(session.second_turn) {
-        Err(_) => require(false, "second_turn", UNKNOWN),
-        Ok(SecondTurn::Merge) => {
-            require(
-                false,
-                "second_turn",
-                "SECOND_TURN_MERGE is not served yet; SECOND_TURN_QUEUE answers each by itself",
-            );
-        }
-        Ok(_) => {}
-    }
+    require(SecondTurn::try_from(session.second_turn).is_ok(), "second_turn", UNKNOWN);
     let limits = session.limits.unwrap_or_default();
     require(limits.max_turns != Some(0), "limits.max_turns", "must be at least 1");
     require(limits.max_bytes != Some(0), "limits.max_bytes", "must be at least 1");

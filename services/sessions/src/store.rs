@@ -6,7 +6,7 @@
 
 pub(crate) mod breaker;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub(crate) mod memory;
 pub(crate) mod redis;
 pub(crate) mod sql;
@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pointsman_proto::inference::v1::Frame;
-use pointsman_proto::sessions::v1::{ChannelBinding, Erasure, Fence, RecordFrames, Run, RunState, Session, Turn};
+use pointsman_proto::sessions::v1::{
+    ChannelBinding, Erasure, Fence, MergedRequest, RecordFrames, Run, RunState, Session, Turn,
+};
 use thiserror::Error;
 use tonic::async_trait;
 
@@ -108,7 +110,7 @@ pub(crate) trait TurnStore: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Opening<'a> {
     pub(crate) key: &'a SessionKey,
-    /// A turn that was committed under this name is told.
+    /// A turn that was committed under this name, or answers a request of this name, is told.
     pub(crate) request_id: &'a str,
     /// What is known of the turns already.
     pub(crate) window: Option<&'a Window>,
@@ -125,8 +127,19 @@ pub(crate) struct Opened {
     pub(crate) bytes: u64,
     /// The turn that was committed under the request's name before, and the digest of that request.
     pub(crate) committed: Option<(Turn, u64)>,
+    /// Or the turn of another request that has its messages.
+    pub(crate) merged: Option<Merged>,
     /// The turns that are wanted and were not known, oldest first; pinned ones among them.
     pub(crate) turns: Vec<Turn>,
+}
+
+/// A request whose messages are in the turn of another.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Merged {
+    pub(crate) digest: u64,
+    /// That turn's request, and its place.
+    pub(crate) turn: String,
+    pub(crate) revision: u64,
 }
 
 /// A turn to be committed.
@@ -137,6 +150,8 @@ pub(crate) struct Commit<'a> {
     /// With its revision and time.
     pub(crate) turn: &'a Turn,
     pub(crate) digest: u64,
+    /// The other requests that it answers.
+    pub(crate) merged: &'a [MergedRequest],
     /// What the session awaits after it.
     pub(crate) awaited: &'a [String],
     /// Until when; 0: it awaits nothing.

@@ -4,22 +4,26 @@ mod begin;
 mod commit;
 mod partial;
 
+pub(crate) use self::begin::{Coming, as_expected};
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::OptionFuture;
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::Frame;
-use pointsman_proto::sessions::v1::{Fence, Session, Turn, TurnBegun, TurnCommitted};
+use pointsman_proto::sessions::v1::{Fence, MergedRequest, Session, Turn, TurnBegun, TurnCommitted};
 use tokio::time::Instant;
 
 use crate::error;
 use crate::leases::Held;
+use crate::merge::Followers;
 use crate::places::Seat;
 use crate::run::{self, GATEWAY_LOST};
 use crate::sessions::Sessions;
 use crate::signals::Listening;
 use crate::store::{Memory, SessionKey, Window, micros, stamp};
+use commit::Asked;
 use partial::Partial;
 
 /// What a begin comes to.
@@ -37,6 +41,9 @@ pub(crate) struct RunningTurn {
     session: Session,
     request_id: String,
     digest: u64,
+    /// The other requests that it answers, and who waits for that.
+    merged: Vec<MergedRequest>,
+    followers: Followers,
     /// What is remembered already, if it is.
     remembered: Option<u64>,
     history: Vec<Turn>,
@@ -52,6 +59,11 @@ pub(crate) struct RunningTurn {
 }
 
 impl RunningTurn {
+    /// Goes on with what another turn answered.
+    pub(crate) fn takes_over(&mut self, merged: Vec<MergedRequest>, followers: Followers) {
+        (self.merged, self.followers) = (merged, followers);
+    }
+
     /// The request that it answers.
     pub(crate) fn request_id(&self) -> &str {
         &self.request_id
@@ -98,8 +110,12 @@ impl RunningTurn {
         let reason = reason.unwrap_or_else(|| GATEWAY_LOST.name().to_owned());
         if let Some(partial) = self.partial.take().and_then(|partial| partial.turn(&self.request_id, &reason)) {
             let (sessions, fence) = (Arc::clone(&self.sessions), self.fence());
-            match sessions.commit(&self.key, (&fence, &self.session), partial, (self.digest, false)).await {
-                Ok(TurnCommitted { turn: Some(turn), .. }) => self.leave(&turn).await,
+            let asked = Asked { digest: self.digest, merged: &self.merged, is_run: false };
+            match sessions.commit(&self.key, (&fence, &self.session), partial, asked).await {
+                Ok(TurnCommitted { turn: Some(turn), .. }) => {
+                    self.followers.committed(&turn);
+                    self.leave(&turn).await;
+                }
                 Ok(_) => {}
                 Err(error) => tracing::debug!(reason = error.reason().name(), "what came of a turn is not kept"),
             }

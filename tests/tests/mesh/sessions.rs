@@ -3,6 +3,7 @@
 mod faults;
 mod feed;
 mod meddling;
+mod merging;
 mod partial;
 mod runs;
 mod stores;

@@ -171,7 +171,8 @@ pub enum SecondTurn {
     Reject = 1,
     /// It waits for its turn, in the order of arrival, as long as its deadline allows.
     Queue = 2,
-    /// The messages that come within the window are answered together, once.
+    /// The messages that come within the window, or while another turn runs, are answered together, once: one request gets
+    /// the answer, the others end with TURN_MERGED.
     Merge = 3,
     /// It ends the running one, which fails with TURN_SUPERSEDED and leaves nothing behind.
     Supersede = 4,
@@ -284,6 +285,9 @@ pub struct Turn {
     /// When it was committed.
     #[prost(message, optional, tag = "15")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The other requests whose messages it answers, with SECOND_TURN_MERGE. Output only.
+    #[prost(string, repeated, tag = "16")]
+    pub merged_request_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Why it failed, where its output is only what had come by then: a reason of the catalogue.
     #[prost(string, tag = "17")]
     pub failure_reason: ::prost::alloc::string::String,
@@ -2717,11 +2721,14 @@ pub struct BeginTurn {
     /// What is said to the model. Required: 1 to 4,096 messages.
     #[prost(message, repeated, tag = "5")]
     pub messages: ::prost::alloc::vec::Vec<super::super::inference::v1::Message>,
+    /// How sensitive that is.
+    #[prost(enumeration = "super::super::inference::v1::DataClass", tag = "6")]
+    pub data_class: i32,
     /// The channel that they came through. Empty: none was named.
-    #[prost(string, tag = "8")]
+    #[prost(string, tag = "7")]
     pub channel: ::prost::alloc::string::String,
     /// Whether the turn is a run: its frames are kept, and its end is on record whatever it is.
-    #[prost(bool, tag = "9")]
+    #[prost(bool, tag = "8")]
     pub detach: bool,
 }
 /// Keeps frames.
@@ -2763,9 +2770,22 @@ pub struct CommitTurn {
     /// `BeginTurn.request_digest`.
     #[prost(fixed64, tag = "4")]
     pub request_digest: u64,
+    /// `TurnBegun.merged_requests`.
+    #[prost(message, repeated, tag = "5")]
+    pub merged_requests: ::prost::alloc::vec::Vec<MergedRequest>,
     /// `BeginTurn.detach`.
-    #[prost(bool, tag = "5")]
+    #[prost(bool, tag = "6")]
     pub detach: bool,
+}
+/// A request whose messages are answered with those of another.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MergedRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Its `BeginTurn.request_digest`.
+    #[prost(fixed64, tag = "2")]
+    pub request_digest: u64,
 }
 /// A step of the store.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2808,7 +2828,8 @@ pub struct TurnBegun {
     /// How many older turns are left out of it.
     #[prost(uint64, tag = "4")]
     pub omitted_turns: u64,
-    /// Messages to be put before those of the request: results that say that awaited calls were cancelled or have expired.
+    /// Messages to be put before those of the request: results that say that awaited calls were cancelled or have expired,
+    /// and those of merged requests that come before it.
     #[prost(message, repeated, tag = "5")]
     pub prepended_messages: ::prost::alloc::vec::Vec<
         super::super::inference::v1::Message,
@@ -2816,6 +2837,17 @@ pub struct TurnBegun {
     /// How long the turn has waited for others of its session.
     #[prost(message, optional, tag = "6")]
     pub lease_wait: ::core::option::Option<::prost_types::Duration>,
+    /// Messages to be put after those of the request: those of merged requests that come after it.
+    #[prost(message, repeated, tag = "7")]
+    pub appended_messages: ::prost::alloc::vec::Vec<
+        super::super::inference::v1::Message,
+    >,
+    /// How sensitive all of that is: at least as the session, and as every merged request.
+    #[prost(enumeration = "super::super::inference::v1::DataClass", tag = "8")]
+    pub data_class: i32,
+    /// The other requests that are answered with it. Comes back with the commit.
+    #[prost(message, repeated, tag = "9")]
+    pub merged_requests: ::prost::alloc::vec::Vec<MergedRequest>,
 }
 /// The turn is to be given up.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

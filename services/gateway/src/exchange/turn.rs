@@ -48,8 +48,7 @@ impl Gateway {
             Begun::Committed(turn) => Ok(self.stored(&exchange, *turn, operation, resume_token)),
             Begun::Running(turn, begun) => {
                 let history = History::new(*begun, &exchange.request);
-                let before = history.before(&exchange.request);
-                exchange.request = exchange.request.after(before, history.session().data_class());
+                exchange.request = exchange.request.between(history.before(), history.after(), history.data_class());
                 let conversation = Conversation { history: Arc::new(history), turn };
                 let decided = match self.decide(&exchange) {
                     Ok(decided) => decided,
@@ -74,6 +73,7 @@ impl Gateway {
             messages: exchange.request.messages.clone(),
             channel: reference.channel,
             detach: exchange.request.detach,
+            data_class: exchange.request.data_class,
         };
         let context = forwarded(&exchange.caller);
         let asking = Asking { context, span: exchange.span.clone() };

@@ -1,7 +1,9 @@
 //! What a model is told of a conversation: as much as its context has room for.
 
+use std::ops::Range;
+
 use pointsman_policy::estimate_tokens;
-use pointsman_proto::inference::v1::{GenerateRequest, Message, Part, Role, SessionTurn, part};
+use pointsman_proto::inference::v1::{DataClass, GenerateRequest, Message, Part, Role, SessionTurn, part};
 use pointsman_proto::sessions::v1::{Session, Turn, TurnBegun};
 
 /// A conversation up to a request.
@@ -14,8 +16,11 @@ pub(crate) struct History {
     turns: Vec<Past>,
     /// How many older turns were not even read.
     omitted: u64,
-    /// The request's own messages.
+    /// The request's own messages, with what the store has put before and after them.
     own: Vec<Message>,
+    /// Where in these the request's stand.
+    request: Range<usize>,
+    data_class: DataClass,
 }
 
 /// One turn before.
@@ -54,13 +59,18 @@ impl History {
             "" => Vec::new(),
             prompt => vec![text(Role::System, prompt.to_owned())],
         };
-        let own = begun.prepended_messages.into_iter().chain(request.messages.iter().cloned()).collect();
+        let data_class = session.data_class().max(DataClass::try_from(begun.data_class).unwrap_or_default());
+        let (put, said) = (begun.prepended_messages.len(), request.messages.len());
+        let own = begun.prepended_messages.into_iter().chain(request.messages.iter().cloned());
+        let own = own.chain(begun.appended_messages).collect();
         Self {
             session,
             system,
             turns: begun.history.into_iter().map(past).collect(),
             omitted: begun.omitted_turns,
             own,
+            request: put..put + said,
+            data_class,
         }
     }
 
@@ -69,22 +79,31 @@ impl History {
         &self.session
     }
 
+    /// How sensitive all of it is.
+    pub(crate) fn data_class(&self) -> DataClass {
+        self.data_class
+    }
+
     /// What a caller is told of the turn.
     pub(crate) fn turn(&self, left_out_turns: u64) -> SessionTurn {
         let (session, revision) = (self.session.name.clone(), self.session.revision + 1);
         SessionTurn { session, revision, left_out_turns, repeated_answer: false }
     }
 
-    /// The request's own messages, with what the store has put before them.
+    /// The request's own messages, with what the store has put before and after them.
     pub(crate) fn own(&self) -> &[Message] {
         &self.own
     }
 
     /// All messages before the request's own.
-    pub(crate) fn before(&self, request: &GenerateRequest) -> Vec<Message> {
-        let put = self.own.len() - request.messages.len();
+    pub(crate) fn before(&self) -> Vec<Message> {
         let turns = self.turns.iter().flat_map(|turn| &turn.messages);
-        self.system.iter().chain(turns).chain(&self.own[..put]).cloned().collect()
+        self.system.iter().chain(turns).chain(&self.own[..self.request.start]).cloned().collect()
+    }
+
+    /// All messages after them.
+    pub(crate) fn after(&self) -> &[Message] {
+        &self.own[self.request.end..]
     }
 
     /// Leaves out the oldest turns that a target has no room for; never instructions, pinned turns or what the request
@@ -170,7 +189,7 @@ fn text(role: Role, text: String) -> Message {
 
 #[cfg(test)]
 mod tests {
-    use pointsman_proto::inference::v1::{GenerateRequest, Limits, Message, Role, Usage, part};
+    use pointsman_proto::inference::v1::{DataClass, GenerateRequest, Limits, Message, Role, Usage, part};
     use pointsman_proto::sessions::v1::{Session, Turn, TurnBegun};
 
     use super::{History, estimate, text};
@@ -216,6 +235,29 @@ mod tests {
             assert_eq!((said(&fitted.messages).as_str(), fitted.left_out), (want, left_out), "{context}");
             assert_eq!(fitted.estimated_tokens, estimate(&fitted.messages));
         }
+    }
+
+    #[test]
+    fn what_is_answered_with_a_request_stands_around_it_and_is_never_left_out() {
+        let say = |words: &str| text(Role::User, words.into());
+        let begun = TurnBegun {
+            history: vec![turn(1, 99)],
+            prepended_messages: vec![say("-")],
+            appended_messages: vec![say("+"), say(".")],
+            data_class: DataClass::Restricted.into(),
+            ..TurnBegun::default()
+        };
+        let history = History::new(begun, &request(1));
+        assert_eq!(
+            (said(&history.before()), said(history.own()), said(history.after())),
+            ("11-".into(), "-?+.".into(), "+.".into())
+        );
+        assert_eq!(said(&history.fit(&request(1), "m", 1).messages), "-?+.");
+        assert_eq!(history.data_class(), DataClass::Restricted);
+        // Never below the session's.
+        let session = Session { data_class: DataClass::Internal.into(), ..Session::default() };
+        let begun = TurnBegun { session: Some(session), ..TurnBegun::default() };
+        assert_eq!(History::new(begun, &request(1)).data_class(), DataClass::Internal);
     }
 
     #[test]

@@ -255,6 +255,8 @@ pub(crate) enum WhatOfSecond {
     Reject,
     /// It waits.
     Queue,
+    /// Messages that come together are answered together.
+    Merge,
     /// It ends the running one, which leaves nothing behind.
     Supersede,
 }

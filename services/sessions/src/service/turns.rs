@@ -21,7 +21,7 @@ use super::names::{check_messages, key};
 use super::{Caller, caller};
 use crate::sessions::Sessions;
 use crate::store::breaker::counting;
-use crate::turn::Begun;
+use crate::turn::{Begun, Coming};
 use stream::{Attached, Running, commit_again, failed, span, step};
 
 /// What gateways run turns with.
@@ -66,7 +66,7 @@ impl Service {
             if begin.request_id.is_empty() {
                 return Err(Error::invalid(vec![FieldViolation::new("begin.request_id", "is required")]));
             }
-            sessions.begin(key, begin, false).await
+            sessions.begin(key, begin, Coming::Ask(caller.zones)).await
         };
         let (begun, trips) = counting(begun).instrument((*span).clone()).await;
         span.record("pointsman.store.round_trips", trips);

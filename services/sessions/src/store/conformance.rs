@@ -38,6 +38,7 @@ mod feeds;
 mod forks;
 mod leases;
 mod listing;
+mod merging;
 mod model;
 mod open;
 mod outages;

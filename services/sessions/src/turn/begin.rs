@@ -1,27 +1,42 @@
 //! The begin of a turn: its place, its lease, and what it is told.
 
+mod merging;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::fold::Fold;
-use pointsman_proto::sessions::v1::{BeginTurn, SecondTurn, Session, Turn, TurnBegun, TurnCommitted};
+use pointsman_proto::sessions::v1::{BeginTurn, SecondTurn, Session, Turn, TurnCommitted};
 use tokio::time::Instant;
 
 use super::partial::Partial;
 use super::{Begun, RunningTurn};
 use crate::error::{self, of_store};
 use crate::leases::Held;
+use crate::merge::{self, Followers, Guest, Joined, Stand, Together};
 use crate::places::{Leave, Person, Seat};
 use crate::sessions::Sessions;
-use crate::store::{Created, Opened, Opening, SessionKey, Taken, Window, micros, stamp};
-use crate::tools;
+use crate::store::{Created, Merged, Opened, Opening, SessionKey, Taken, Window, micros, stamp};
+
+/// How somebody comes to a session.
+#[derive(Debug)]
+pub(crate) enum Coming {
+    /// To be answered, perhaps with others whose callers may be answered in the same zones; none: everywhere.
+    Ask(Vec<String>),
+    /// To add what nobody answers.
+    Add,
+    /// To end what a turn has begun that leaves: waits, whatever the session says.
+    BreakOff,
+}
 
 /// The right to run a turn, and what came with it.
 struct Right {
     seat: Seat,
     lease: Held,
     window: Option<Window>,
+    /// With whom it may be answered.
+    joined: Option<Joined>,
 }
 
 /// What asking for the right comes to.
@@ -29,6 +44,8 @@ enum Access {
     Right(Right),
     /// The turn was committed before, and runs no more.
     Committed(TurnCommitted),
+    /// Perhaps that by now: it is to be asked again.
+    Again,
 }
 
 /// Where somebody stands while another turn runs: that is in another process, or in this one.
@@ -44,6 +61,13 @@ impl Standing {
             Self::Waiting(person) => person.sit().await,
         }
     }
+
+    fn person(&self) -> &Person {
+        match self {
+            Self::Seated(seat) => seat.person(),
+            Self::Waiting(person) => person,
+        }
+    }
 }
 
 impl Sessions {
@@ -52,75 +76,96 @@ impl Sessions {
         self: &Arc<Self>,
         key: SessionKey,
         begin: BeginTurn,
-        waits: bool,
+        coming: Coming,
     ) -> Result<Begun, Error> {
         let from = Instant::now();
-        let mut right = match self.access(&key, &begin, waits).await? {
-            Access::Right(right) => right,
-            Access::Committed(committed) => return Ok(Begun::Committed(Box::new(committed))),
+        let right = loop {
+            match self.access(&key, &begin, &coming, from).await? {
+                Access::Right(right) => break right,
+                Access::Committed(committed) => return Ok(Begun::Committed(Box::new(committed))),
+                Access::Again => {}
+            }
         };
-        right.seat.runs(&begin);
-        let waited = from.elapsed();
-        self.metrics.waited(waited);
+        let mut waited = from.elapsed();
+        let Right { seat, lease, window, mut joined } = right;
         let mut turn = RunningTurn {
             sessions: Arc::clone(self),
             key,
             session: Session::default(),
             request_id: begin.request_id.clone(),
             digest: begin.request_digest,
-            remembered: right.window.as_ref().map(|window| window.revision),
+            merged: Vec::new(),
+            followers: Followers::default(),
+            remembered: window.as_ref().map(|window| window.revision),
             history: Vec::new(),
-            lease: Some(right.lease),
+            lease: Some(lease),
             listening: None,
-            seat: right.seat,
+            seat,
             renewal: Instant::now() + self.config.lease / 3,
             partial: None,
             run: None,
         };
-        let opened = self.opened(&turn.key, &begin, right.window.as_ref()).await?;
-        let Opened { session: Some(session), bytes, committed, turns } = opened else {
-            return Err(error::not_found(&turn.key));
+        turn.runs(begin.clone());
+        let turns = loop {
+            let opened = self.opened(&turn.key, &begin, window.as_ref()).await?;
+            if let Some(committed) = repeated(&opened, &begin)? {
+                return Ok(Begun::Committed(Box::new(committed)));
+            }
+            let Opened { session: Some(session), bytes, turns, .. } = opened else {
+                return Err(error::not_found(&turn.key));
+            };
+            as_expected(&begin, session.revision)?;
+            self.has_room(&session, bytes)?;
+            turn.session = session;
+            joined = turn.joins(joined, &begin, &coming, from);
+            let Some(until) = joined.as_ref().and_then(|joined| joined.begins(merge::window(&turn.session))) else {
+                break turns;
+            };
+            if until <= Instant::now() {
+                break turns;
+            }
+            let since = Instant::now();
+            turn.collects(until).await?;
+            waited += since.elapsed();
         };
-        if let Some(committed) = repeated(committed, &begin)? {
-            return Ok(Begun::Committed(Box::new(committed)));
-        }
-        as_expected(&begin, session.revision)?;
-        self.has_room(&session, bytes)?;
-        let have_expired = micros(SystemTime::now()) > crate::store::sql::micros(session.tool_expire_time.as_ref());
-        let prepended = tools::answered(&session.awaited_tool_call_ids, have_expired, &begin.messages);
-        let prepended_messages = prepended.map_err(Error::invalid)?;
-        if right.window.as_ref().is_none_or(|window| window.uid != stamp(&session)) {
+        self.metrics.waited(waited);
+        let session = &turn.session;
+        if window.as_ref().is_none_or(|window| window.uid != stamp(session)) {
             turn.remembered = None;
         }
-        turn.history = history(&session, right.window, turns, self.config.history);
+        turn.history = history(session, window, turns, self.config.history);
         turn.listening = Some(self.listeners.listen(&session.uid, &turn.key, &turn.request_id));
-        turn.session = session;
+        let have_expired = micros(SystemTime::now()) > crate::store::sql::micros(session.tool_expire_time.as_ref());
+        let stand = Stand { session, history: &turn.history, have_expired };
+        let together = match joined {
+            Some(joined) => joined.take(&stand)?,
+            None => Together::alone(&stand, &begin)?,
+        };
         if begin.detach {
             turn.run = Some(self.begin_run(&turn.key, &begin).await?);
         }
-        if turn.session.keep_partial_output {
-            let input = prepended_messages.iter().chain(&begin.messages).cloned().collect();
-            turn.partial = Some(Partial { input, channel: begin.channel, fold: Fold::default() });
+        if session.keep_partial_output {
+            let input = together.before.iter().chain(&begin.messages).chain(&together.after).cloned().collect();
+            turn.partial = Some(Partial { input, channel: begin.channel.clone(), fold: Fold::default() });
         }
-        let begun = TurnBegun {
-            session: Some(turn.session.clone()),
-            fence: Some(turn.fence()),
-            omitted_turns: turn.session.revision.saturating_sub(turn.history.len() as u64),
-            history: turn.history.clone(),
-            prepended_messages,
-            lease_wait: waited.try_into().ok(),
-        };
+        let begun = turn.answers(begin, together, waited);
         Ok(Begun::Running(Box::new(turn), Box::new(begun)))
     }
 
     /// Gets the right to run a turn: first among those of this process, then among the processes.
-    async fn access(&self, key: &SessionKey, begin: &BeginTurn, waits: bool) -> Result<Access, Error> {
+    async fn access(
+        &self,
+        key: &SessionKey,
+        begin: &BeginTurn,
+        coming: &Coming,
+        since: Instant,
+    ) -> Result<Access, Error> {
         let person = self.places.come(key, self.config.queue).map_err(|_| error::in_progress())?;
         let standing = match person.try_sit() {
             Ok(seat) => {
                 let (taken, lease) = self.leases.take(key, false).await.map_err(|error| of_store(&error))?;
                 if let Taken::Yes(window) = taken {
-                    return Ok(Access::Right(Right { seat, lease, window }));
+                    return Ok(Access::Right(Right { seat, lease, window, joined: None }));
                 }
                 Standing::Seated(seat)
             }
@@ -129,17 +174,21 @@ impl Sessions {
         // Another turn runs. What is no new turn neither waits for it nor ends it.
         let opening = Opening { key, request_id: &begin.request_id, window: None, turns: 0 };
         let opened = self.stores.turns.open(&opening).await.map_err(|error| of_store(&error))?;
-        if let Some(committed) = repeated(opened.committed, begin)? {
+        if let Some(committed) = repeated(&opened, begin)? {
             return Ok(Access::Committed(committed));
         }
         // One that is being made by its first turn has said nothing yet.
         let session = opened.session.unwrap_or_default();
-        let right = match session.second_turn() {
-            SecondTurn::Reject if !waits => return Err(error::in_progress()),
-            SecondTurn::Supersede if !waits => {
+        let right = match (session.second_turn(), coming) {
+            (SecondTurn::Reject, Coming::Ask(_) | Coming::Add) => return Err(error::in_progress()),
+            (SecondTurn::Supersede, Coming::Ask(_) | Coming::Add) => {
                 // One that would be refused ends no other.
                 as_expected(begin, session.revision)?;
                 self.supersede(key, standing).await?
+            }
+            (SecondTurn::Merge, Coming::Ask(zones)) => {
+                let guest = Guest::new(begin, zones, since, &session);
+                return self.taken_along(key, standing, guest).await;
             }
             _ => {
                 let seat = standing.sit().await;
@@ -155,7 +204,7 @@ impl Sessions {
         loop {
             let (taken, lease) = self.leases.take(key, false).await.map_err(|error| of_store(&error))?;
             match taken {
-                Taken::Yes(window) => return Ok(Right { seat, lease, window }),
+                Taken::Yes(window) => return Ok(Right { seat, lease, window, joined: None }),
                 // It may be given back at any time: nobody would tell us.
                 Taken::Held(left) => tokio::time::sleep(pause.min(left + Duration::from_millis(1))).await,
             }
@@ -173,7 +222,7 @@ impl Sessions {
         let seat = standing.sit().await;
         let (taken, lease) = self.leases.take(key, true).await.map_err(|error| of_store(&error))?;
         match taken {
-            Taken::Yes(window) => Ok(Right { seat, lease, window }),
+            Taken::Yes(window) => Ok(Right { seat, lease, window, joined: None }),
             Taken::Held(_) => Err(error::in_progress()),
         }
     }
@@ -208,15 +257,19 @@ impl Sessions {
 }
 
 /// The turn of the same request, if it was committed before.
-fn repeated(committed: Option<(Turn, u64)>, begin: &BeginTurn) -> Result<Option<TurnCommitted>, Error> {
-    match committed {
-        Some((_, digest)) if digest != begin.request_digest => Err(error::reused()),
-        Some((turn, _)) => Ok(Some(TurnCommitted { turn: Some(turn), was_committed_before: true })),
-        None => Ok(None),
+fn repeated(opened: &Opened, begin: &BeginTurn) -> Result<Option<TurnCommitted>, Error> {
+    match (&opened.committed, &opened.merged) {
+        (Some((_, digest)), _) | (None, Some(Merged { digest, .. })) if *digest != begin.request_digest => {
+            Err(error::reused())
+        }
+        (Some((turn, _)), _) => Ok(Some(TurnCommitted { turn: Some(turn.clone()), was_committed_before: true })),
+        (None, Some(merged)) => Err(error::merged(&merged.turn, merged.revision)),
+        (None, None) => Ok(None),
     }
 }
 
-fn as_expected(begin: &BeginTurn, revision: u64) -> Result<(), Error> {
+/// Refuses what believes the session elsewhere.
+pub(crate) fn as_expected(begin: &BeginTurn, revision: u64) -> Result<(), Error> {
     match begin.expected_revision {
         Some(expected) if expected != revision => Err(error::other_revision(expected, revision)),
         _ => Ok(()),

@@ -4,14 +4,25 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::sessions::v1::{CommitTurn, Fence, Session, Turn, TurnCommitted};
+use pointsman_proto::sessions::v1::{CommitTurn, Fence, MergedRequest, Session, Turn, TurnCommitted};
 use tokio::time::Instant;
 
 use super::{RunningTurn, retention};
 use crate::error::{self, of_commit};
+use crate::merge;
 use crate::sessions::Sessions;
 use crate::store::{Commit, Committed, SessionKey, StoreError, micros};
 use crate::tools;
+
+/// What a commit answers, beside what its turn says.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) digest: u64,
+    /// The other requests.
+    pub(super) merged: &'a [MergedRequest],
+    /// Whether it ends a run.
+    pub(super) is_run: bool,
+}
 
 impl RunningTurn {
     /// Commits the turn. Returns when it is durable.
@@ -22,10 +33,11 @@ impl RunningTurn {
         if let Some(run) = &mut self.run {
             run.record_all().await?;
         }
-        let asked = (self.digest, self.run.is_some());
+        let asked = Asked { digest: self.digest, merged: &self.merged, is_run: self.run.is_some() };
         let committed = sessions.commit(&self.key, (&fence, &self.session), turn, asked).await;
         match committed {
             Ok(committed) => {
+                self.followers.committed(committed.turn.as_ref().unwrap_or(&Turn::default()));
                 if let Some(turn) = committed.turn.as_ref().filter(|_| !committed.was_committed_before) {
                     self.leave(turn).await;
                 }
@@ -36,7 +48,13 @@ impl RunningTurn {
                 (None, Some(run)) => run.why().await,
                 (None, None) => error,
             }),
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.reason() == Reason::SessionsUnavailable {
+                    // For them, too, it is not known.
+                    self.followers.failed(&error);
+                }
+                Err(error)
+            }
         }
     }
 }
@@ -47,7 +65,9 @@ impl Sessions {
         let found = self.stores.sessions.get(&key).await.map_err(|error| of_commit(&error))?;
         let session = found.ok_or_else(|| error::not_found(&key))?;
         let (fence, turn) = (commit.fence.unwrap_or_default(), commit.turn.unwrap_or_default());
-        self.commit(&key, (&fence, &session), turn, (commit.request_digest, commit.detach)).await
+        let CommitTurn { request_digest: digest, merged_requests, detach: is_run, .. } = commit;
+        let asked = Asked { digest, merged: &merged_requests, is_run };
+        self.commit(&key, (&fence, &session), turn, asked).await
     }
 
     pub(super) async fn commit(
@@ -55,16 +75,19 @@ impl Sessions {
         key: &SessionKey,
         (fence, session): (&Fence, &Session),
         turn: Turn,
-        (digest, is_run): (u64, bool),
+        asked: Asked<'_>,
     ) -> Result<TurnCommitted, Error> {
+        let Asked { digest, merged, is_run } = asked;
         let now = SystemTime::now();
         let awaited = tools::left_open(&turn);
-        let turn = Turn { revision: fence.revision + 1, create_time: Some(now.into()), ..turn };
+        let (revision, create_time) = (fence.revision + 1, Some(now.into()));
+        let turn = Turn { revision, create_time, merged_request_ids: merge::names(merged), ..turn };
         let commit = Commit {
             key,
             fence,
             turn: &turn,
             digest,
+            merged,
             awaited: &awaited,
             awaited_until: if awaited.is_empty() { 0 } else { micros(tools::expire_time(session)) },
             retention: retention(self.config.retention),

@@ -42,6 +42,7 @@ fn advice(reason: Reason) -> &'static str {
         Reason::SessionExists => "choose another id, or use the session that there is",
         Reason::TurnInProgress => "send it again when the other turn has ended",
         Reason::TurnConflict => "read the session, and send the turn again",
+        Reason::TurnMerged => "show the answer of the turn that has the messages",
         Reason::TurnInterrupted => "nothing: what was heard of the answer is kept",
         Reason::RunNotFound => "look at the session's runs, and name one of them",
         Reason::RunFailed => "ask again with a new request id, if a second answer does no harm",

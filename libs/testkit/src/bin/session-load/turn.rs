@@ -62,7 +62,9 @@ impl Store {
         let from = Instant::now();
         let turn = Some(Turn { request_id, ..self.words.committed(number) });
         let history = begun.history.len() as u64;
-        let commit = CommitTurn { session, fence: begun.fence, turn, request_digest: number, ..CommitTurn::default() };
+        let (fence, merged_requests) = (begun.fence, begun.merged_requests);
+        let commit =
+            CommitTurn { session, fence, turn, request_digest: number, merged_requests, ..CommitTurn::default() };
         steps.try_send(step(Asked::Commit(commit)))?;
         match next(&mut answers).await? {
             Step::Committed(_) => {}

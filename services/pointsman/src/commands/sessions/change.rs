@@ -97,6 +97,7 @@ fn settings(name: &SessionName, changes: &Changes, current: Option<Session>) -> 
         let second = match second {
             WhatOfSecond::Reject => SecondTurn::Reject,
             WhatOfSecond::Queue => SecondTurn::Queue,
+            WhatOfSecond::Merge => SecondTurn::Merge,
             WhatOfSecond::Supersede => SecondTurn::Supersede,
         };
         session.set_second_turn(second);

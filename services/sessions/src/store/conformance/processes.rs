@@ -7,16 +7,14 @@ use pointsman_proto::inference::v1::{Frame, Role};
 use pointsman_proto::sessions::v1::{BeginTurn, ErasureCause, RunState, Turn, TurnKind};
 use pointsman_server::{Metrics as Registry, Work};
 use pointsman_testkit::eventually;
-use tokio::sync::Notify;
 
 use super::places::{DEADLINE, Database};
 use super::samples::{key, text};
 use crate::Config;
-use crate::leases::Leases;
 use crate::metrics::Metrics;
-use crate::sessions::{Sessions, Stores};
+use crate::sessions::Sessions;
 use crate::store::RunKey;
-use crate::turn::{Begun, RunningTurn};
+use crate::turn::{Begun, Coming, RunningTurn};
 
 on_databases![
     a_turn_that_another_process_runs_is_broken_off,
@@ -28,32 +26,8 @@ on_databases![
 
 /// A store process, which listens.
 fn process(database: &Database) -> Arc<Sessions> {
-    let (sql, metrics) = (&database.sql, Metrics::register(&Registry::default()));
-    let config = Config::default();
-    let sessions = Arc::new(Sessions {
-        stores: Stores {
-            sessions: Arc::clone(sql) as _,
-            turns: Arc::clone(sql) as _,
-            bindings: Arc::clone(sql) as _,
-            erasures: Arc::clone(sql) as _,
-            feed: Arc::clone(sql) as _,
-            signals: Arc::clone(sql) as _,
-            runs: Arc::clone(sql) as _,
-        },
-        leases: Leases {
-            redis: None,
-            own: crate::leases(Arc::clone(sql)),
-            time: config.lease,
-            metrics: metrics.clone(),
-        },
-        places: Arc::default(),
-        listeners: Arc::default(),
-        committed: Notify::new(),
-        recorded: Notify::new(),
-        config,
-        metrics,
-        work: Work::default(),
-    });
+    let metrics = (Metrics::register(&Registry::default()), Work::default());
+    let sessions = Sessions::new(&Config::default(), &database.sql, None, metrics);
     tokio::spawn(crate::signals::run(Arc::clone(&sessions)));
     sessions
 }
@@ -70,7 +44,7 @@ async fn begin_as(sessions: &Arc<Sessions>, (session, request_id): (&str, &str),
         messages: vec![text(Role::User, "tell me a story")],
         ..BeginTurn::default()
     };
-    match sessions.begin(key("t", session), begin, false).await.unwrap() {
+    match sessions.begin(key("t", session), begin, Coming::Add).await.unwrap() {
         Begun::Running(turn, _) => turn,
         Begun::Committed(committed) => panic!("{committed:?}"),
     }

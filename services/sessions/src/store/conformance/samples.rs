@@ -91,7 +91,7 @@ pub(crate) fn fence(session: &Session) -> Fence {
 /// A commit that leaves nothing open.
 pub(crate) fn commit<'a>(key: &'a SessionKey, fence: &'a Fence, turn: &'a Turn) -> Commit<'a> {
     let (awaited, awaited_until, retention) = (&[], 0, RETENTION);
-    Commit { key, fence, turn, digest: 7, awaited, awaited_until, retention, is_run: false }
+    Commit { key, fence, turn, digest: 7, merged: &[], awaited, awaited_until, retention, is_run: false }
 }
 
 impl Database {

@@ -111,6 +111,13 @@ impl SessionStore for Sql {
                     if copied.rows_affected() != from.revision {
                         return Err(StoreError::Failed("the turns to be forked are not there any more".into()));
                     }
+                    let copy = query(
+                        "INSERT INTO merged_requests (session, request_id, digest, revision) \
+                         SELECT $1, request_id, digest, revision FROM merged_requests \
+                         WHERE session = $2 AND revision <= $3",
+                    );
+                    let copy = copy.bind(&session.uid).bind(&from.uid).bind(signed(from.revision));
+                    copy.execute(&mut *transaction).await.map_err(failure)?;
                     let count = query(
                         "UPDATE sessions SET bytes = (SELECT COALESCE(SUM(LENGTH(content)), 0) FROM turns \
                          WHERE session = $1) WHERE uid = $1",

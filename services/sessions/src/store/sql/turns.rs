@@ -6,10 +6,11 @@ use tonic::async_trait;
 
 use super::row::{self, get, micros};
 use super::{Kind, Sql, failure, signed};
-use crate::store::{Commit, Committed, Opened, Opening, SessionKey, StoreError, TurnStore};
+use crate::merge;
+use crate::store::{Commit, Committed, Merged, Opened, Opening, SessionKey, StoreError, TurnStore};
 
-/// One answer to four questions, in one snapshot: the session, the turn of this name, the turns that are not known, and
-/// the pinned ones before those. The first column says which of them a row is about.
+/// One answer to five questions, in one snapshot: the session, the turn of this name, the turns that are not known, the
+/// pinned ones before those, and the turn that answers a request of this name. The first column says which of them a row is about.
 const OPEN: &str = "\
     SELECT 0, id, uid, epoch, revision, awaited, awaited_until, settings, etag, forked_from, forked_at, created, updated, expires, bytes \
     FROM sessions WHERE tenant = $1 AND id = $2 \
@@ -20,14 +21,19 @@ const OPEN: &str = "\
     AND t.revision > CASE WHEN s.uid || '.' || s.epoch = $4 THEN $5 ELSE 0 END AND t.revision > s.revision - $6 \
     UNION ALL SELECT 3, t.request_id, '', t.digest, t.revision, '', t.pinned, t.content, '', '', 0, t.created, 0, 0, 0 \
     FROM sessions s JOIN turns t ON t.session = s.uid WHERE s.tenant = $1 AND s.id = $2 AND t.pinned = 1 \
-    AND s.uid || '.' || s.epoch <> $4 AND t.revision <= s.revision - $6";
+    AND s.uid || '.' || s.epoch <> $4 AND t.revision <= s.revision - $6 \
+    UNION ALL SELECT 4, t.request_id, '', m.digest, t.revision, '', t.pinned, t.content, '', '', 0, t.created, 0, 0, 0 \
+    FROM sessions s JOIN merged_requests m ON m.session = s.uid JOIN turns t ON t.session = s.uid AND t.revision = m.revision \
+    WHERE s.tenant = $1 AND s.id = $2 AND m.request_id = $3";
 
 /// Where the columns of a turn stand in it.
 const TURN: [usize; 5] = [1, 4, 11, 6, 7];
 
 /// Moves the session, adds the turn and tells it to consumers, or does nothing of it.
-const COMMIT: &str = "\
-    WITH moved AS (UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
+macro_rules! commit {
+    ($besides:literal) => {
+        concat!(
+            "WITH moved AS (UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
     updated = $4, expires = $4 + CASE retention WHEN 0 THEN $5 ELSE retention END \
     WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 \
     AND ($17 = 0 OR EXISTS (SELECT 1 FROM runs r WHERE r.session = uid AND r.request_id = $12 AND r.state = 1 \
@@ -38,13 +44,27 @@ const COMMIT: &str = "\
     SELECT g.tenant, g.name, m.uid, CASE WHEN g.from_the_beginning = 1 THEN 0 ELSE m.revision - 1 END, m.revision, '', 0 \
     FROM moved m JOIN turn_groups g ON g.tenant = m.tenant WHERE g.channel = '' \
     OR EXISTS (SELECT 1 FROM bindings b WHERE b.session = m.uid AND b.channel = g.channel) \
-    ON CONFLICT (tenant, turn_group, session) DO UPDATE SET revision = excluded.revision) \
-    INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
-    SELECT uid, $11, $12, $13, $14, $15, $16 FROM moved";
+    ON CONFLICT (tenant, turn_group, session) DO UPDATE SET revision = excluded.revision)",
+            $besides,
+            " INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
+    SELECT uid, $11, $12, $13, $14, $15, $16 FROM moved"
+        )
+    };
+}
+
+const COMMIT: &str = commit!("");
+
+/// With the other requests that the turn answers.
+const COMMIT_MERGED: &str = commit!(
+    ", merged AS (INSERT INTO merged_requests (session, request_id, digest, revision) \
+    SELECT m.uid, r.request_id, r.digest, m.revision FROM moved m, \
+    unnest(string_to_array($18, chr(31)), string_to_array($19, chr(31))::bigint[]) AS r (request_id, digest))"
+);
 
 const MOVE: &str = "\
     UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
-    updated = $4, expires = $4 + CASE retention WHEN 0 THEN $5 ELSE retention END WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10";
+    updated = $4, expires = $4 + CASE retention WHEN 0 THEN $5 ELSE retention END \
+    WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10";
 
 const END_RUN: &str = "\
     UPDATE runs SET state = 2, ended = $1, revision = $2 \
@@ -53,6 +73,8 @@ const END_RUN: &str = "\
 const ADD: &str = "\
     INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+const ADD_MERGED: &str = "INSERT INTO merged_requests (session, request_id, digest, revision) VALUES ($1, $2, $3, $4)";
 
 const TELL: &str = "\
     INSERT INTO turn_cursors (tenant, turn_group, session, acknowledged, revision, consumer, until) \
@@ -173,7 +195,13 @@ impl Sql {
     }
 
     async fn try_to_commit(&self, commit: &Commit<'_>, content: &[u8]) -> Result<bool, sqlx::Error> {
-        let moved = add(moved(query(COMMIT), commit, content), commit, content).bind(i64::from(commit.is_run));
+        let sql = if commit.merged.is_empty() { COMMIT } else { COMMIT_MERGED };
+        let mut moved = add(moved(query(sql), commit, content), commit, content).bind(i64::from(commit.is_run));
+        if !commit.merged.is_empty() {
+            let digests = commit.merged.iter().map(|request| request.request_digest.cast_signed().to_string());
+            moved = moved.bind(merge::names(commit.merged).join(row::SEPARATOR));
+            moved = moved.bind(digests.collect::<Vec<_>>().join(row::SEPARATOR));
+        }
         Ok(moved.execute(&self.pool).await?.rows_affected() == 1)
     }
 
@@ -192,6 +220,11 @@ impl Sql {
             }
         }
         add(query(ADD).bind(&commit.fence.uid), commit, content).execute(&mut *transaction).await?;
+        for request in commit.merged {
+            let merged = query(ADD_MERGED).bind(&commit.fence.uid).bind(&request.request_id);
+            let merged = merged.bind(request.request_digest.cast_signed()).bind(signed(commit.turn.revision));
+            merged.execute(&mut *transaction).await?;
+        }
         let tell = query(TELL).bind(&commit.fence.uid).bind(signed(commit.turn.revision)).bind(&*commit.key.tenant);
         tell.execute(&mut *transaction).await?;
         transaction.commit().await?;
@@ -252,6 +285,11 @@ fn opened(rows: &[AnyRow]) -> Result<Opened, StoreError> {
                 opened.bytes = get::<i64>(row, 14)?.unsigned_abs();
             }
             1 => opened.committed = Some((row::turn(row, TURN)?, get::<i64>(row, 3)?.cast_unsigned())),
+            4 => {
+                let turn = row::turn(row, TURN)?;
+                let digest = get::<i64>(row, 3)?.cast_unsigned();
+                opened.merged = Some(Merged { digest, turn: turn.request_id, revision: turn.revision });
+            }
             _ => opened.turns.push(row::turn(row, TURN)?),
         }
     }
