@@ -97,6 +97,8 @@ def embeddings(client: openai.OpenAI) -> None:
     bad = openai.BadRequestError
     assert refused(embed, bad, "dimensions", dimensions=8).code == "unsupported_field"
     assert refused(embed, bad, "input", input=[1, 2, 3]).code == "unsupported_field"
+    for header in ("x-pointsman-session", "x-pointsman-session-revision"):
+        assert refused(embed, bad, header, extra_headers={header: "1"}).code == "unsupported_field"
     assert refused(embed, bad, "input[1]", input=["a", ""]).code == "invalid_request"
     assert refused(embed, bad, "input", input="word " * 9000).code == "context_length_exceeded"
     refused(embed, openai.NotFoundError, "model", model="nobody")
@@ -125,8 +127,8 @@ def only(client: openai.OpenAI) -> None:
 def tokenize(client: openai.OpenAI) -> None:
     """With the demo model. The library has no such call; vLLM's users post it by hand."""
 
-    def count(status: int = 200, **body: object) -> dict:
-        response = httpx.post(f"{client.base_url}tokenize", json={"model": "pip", **body})
+    def count(status: int = 200, headers: dict[str, str] | None = None, **body: object) -> dict:
+        response = httpx.post(f"{client.base_url}tokenize", json={"model": "pip", **body}, headers=headers)
         assert response.status_code == status, response.text
         return response.json()
 
@@ -143,6 +145,8 @@ def tokenize(client: openai.OpenAI) -> None:
     assert count(400)["error"]["param"] == "messages"
     assert count(400, prompt="")["error"]["param"] == "prompt"
     assert count(400, prompt="a", return_token_strs=True)["error"]["code"] == "unsupported_field"
+    in_session = count(400, {"x-pointsman-session": "tea"}, prompt="a")["error"]
+    assert (in_session["code"], in_session["param"]) == ("unsupported_field", "x-pointsman-session"), in_session
     assert count(404, prompt="a", model="nobody")["error"]["code"] == "model_not_found"
     models = {model.id: model.model_extra["pointsman"] for model in client.models.list()}
     assert models["pip"]["context_tokens"] == 1024 and "sampling" in models["pip"]["abilities"], models

@@ -120,6 +120,8 @@ reasons! {
     SessionNotFound = "SESSION_NOT_FOUND", NotFound, 404, Caller;
     /// There is a session of that name already.
     SessionExists = "SESSION_EXISTS", AlreadyExists, 409, Caller;
+    /// The person has no session in that channel.
+    BindingNotFound = "BINDING_NOT_FOUND", NotFound, 404, Caller;
     /// The session has no such turn.
     TurnNotFound = "TURN_NOT_FOUND", NotFound, 404, Caller;
     /// Another turn of the session runs, and the session lets none wait.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pointsman_errors::{Error, Reason};
 
 use crate::places::Leave;
-use crate::store::{SessionKey, StoreError};
+use crate::store::{SessionKey, StoreError, Who};
 
 /// What a caller is told of a store that failed. What the store said is for the log.
 pub(crate) fn of_store(error: &StoreError) -> Error {
@@ -39,6 +39,11 @@ pub(crate) fn of_commit(error: &StoreError) -> Error {
 
 pub(crate) fn not_found(key: &SessionKey) -> Error {
     Error::new(Reason::SessionNotFound, format!("there is no session `sessions/{}`", key.id))
+}
+
+pub(crate) fn not_bound(who: &Who<'_>) -> Error {
+    let message = format!("`{}` has no session in the channel `{}`", who.external_user, who.channel);
+    Error::new(Reason::BindingNotFound, message)
 }
 
 pub(crate) fn exists(key: &SessionKey) -> Error {

@@ -13,11 +13,12 @@ use pointsman_proto::sessions::v1::session_service_server::SessionService;
 use pointsman_proto::sessions::v1::{
     AcknowledgeTurnsRequest, AcknowledgeTurnsResponse, AppendMessagesRequest, BindChannelRequest, CancelRunRequest,
     ChannelBinding, CreateSessionRequest, DeleteSessionRequest, DeleteSessionResponse, DeleteTurnGroupRequest,
-    DeleteTurnGroupResponse, ErasureCause, ForkSessionRequest, GetRunRequest, GetSessionRequest, InterruptTurnRequest,
-    ListChannelBindingsRequest, ListChannelBindingsResponse, ListErasuresRequest, ListErasuresResponse,
-    ListRunsRequest, ListRunsResponse, ListSessionsRequest, ListSessionsResponse, ListTurnsRequest, ListTurnsResponse,
-    ResolveSessionRequest, ResolveSessionResponse, ResumeRunRequest, Run, Session, Turn, UpdateSessionRequest,
-    UpdateTurnRequest, WatchTurnsRequest, WatchTurnsResponse,
+    DeleteTurnGroupResponse, ErasureCause, ForkSessionRequest, GetChannelBindingRequest, GetRunRequest,
+    GetSessionRequest, InterruptTurnRequest, ListChannelBindingsRequest, ListChannelBindingsResponse,
+    ListErasuresRequest, ListErasuresResponse, ListRunsRequest, ListRunsResponse, ListSessionsRequest,
+    ListSessionsResponse, ListTurnsRequest, ListTurnsResponse, ResolveSessionRequest, ResolveSessionResponse,
+    ResumeRunRequest, Run, Session, Turn, UnbindChannelRequest, UpdateSessionRequest, UpdateTurnRequest,
+    WatchTurnsRequest, WatchTurnsResponse,
 };
 use pointsman_types::{LOCAL_TENANT, new_request_id};
 use prost::Message;
@@ -187,6 +188,21 @@ impl SessionService for Service {
         names::check_person("binding.external_user", &binding.external_user)?;
         let key = key(&caller.tenant, "binding.session", &binding.session)?;
         Ok(Response::new(self.0.bind(&key, &binding.channel, &binding.external_user).await?))
+    }
+
+    async fn get_channel_binding(
+        &self,
+        request: Request<GetChannelBindingRequest>,
+    ) -> Result<Response<ChannelBinding>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let who = names::who(&caller.tenant, &message.channel, &message.external_user)?;
+        Ok(Response::new(self.0.binding(&who).await?))
+    }
+
+    async fn unbind_channel(&self, request: Request<UnbindChannelRequest>) -> Result<Response<ChannelBinding>, Status> {
+        let (caller, message) = (caller(request.metadata())?, request.into_inner());
+        let who = names::who(&caller.tenant, &message.channel, &message.external_user)?;
+        Ok(Response::new(self.0.unbind(&who).await?))
     }
 
     async fn list_channel_bindings(

@@ -273,6 +273,16 @@ impl Sessions {
         let bound = self.stores.bindings.bind(&who, key).await.map_err(|error| of_store(&error))?;
         bound.ok_or_else(|| error::not_found(key))
     }
+
+    pub(crate) async fn binding(&self, who: &Who<'_>) -> Result<ChannelBinding, Error> {
+        let found = self.stores.bindings.get(who).await.map_err(|error| of_store(&error))?;
+        found.ok_or_else(|| error::not_bound(who))
+    }
+
+    pub(crate) async fn unbind(&self, who: &Who<'_>) -> Result<ChannelBinding, Error> {
+        let removed = self.stores.bindings.unbind(who).await.map_err(|error| of_store(&error))?;
+        removed.ok_or_else(|| error::not_bound(who))
+    }
 }
 
 fn new_etag() -> String {

@@ -316,8 +316,12 @@ pub(crate) trait BindingStore: Send + Sync {
     /// The session of a person in a channel; keeps and binds this one if they have none. One or the other, whoever asks
     /// at the same time.
     async fn resolve(&self, who: &Who<'_>, new: (&SessionKey, &Session)) -> Result<(Session, Created), StoreError>;
+    /// The session that a person has. `None`: they have none.
+    async fn get(&self, who: &Who<'_>) -> Result<Option<ChannelBinding>, StoreError>;
     /// Binds a person to a session. `None`: there is no such session.
     async fn bind(&self, who: &Who<'_>, key: &SessionKey) -> Result<Option<ChannelBinding>, StoreError>;
+    /// Takes it from them, and returns what they had. `None`: they had none.
+    async fn unbind(&self, who: &Who<'_>) -> Result<Option<ChannelBinding>, StoreError>;
     async fn list(&self, key: &SessionKey, limit: u32) -> Result<Vec<ChannelBinding>, StoreError>;
 }
 

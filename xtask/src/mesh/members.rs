@@ -84,7 +84,7 @@ impl Programs {
     /// Returns the services, those who are called before those who call.
     pub(super) fn services(&self, plan: &Plan, engine: Engine, data: &Path) -> Vec<Member> {
         let member = |service: &Service| {
-            let Service { role, name, ref config, listen, operator } = *service;
+            let Service { role, name, ref config, listen, operator, .. } = *service;
             let run = |words: &[&str]| {
                 let mut command = Command::new(&self.pointsman);
                 command.args(words).arg("--config").arg(config);

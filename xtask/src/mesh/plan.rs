@@ -34,7 +34,7 @@ pub(super) fn check_base(port_base: u16) -> Result<()> {
     if !allowed.contains(&port_base) {
         let (least, most) = allowed.into_inner();
         bail!(
-            "--port-base {port_base}: the mesh has 15 ports, from {SPAN_BELOW} below it to {SPAN} above: choose a base from {least} to {most}"
+            "--port-base {port_base}: the mesh has 17 ports, from {SPAN_BELOW} below it to {SPAN} above: choose a base from {least} to {most}"
         );
     }
     Ok(())
@@ -91,6 +91,8 @@ pub(super) struct Service {
     pub(super) config: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) operator: SocketAddr,
+    /// Where other gateways call this one. `None`: it has no peers.
+    mesh: Option<SocketAddr>,
 }
 
 impl Plan {
@@ -114,20 +116,24 @@ impl Plan {
             let endpoint = file.telemetry.otlp.endpoint;
             let address = endpoint.trim_start_matches("http://").parse();
             receiver = Some(address.with_context(|| format!("{}: {endpoint}", config.display()))?);
-            let Server { listen, operator_listen: operator } = file.server;
-            services.push(Service { role, name, config, listen, operator });
+            let Server { listen, operator_listen: operator, mesh_listen: mesh } = file.server;
+            services.push(Service { role, name, config, listen, operator, mesh });
         }
         let server = |address: SocketAddr| Ok::<_, anyhow::Error>(loopback(moved(address.port(), by)?));
         let (postgres, redis) = (server(POSTGRES)?, server(REDIS)?);
         Ok(Self { receiver: receiver.context("no services")?, postgres, redis, services })
     }
 
+    /// Where the processes listen.
+    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let of = |service: &Service| [Some(service.listen), Some(service.operator), service.mesh];
+        let services = self.services.iter().flat_map(of).flatten();
+        services.chain([self.receiver, self.postgres, self.redis])
+    }
+
     /// Fails with every port that somebody else listens on.
     pub(super) fn refuse_taken_ports(&self) -> Result<()> {
-        let services = self.services.iter().flat_map(|service| [service.listen, service.operator]);
-        let servers = [self.receiver, self.postgres, self.redis];
-        let taken = services.chain(servers).filter(|address| TcpListener::bind(address).is_err());
-        let taken: Vec<_> = taken.collect();
+        let taken: Vec<_> = self.addresses().filter(|address| TcpListener::bind(address).is_err()).collect();
         if taken.is_empty() {
             return Ok(());
         }
@@ -150,6 +156,7 @@ struct File {
 struct Server {
     listen: SocketAddr,
     operator_listen: SocketAddr,
+    mesh_listen: Option<SocketAddr>,
 }
 
 #[derive(Deserialize)]
@@ -214,10 +221,10 @@ mod tests {
     fn the_files_belong_together() {
         let folder = std::env::temp_dir();
         let plan = Plan::read(PORT_BASE, &folder).unwrap();
-        let mut addresses: Vec<_> = plan.services.iter().flat_map(|it| [it.listen, it.operator]).collect();
-        addresses.extend([plan.receiver, plan.postgres, plan.redis]);
-        let ports: Vec<_> = addresses.iter().map(SocketAddr::port).collect();
-        assert_eq!(ports, [9490, 9491, 9090, 9091, 9190, 9191, 9290, 9291, 8080, 8081, 8180, 8181, 9390, 5442, 6389]);
+        let ports: Vec<_> = plan.addresses().map(|address| address.port()).collect();
+        let gateways = [8080, 8081, 8082, 8180, 8181, 8182];
+        let others = [9490, 9491, 9090, 9091, 9190, 9191, 9290, 9291];
+        assert_eq!(ports, [&others[..], &gateways, &[9390, 5442, 6389]].concat());
         let (first, last) = (PORT_BASE - SPAN_BELOW, PORT_BASE + SPAN);
         assert_eq!((ports.iter().min(), ports.iter().max()), (Some(&first), Some(&last)));
         let workers: Vec<_> = plan.services.iter().filter(|it| it.role == Role::Worker).collect();

@@ -690,6 +690,26 @@ pub struct ChannelBinding {
     #[prost(message, optional, tag = "4")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Asks which session is a person's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetChannelBindingRequest {
+    /// The channel. Required.
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    /// What the channel calls the person. Required.
+    #[prost(string, tag = "2")]
+    pub external_user: ::prost::alloc::string::String,
+}
+/// Takes a person their session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnbindChannelRequest {
+    /// The channel. Required.
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    /// What the channel calls the person. Required.
+    #[prost(string, tag = "2")]
+    pub external_user: ::prost::alloc::string::String,
+}
 /// Asks to whom a session belongs.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListChannelBindingsRequest {
@@ -1152,6 +1172,60 @@ pub mod session_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Returns the session of a person in a channel, and makes none.
+        pub async fn get_channel_binding(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetChannelBindingRequest>,
+        ) -> std::result::Result<tonic::Response<super::ChannelBinding>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pointsman.sessions.v1.SessionService/GetChannelBinding",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "pointsman.sessions.v1.SessionService",
+                        "GetChannelBinding",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a person in a channel their session, which stays; returns what they had. The next time they get another.
+        pub async fn unbind_channel(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnbindChannelRequest>,
+        ) -> std::result::Result<tonic::Response<super::ChannelBinding>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pointsman.sessions.v1.SessionService/UnbindChannel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "pointsman.sessions.v1.SessionService",
+                        "UnbindChannel",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Lists which people in which channels a session belongs to.
         pub async fn list_channel_bindings(
             &mut self,
@@ -1516,6 +1590,16 @@ pub mod session_service_server {
         async fn bind_channel(
             &self,
             request: tonic::Request<super::BindChannelRequest>,
+        ) -> std::result::Result<tonic::Response<super::ChannelBinding>, tonic::Status>;
+        /// Returns the session of a person in a channel, and makes none.
+        async fn get_channel_binding(
+            &self,
+            request: tonic::Request<super::GetChannelBindingRequest>,
+        ) -> std::result::Result<tonic::Response<super::ChannelBinding>, tonic::Status>;
+        /// Takes a person in a channel their session, which stays; returns what they had. The next time they get another.
+        async fn unbind_channel(
+            &self,
+            request: tonic::Request<super::UnbindChannelRequest>,
         ) -> std::result::Result<tonic::Response<super::ChannelBinding>, tonic::Status>;
         /// Lists which people in which channels a session belongs to.
         async fn list_channel_bindings(
@@ -2161,6 +2245,97 @@ pub mod session_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BindChannelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/pointsman.sessions.v1.SessionService/GetChannelBinding" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetChannelBindingSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::GetChannelBindingRequest>
+                    for GetChannelBindingSvc<T> {
+                        type Response = super::ChannelBinding;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetChannelBindingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::get_channel_binding(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetChannelBindingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/pointsman.sessions.v1.SessionService/UnbindChannel" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnbindChannelSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::UnbindChannelRequest>
+                    for UnbindChannelSvc<T> {
+                        type Response = super::ChannelBinding;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnbindChannelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::unbind_channel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnbindChannelSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::{GenerateRequest, Message};
@@ -10,7 +11,7 @@ use pointsman_proto::{LABEL_RULE, SESSION_RULE, Validate, Violations, is_label, 
 use sha2::{Digest, Sha256};
 use tonic_types::FieldViolation;
 
-use crate::store::SessionKey;
+use crate::store::{SessionKey, Who, micros};
 
 fn invalid<T>(field: &str, message: &str) -> Result<T, Error> {
     Err(Error::invalid(vec![FieldViolation::new(field, message)]))
@@ -61,6 +62,13 @@ pub(super) fn check_person(field: &str, name: &str) -> Result<(), Error> {
         return Ok(());
     }
     invalid(field, "must have 1 to 256 bytes, and no NUL")
+}
+
+/// The person that a request is about.
+pub(super) fn who<'a>(tenant: &'a str, channel: &'a str, external_user: &'a str) -> Result<Who<'a>, Error> {
+    check_channel(channel, true)?;
+    check_person("external_user", external_user)?;
+    Ok(Who { tenant, channel, external_user, time: micros(SystemTime::now()) })
 }
 
 /// Holds messages, and the name of what says them, against the rules of a request's.

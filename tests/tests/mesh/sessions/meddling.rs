@@ -7,8 +7,8 @@ use pointsman_errors::Reason;
 use pointsman_proto::FILE_DESCRIPTOR_SET;
 use pointsman_proto::inference::v1::GenerateRequest;
 use pointsman_proto::sessions::v1::{
-    AcknowledgeTurnsRequest, AppendMessagesRequest, BindChannelRequest, ChannelBinding, Session, Turn,
-    WatchTurnsRequest,
+    AcknowledgeTurnsRequest, AppendMessagesRequest, BindChannelRequest, ChannelBinding, GetChannelBindingRequest,
+    Session, Turn, UnbindChannelRequest, WatchTurnsRequest,
 };
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
@@ -19,7 +19,7 @@ use tonic::{Request, Status};
 
 use super::{Sessions, sessions, turn, turns};
 use crate::caller::{connect, reason, say};
-use crate::named::new_key;
+use crate::named::{new_key, refusal};
 use crate::service::{Start, simulated_config};
 
 /// Something that nobody else may read.
@@ -146,7 +146,8 @@ async fn no_method_reaches_into_another_tenant() -> Result<()> {
         session: "sessions/vault".to_owned(),
         ..ChannelBinding::default()
     };
-    client.bind_channel(with(&owner, BindChannelRequest { binding: Some(binding) })).await?;
+    let bind = BindChannelRequest { binding: Some(binding) };
+    let bound = client.bind_channel(with(&owner, bind)).await?.into_inner();
     let run = GenerateRequest { request_id: "taken".to_owned(), detach: true, ..turn("vault", SECRET) };
     connect(&mesh.address).await?.generate(with(&owner, run)).await?;
     let before = seen(&mut client, &owner).await?;
@@ -170,9 +171,13 @@ async fn no_method_reaches_into_another_tenant() -> Result<()> {
                 }
                 Err(status) => {
                     let reason = reason(&status)?;
-                    let is_blind =
-                        [Reason::SessionNotFound, Reason::TurnNotFound, Reason::InvalidRequest].contains(&reason);
-                    ensure!(is_blind, "{} answers {status:?}", method.name());
+                    let blind = [
+                        Reason::SessionNotFound,
+                        Reason::BindingNotFound,
+                        Reason::TurnNotFound,
+                        Reason::InvalidRequest,
+                    ];
+                    ensure!(blind.contains(&reason), "{} answers {status:?}", method.name());
                 }
             }
         }
@@ -182,7 +187,15 @@ async fn no_method_reaches_into_another_tenant() -> Result<()> {
         ensure!(seen(&mut client, &owner).await? == before, "{} has changed it", method.name());
         tried.push(Arc::<str>::from(method.name()));
     }
-    assert!(tried.len() >= 16, "{tried:?}");
+    assert!(tried.len() >= 18, "{tried:?}");
+    // The person is the owner's still, whom others of that name were taken away from.
+    let taken = || "taken".to_owned();
+    let look_up = GetChannelBindingRequest { channel: taken(), external_user: taken() };
+    assert_eq!(client.get_channel_binding(with(&owner, look_up.clone())).await?.into_inner(), bound);
+    let unbind = UnbindChannelRequest { channel: taken(), external_user: taken() };
+    assert_eq!(client.unbind_channel(with(&owner, unbind.clone())).await?.into_inner(), bound);
+    assert_eq!(refusal(client.get_channel_binding(with(&owner, look_up)).await)?, Reason::BindingNotFound);
+    assert_eq!(refusal(client.unbind_channel(with(&owner, unbind)).await)?, Reason::BindingNotFound);
     assert_eq!(streams, ["WatchTurns"]);
     // A group of the same name is another's, and is told its own sessions: of which there is one, made here.
     let watch =

@@ -11,12 +11,13 @@ use super::schema::{Schemas, fields, given};
 use crate::openai::error::{code, kind};
 
 /// Reasons of other surfaces: no call of this one ends with them.
-const ELSEWHERE: [Reason; 6] = [
+const ELSEWHERE: [Reason; 7] = [
     Reason::TraceNotFound,
     Reason::RequestNotFound,
     Reason::UsageNotKept,
     Reason::MethodNotAllowed,
     Reason::SessionExists,
+    Reason::BindingNotFound,
     Reason::TurnNotFound,
 ];
 

@@ -38,7 +38,9 @@ fn advice(reason: Reason) -> &'static str {
         Reason::UsageNotKept => "ask a gateway that keeps usage",
         Reason::RequestIdReused => "give every request an id of its own, or none",
         Reason::FrameLogLost => "ask again with a new request id, if you still want it",
-        Reason::SessionNotFound | Reason::TurnNotFound => "check the name, and list what there is",
+        Reason::SessionNotFound | Reason::BindingNotFound | Reason::TurnNotFound => {
+            "check the name, and list what there is"
+        }
         Reason::SessionExists => "choose another id, or use the session that there is",
         Reason::TurnInProgress => "send it again when the other turn has ended",
         Reason::TurnConflict => "read the session, and send the turn again",

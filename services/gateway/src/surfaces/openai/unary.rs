@@ -10,7 +10,9 @@ use pointsman_dialects::openai::{
     EmbeddingsRequest, Endpoint, parse_embeddings, parse_tokenize, render_embeddings, render_tokenize,
 };
 use pointsman_errors::Error;
+use pointsman_proto::metadata::{SESSION, SESSION_REVISION};
 use pointsman_types::new_request_id;
+use tonic_types::FieldViolation;
 
 use super::{caller, error_response, given_id, json_response, not_an_id, read};
 use crate::caller::Caller;
@@ -57,7 +59,18 @@ async fn count(gateway: &Gateway, request: Request, named: &mut Named) -> Result
 async fn understand(gateway: &Gateway, request: Request) -> Result<Sent, Error> {
     let (parts, body) = request.into_parts();
     let caller = caller(gateway, &parts.headers, &parts.extensions)?;
+    check_no_session(&parts.headers)?;
     Ok((caller, parts.headers, read(body, gateway.max_request_bytes).await?))
+}
+
+/// What is no turn is said without a conversation: neither is one read for it, nor is it kept in one.
+fn check_no_session(headers: &HeaderMap) -> Result<(), Error> {
+    let given = [SESSION, SESSION_REVISION].into_iter().filter(|name| headers.contains_key(*name));
+    let mistake = |name| FieldViolation::new(name, "this is no turn of a session; leave the header out");
+    match given.map(mistake).collect::<Vec<_>>() {
+        violations if violations.is_empty() => Ok(()),
+        violations => Err(Error::unsupported(violations)),
+    }
 }
 
 fn id(headers: &HeaderMap, named: &Named) -> Result<String, Error> {
@@ -68,5 +81,26 @@ fn respond(endpoint: Endpoint, answer: Result<Vec<u8>, Error>, named: &Named) ->
     match answer {
         Ok(body) => json_response(StatusCode::OK, body, named),
         Err(error) => error_response(endpoint, &error, named),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderName, HeaderValue};
+    use pointsman_errors::Reason;
+
+    use super::check_no_session;
+
+    #[test]
+    fn no_session_is_passed_over_in_silence() {
+        assert!(check_no_session(&HeaderMap::new()).is_ok());
+        let (session, revision) = ("x-pointsman-session", "x-pointsman-session-revision");
+        for names in [&[session][..], &[revision], &[session, revision]] {
+            let header = |name| (HeaderName::from_static(name), HeaderValue::from_static("1"));
+            let error = check_no_session(&names.iter().copied().map(header).collect()).unwrap_err();
+            assert_eq!(error.reason(), Reason::UnsupportedField);
+            let fields: Vec<_> = error.violations().iter().map(|violation| violation.field.as_str()).collect();
+            assert_eq!(fields, names);
+        }
     }
 }

@@ -126,6 +126,14 @@ impl SessionService for FakeMesh {
         Err(Status::unimplemented("no command binds"))
     }
 
+    async fn get_channel_binding(&self, _: Request<GetChannelBindingRequest>) -> Answer<ChannelBinding> {
+        Err(Status::unimplemented("no command looks people up"))
+    }
+
+    async fn unbind_channel(&self, _: Request<UnbindChannelRequest>) -> Answer<ChannelBinding> {
+        Err(Status::unimplemented("no command unbinds"))
+    }
+
     async fn list_channel_bindings(
         &self,
         request: Request<ListChannelBindingsRequest>,

@@ -11,6 +11,8 @@ on_databases![
     people_are_told_apart,
     a_person_is_bound_to_another_session,
     nobody_is_bound_to_what_is_not_there,
+    a_binding_is_looked_up_and_taken_away,
+    who_is_taken_their_session_while_they_ask_gets_one,
     bindings_are_listed_in_order,
     who_lost_their_session_gets_another,
 ];
@@ -108,6 +110,49 @@ async fn nobody_is_bound_to_what_is_not_there(database: &Database) {
         assert_eq!(database.bindings().bind(&who("ada"), &key("t", id)).await.unwrap(), None);
     }
     assert_eq!(resolve(database, who("ada"), "second").await, (session, Created::Exists));
+}
+
+async fn a_binding_is_looked_up_and_taken_away(database: &Database) {
+    let bindings = database.bindings();
+    assert_eq!((bindings.get(&who("ada")).await.unwrap(), bindings.unbind(&who("ada")).await.unwrap()), (None, None));
+    resolve(database, who("ada"), "first").await;
+    let first = key("t", "first");
+    let at_the_phone = Who { channel: "phone", ..who("ada") };
+    let also = bindings.bind(&at_the_phone, &first).await.unwrap().unwrap();
+    let wanted = ChannelBinding {
+        channel: "web".into(),
+        external_user: "ada".into(),
+        session: "sessions/first".into(),
+        create_time: Some(time(BEGIN)),
+    };
+    for _ in 0..2 {
+        assert_eq!(bindings.get(&Who { time: BEGIN + 9, ..who("ada") }).await.unwrap(), Some(wanted.clone()));
+    }
+    for other in [who("Ada"), Who { tenant: "other", ..who("ada") }, Who { channel: "WEB", ..who("ada") }] {
+        let found = (bindings.get(&other).await.unwrap(), bindings.unbind(&other).await.unwrap());
+        assert_eq!(found, (None, None), "{other:?}");
+    }
+    assert_eq!(bindings.unbind(&who("ada")).await.unwrap(), Some(wanted));
+    assert_eq!((bindings.get(&who("ada")).await.unwrap(), bindings.unbind(&who("ada")).await.unwrap()), (None, None));
+    // Nothing else went with it.
+    assert_eq!(bindings.list(&first, 10).await.unwrap(), [also]);
+    assert_eq!(database.ids(&everything("t")).await, ["first"]);
+    assert_eq!(resolve(database, who("ada"), "second").await.1, Created::Yes);
+}
+
+async fn who_is_taken_their_session_while_they_ask_gets_one(database: &Database) {
+    let ada = who("ada");
+    for round in 0..8 {
+        let ids: Vec<_> = (0..8).map(|number| format!("{round}-{number}")).collect();
+        let asks = join_all(ids.iter().map(|id| resolve(database, ada, id)));
+        let takes = join_all((0..8).map(|_| database.bindings().unbind(&ada)));
+        let (asked, taken) = tokio::join!(asks, takes);
+        let taken = taken.into_iter().filter_map(Result::unwrap).count();
+        let made = asked.iter().filter(|(_, created)| *created == Created::Yes).count();
+        // Each that was made was taken, but for the last of them perhaps, which is taken now.
+        let left = database.bindings().unbind(&ada).await.unwrap();
+        assert_eq!(made, taken + usize::from(left.is_some()));
+    }
 }
 
 async fn bindings_are_listed_in_order(database: &Database) {

@@ -13,34 +13,21 @@ impl BindingStore for Sql {
         who: &Who<'_>,
         (key, session): (&SessionKey, &Session),
     ) -> Result<(Session, Created), StoreError> {
-        if let Some(bound) = self.breaker.call(self.bound(who)).await? {
-            return Ok((bound, Created::Exists));
+        // Who has a session may lose it before it is read: then they get one all the same.
+        loop {
+            if let Some(bound) = self.breaker.call(self.bound(who)).await? {
+                return Ok((bound, Created::Exists));
+            }
+            if self.breaker.call(self.make_bound(who, key, session)).await? {
+                return Ok((session.clone(), Created::Yes));
+            }
         }
-        let made = self
-            .breaker
-            .call(async {
-                let mut transaction = self.pool.begin().await.map_err(failure)?;
-                sessions::keep(&mut transaction, key, session).await?;
-                let bind = query(
-                    "INSERT INTO bindings (tenant, channel, external_user, session, created) \
-                     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-                );
-                let bind = bind.bind(who.tenant).bind(who.channel).bind(who.external_user);
-                let bound = bind.bind(&session.uid).bind(who.time).execute(&mut *transaction).await.map_err(failure)?;
-                if bound.rows_affected() == 0 {
-                    // Another was faster: theirs it is, and this one was never there.
-                    return Ok(false);
-                }
-                transaction.commit().await.map_err(failure)?;
-                Ok(true)
-            })
-            .await?;
-        if made {
-            return Ok((session.clone(), Created::Yes));
-        }
-        let bound = self.breaker.call(self.bound(who)).await?;
-        let gone = || StoreError::Failed("a binding was there and is not any more".into());
-        bound.map(|session| (session, Created::Exists)).ok_or_else(gone)
+    }
+
+    async fn get(&self, who: &Who<'_>) -> Result<Option<ChannelBinding>, StoreError> {
+        let find = "SELECT id, bindings.created FROM bindings JOIN sessions ON uid = session \
+                    WHERE bindings.tenant = $1 AND channel = $2 AND external_user = $3";
+        self.binding(find, who).await
     }
 
     async fn bind(&self, who: &Who<'_>, key: &SessionKey) -> Result<Option<ChannelBinding>, StoreError> {
@@ -57,6 +44,12 @@ impl BindingStore for Sql {
             session: format!("sessions/{}", key.id),
             create_time: Some(time(who.time)),
         }))
+    }
+
+    async fn unbind(&self, who: &Who<'_>) -> Result<Option<ChannelBinding>, StoreError> {
+        let remove = "DELETE FROM bindings WHERE tenant = $1 AND channel = $2 AND external_user = $3 \
+                      RETURNING (SELECT id FROM sessions WHERE uid = session), created";
+        self.binding(remove, who).await
     }
 
     async fn list(&self, key: &SessionKey, limit: u32) -> Result<Vec<ChannelBinding>, StoreError> {
@@ -79,6 +72,38 @@ impl BindingStore for Sql {
 }
 
 impl Sql {
+    /// The binding of a person, of whose session this returns the id, and since when it is theirs.
+    async fn binding(&self, sql: &'static str, who: &Who<'_>) -> Result<Option<ChannelBinding>, StoreError> {
+        let ask = query(sql).bind(who.tenant).bind(who.channel).bind(who.external_user);
+        let row = self.breaker.call(async { ask.fetch_optional(&self.pool).await.map_err(failure) }).await?;
+        let binding = |row| {
+            Ok(ChannelBinding {
+                channel: who.channel.to_owned(),
+                external_user: who.external_user.to_owned(),
+                session: format!("sessions/{}", get::<String>(&row, 0)?),
+                create_time: Some(time(get(&row, 1)?)),
+            })
+        };
+        row.map(binding).transpose()
+    }
+
+    /// Keeps a session and binds it. False: another was faster, and this one was never there.
+    async fn make_bound(&self, who: &Who<'_>, key: &SessionKey, session: &Session) -> Result<bool, StoreError> {
+        let mut transaction = self.pool.begin().await.map_err(failure)?;
+        sessions::keep(&mut transaction, key, session).await?;
+        let bind = query(
+            "INSERT INTO bindings (tenant, channel, external_user, session, created) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+        );
+        let bind = bind.bind(who.tenant).bind(who.channel).bind(who.external_user);
+        let bound = bind.bind(&session.uid).bind(who.time).execute(&mut *transaction).await.map_err(failure)?;
+        if bound.rows_affected() == 0 {
+            return Ok(false);
+        }
+        transaction.commit().await.map_err(failure)?;
+        Ok(true)
+    }
+
     async fn bound(&self, who: &Who<'_>) -> Result<Option<Session>, StoreError> {
         let sql = format!(
             "SELECT {SESSION} FROM sessions WHERE uid = (SELECT session FROM bindings \
