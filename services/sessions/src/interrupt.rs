@@ -13,7 +13,7 @@ use crate::places::Running;
 use crate::sessions::Sessions;
 use crate::signals::PATIENCE;
 use crate::store::{Opening, SessionKey, SignalKind};
-use crate::turn::{Begun, Coming};
+use crate::turn::{Begun, Coming, RunningTurn};
 
 impl Sessions {
     /// Breaks the turn of a request off, wherever it is: while it runs, or when it was committed last.
@@ -48,7 +48,7 @@ impl Sessions {
         heard: String,
     ) -> Result<Option<Turn>, Error> {
         match self.places.interrupt(key, request_id) {
-            Some(running) => self.break_off(key, running, heard).await,
+            Some((running, turn)) => self.break_off(key, (running, turn.await.ok()), heard).await,
             None => self.shorten(key, request_id, heard).await,
         }
     }
@@ -68,16 +68,21 @@ impl Sessions {
         Ok(None)
     }
 
-    /// Waits for the place of a turn that was asked to leave it, and commits what was heard in its name.
+    /// Commits what was heard in the name of a turn that was asked to leave its place. One that did not hand it over has
+    /// ended at that moment, or left.
     async fn break_off(
         self: &Arc<Self>,
         key: &SessionKey,
-        running: Running,
+        (running, turn): (Running, Option<Box<RunningTurn>>),
         heard: String,
     ) -> Result<Option<Turn>, Error> {
         let Running { begin, merged, followers } = running;
         let begin = BeginTurn::clone(&begin);
         let (request_id, said) = (begin.request_id.clone(), begin.messages.clone());
+        if let Some(mut turn) = turn {
+            turn.takes_over(merged, followers);
+            return Ok(turn.commit(interrupted(said, heard)).await?.turn);
+        }
         let begin = BeginTurn { expected_revision: None, detach: false, ..begin };
         match self.begin(key.clone(), begin, Coming::BreakOff).await? {
             // It was faster.
@@ -87,14 +92,8 @@ impl Sessions {
             }
             Begun::Running(mut turn, begun) => {
                 turn.takes_over(merged, followers);
-                let interrupted = Turn {
-                    kind: TurnKind::Interrupted.into(),
-                    input: begun.prepended_messages.into_iter().chain(said).collect(),
-                    output: answer(heard),
-                    finish_reason: FinishReason::Stop.into(),
-                    ..Turn::default()
-                };
-                Ok(turn.commit(interrupted).await?.turn)
+                let said = begun.prepended_messages.into_iter().chain(said).collect();
+                Ok(turn.commit(interrupted(said, heard)).await?.turn)
             }
         }
     }
@@ -126,6 +125,16 @@ impl Sessions {
         let opened = self.stores.turns.open(&opening).await.map_err(|error| of_store(&error))?;
         let session = opened.session.ok_or_else(|| error::not_found(key))?;
         Ok((session, opened.committed.map(|(turn, _)| turn)))
+    }
+}
+
+fn interrupted(input: Vec<Message>, heard: String) -> Turn {
+    Turn {
+        kind: TurnKind::Interrupted.into(),
+        input,
+        output: answer(heard),
+        finish_reason: FinishReason::Stop.into(),
+        ..Turn::default()
     }
 }
 

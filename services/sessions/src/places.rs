@@ -3,19 +3,20 @@
 //! Between processes the lease says who runs; this saves most of the asking, and keeps the order.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pointsman_proto::sessions::v1::{BeginTurn, MergedRequest};
-use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, oneshot, watch};
 
 use crate::merge::{Collection, Followers, Guest, Joined};
 use crate::store::SessionKey;
+use crate::turn::RunningTurn;
 
 /// The sessions that somebody runs or waits for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Places(Mutex<HashMap<SessionKey, Place>>);
 
-#[derive(Debug)]
 struct Place {
     /// Fair: who asks first gets it first.
     seat: Arc<FairMutex<()>>,
@@ -29,7 +30,12 @@ struct Place {
     leave: watch::Sender<Option<Leave>>,
     /// What whoever has the seat runs.
     runs: Option<Running>,
+    /// Who takes the seat over from whoever leaves it, before those who wait.
+    heir: Option<Heir>,
 }
+
+/// Who gets a turn that is broken off.
+pub(crate) type Heir = oneshot::Sender<Box<RunningTurn>>;
 
 /// A turn that runs.
 #[derive(Clone, Debug)]
@@ -76,6 +82,12 @@ pub(crate) struct Seat {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Full;
 
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Places").finish_non_exhaustive()
+    }
+}
+
 impl Places {
     /// Comes to the place of a session, unless so many wait there already.
     pub(crate) fn come(self: &Arc<Self>, key: &SessionKey, most: usize) -> Result<Person, Full> {
@@ -87,6 +99,7 @@ impl Places {
             collection: Arc::default(),
             leave: watch::Sender::new(None),
             runs: None,
+            heir: None,
         });
         if place.people > most {
             return Err(Full);
@@ -102,16 +115,21 @@ impl Places {
         self.with(key, |place| place.leave.send_replace(Some(why)));
     }
 
-    /// Asks whoever runs the turn of this request to leave it, and returns the turn. Those who are answered with it are handed
-    /// over.
-    pub(crate) fn interrupt(&self, key: &SessionKey, request_id: &str) -> Option<Running> {
-        let running = self.with(key, |place| {
-            let running = place.runs.clone().filter(|running| running.begin.request_id == request_id)?;
-            let followers = running.followers.handed_over();
-            place.leave.send_replace(Some(Leave::Interrupted));
-            Some(Running { followers, ..running })
-        });
-        running.flatten()
+    /// Asks whoever runs the turn of this request to leave it, and returns what it is, and where it comes. Those who are
+    /// answered with it are handed over.
+    pub(crate) fn interrupt(
+        &self,
+        key: &SessionKey,
+        request_id: &str,
+    ) -> Option<(Running, oneshot::Receiver<Box<RunningTurn>>)> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.get_mut(key)?;
+        let running = place.runs.clone().filter(|running| running.begin.request_id == request_id)?;
+        let followers = running.followers.handed_over();
+        let (heir, turn) = oneshot::channel();
+        place.heir = Some(heir);
+        place.leave.send_replace(Some(Leave::Interrupted));
+        Some((Running { followers, ..running }, turn))
     }
 
     /// Asks whoever runs the turn of this request to leave it, if somebody here does.
@@ -124,6 +142,12 @@ impl Places {
             runs
         });
         asked.unwrap_or_default()
+    }
+
+    /// How many have a seat or wait for it.
+    #[cfg(test)]
+    pub(crate) fn people(&self, key: &SessionKey) -> usize {
+        self.with(key, |place| place.people).unwrap_or_default()
     }
 
     /// How many wait to be answered together.
@@ -181,7 +205,7 @@ impl Drop for Person {
         let had_the_seat = self.seat.take().is_some();
         if let Some(place) = places.get_mut(&self.key) {
             if had_the_seat {
-                place.runs = None;
+                (place.runs, place.heir) = (None, None);
             }
             place.people -= 1;
             if place.people == 0 {
@@ -211,6 +235,12 @@ impl Seat {
             Ok(Some(leave)) => leave,
             _ => std::future::pending().await,
         }
+    }
+
+    /// Who is to have it next, if it was broken off.
+    pub(crate) fn heir(&self) -> Option<Heir> {
+        let mut places = self.person.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.get_mut(&self.person.key)?.heir.take()
     }
 
     /// Why this one is to leave, if somebody wants it to.
@@ -265,7 +295,8 @@ mod tests {
         let begin = Arc::new(BeginTurn { request_id: "one".into(), ..BeginTurn::default() });
         first.runs(Running { begin, merged: Vec::new(), followers: Followers::default() });
         assert!(places.interrupt(&key("a"), "two").is_none());
-        assert_eq!(places.interrupt(&key("a"), "one").unwrap().begin.request_id, "one");
+        assert_eq!(places.interrupt(&key("a"), "one").unwrap().0.begin.request_id, "one");
+        assert!(first.heir().is_some() && first.heir().is_none());
         assert_eq!(first.asked_to_leave().await, Leave::Interrupted);
         places.ask_to_leave(&key("a"), Leave::Superseded);
         assert_eq!(first.leave(), Some(Leave::Superseded));

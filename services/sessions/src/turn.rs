@@ -87,6 +87,14 @@ impl RunningTurn {
         }
     }
 
+    /// Gives its place to whoever breaks it off, with all that it has. Where nobody does, it leaves.
+    pub(crate) fn hand_over(self: Box<Self>) {
+        if let Some(heir) = self.seat.heir() {
+            // Who has gone meanwhile drops it.
+            let _ = heir.send(self);
+        }
+    }
+
     /// Keeps frames that have come. Returns the last that is durable, of a run.
     pub(crate) async fn record(&mut self, frames: Vec<Frame>) -> Result<Option<u64>, Error> {
         if let Some(partial) = &mut self.partial {

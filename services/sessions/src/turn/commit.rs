@@ -25,8 +25,27 @@ pub(super) struct Asked<'a> {
 }
 
 impl RunningTurn {
-    /// Commits the turn. Returns when it is durable.
-    pub(crate) async fn commit(mut self: Box<Self>, turn: Turn) -> Result<TurnCommitted, Error> {
+    /// Commits the turn. Returns when it is durable, and its place free.
+    pub(crate) async fn commit(self: Box<Self>, turn: Turn) -> Result<TurnCommitted, Error> {
+        let (committed, leaving) = self.commit_first(turn).await;
+        if let Some(leaving) = leaving {
+            leaving.leave().await;
+        }
+        committed
+    }
+
+    /// The same, but returns when it is durable: who waits for that does not wait for Redis.
+    pub(crate) async fn commit_first(
+        mut self: Box<Self>,
+        turn: Turn,
+    ) -> (Result<TurnCommitted, Error>, Option<Leaving>) {
+        let committed = self.try_to_commit(turn).await;
+        let new = committed.as_ref().ok().filter(|committed| !committed.was_committed_before);
+        let leaving = new.and_then(|committed| committed.turn.clone()).map(|turn| Leaving(self, turn));
+        (committed, leaving)
+    }
+
+    async fn try_to_commit(&mut self, turn: Turn) -> Result<TurnCommitted, Error> {
         let turn = Turn { request_id: self.request_id.clone(), ..turn };
         let sessions = Arc::clone(&self.sessions);
         let fence = self.fence();
@@ -38,9 +57,6 @@ impl RunningTurn {
         match committed {
             Ok(committed) => {
                 self.followers.committed(committed.turn.as_ref().unwrap_or(&Turn::default()));
-                if let Some(turn) = committed.turn.as_ref().filter(|_| !committed.was_committed_before) {
-                    self.leave(turn).await;
-                }
                 Ok(committed)
             }
             Err(error) if error.reason() == Reason::TurnConflict => Err(match (self.seat.leave(), &self.run) {
@@ -56,6 +72,15 @@ impl RunningTurn {
                 Err(error)
             }
         }
+    }
+}
+
+/// A turn that is committed, and has its place still.
+pub(crate) struct Leaving(Box<RunningTurn>, Turn);
+
+impl Leaving {
+    pub(crate) async fn leave(mut self) {
+        self.0.leave(&self.1).await;
     }
 }
 

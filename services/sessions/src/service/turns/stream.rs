@@ -38,7 +38,7 @@ impl Running {
                 next = steps.message() => next.ok().flatten(),
                 error = turn.given_up() => {
                     self.cancelled(&error).await;
-                    return;
+                    return turn.hand_over();
                 }
                 () = self.sender.closed() => None,
             };
@@ -85,12 +85,19 @@ impl Running {
     async fn commit(&self, turn: Box<RunningTurn>, commit: CommitTurn) {
         let span = span("turn commit", turn.request_id(), &self.metadata);
         let from = Instant::now();
-        let committed = counting(turn.commit(commit.turn.unwrap_or_default())).instrument((*span).clone()).await;
-        self.sessions.metrics.committed(from.elapsed());
-        let told = ended(&self.sessions, &span, committed);
-        let told = told.map(|committed| step(Step::Committed(committed))).map_err(Status::from);
-        // The gateway may have gone: then it asks again.
-        let _ = self.sender.send(told).await;
+        let work = async {
+            let (committed, leaving) = turn.commit_first(commit.turn.unwrap_or_default()).await;
+            self.sessions.metrics.committed(from.elapsed());
+            let told = committed.clone().map(|committed| step(Step::Committed(committed))).map_err(Status::from);
+            // The gateway may have gone: then it asks again.
+            let _ = self.sender.send(told).await;
+            if let Some(leaving) = leaving {
+                leaving.leave().await;
+            }
+            committed
+        };
+        let committed = counting(work).instrument((*span).clone()).await;
+        let _ = ended(&self.sessions, &span, committed);
     }
 }
 

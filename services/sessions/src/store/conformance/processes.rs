@@ -52,7 +52,11 @@ async fn begin_as(sessions: &Arc<Sessions>, (session, request_id): (&str, &str),
 
 /// Runs a turn until it is given up, and says why.
 fn run(mut turn: Box<RunningTurn>) -> tokio::task::JoinHandle<Reason> {
-    tokio::spawn(async move { turn.given_up().await.reason() })
+    tokio::spawn(async move {
+        let reason = turn.given_up().await.reason();
+        turn.hand_over();
+        reason
+    })
 }
 
 async fn a_turn_that_another_process_runs_is_broken_off(database: &Database) {
@@ -71,6 +75,17 @@ async fn a_turn_that_another_process_runs_is_broken_off(database: &Database) {
     assert_eq!(turn.input, [text(Role::User, "tell me a story")]);
     assert_eq!(database.all_turns(&key("t", "s")).await, [turn]);
     assert!(database.signals().read(i64::MAX).await.unwrap().signals.is_empty());
+    // Whoever waits for the session comes after it.
+    let queued = key("t", "queued");
+    let first = run(begin(&one, "queued", "r").await);
+    let mut second = std::pin::pin!(begin(&one, "queued", "q"));
+    while futures::poll!(&mut second).is_pending() && one.places.people(&queued) < 2 {
+        tokio::task::yield_now().await;
+    }
+    let heard = other.interrupt(&queued, "r", "Once".to_owned());
+    let (second, heard) = tokio::join!(second, heard);
+    assert_eq!((heard.unwrap().revision, first.await.unwrap()), (1, Reason::TurnInterrupted));
+    assert_eq!(second.commit(Turn::default()).await.unwrap().turn.unwrap().revision, 2);
     // Nothing was heard of this one.
     let turn = other.interrupt(&key("t", "unheard"), "r", String::new()).await.unwrap();
     assert_eq!((turn.kind(), turn.output), (TurnKind::Interrupted, None));

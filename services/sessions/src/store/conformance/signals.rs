@@ -36,7 +36,7 @@ async fn what_is_told_is_there_until_it_is_taken(database: &Database) {
         let sent = database.told("s", "r", heard.as_bytes()).await.unwrap();
         assert_eq!(sent, Signal { uid: made.uid.clone(), request_id: "r".into(), kind: SignalKind::Interrupted });
         for _ in 0..2 {
-            assert_eq!(database.untaken().await, [sent.clone()]);
+            assert_eq!(database.untaken().await, std::slice::from_ref(&sent));
         }
         assert_eq!(database.signals().take(&sent).await.unwrap().unwrap(), heard.as_bytes());
         assert_eq!(database.signals().take(&sent).await.unwrap(), None);

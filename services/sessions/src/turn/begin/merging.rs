@@ -75,7 +75,7 @@ impl RunningTurn {
     pub(super) fn answers(&mut self, begin: BeginTurn, together: Together, waited: Duration) -> TurnBegun {
         let Together { before, after, data_class, requests, followers } = together;
         (self.merged, self.followers) = (requests, followers);
-        if !self.merged.is_empty() {
+        if !(before.is_empty() && after.is_empty()) {
             let messages = before.iter().chain(&begin.messages).chain(&after).cloned().collect();
             self.runs(BeginTurn { messages, ..begin });
         }
