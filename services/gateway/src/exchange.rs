@@ -300,7 +300,8 @@ impl Gateway {
         request.detach = false;
         let history = conversation.as_ref().map(|conversation| Arc::clone(&conversation.history));
         let said = history.as_ref().map(|history| {
-            let turn = GenerateRequest { model: request.model.clone(), session, ..GenerateRequest::default() };
+            let (model, data_class) = (request.model.clone(), request.data_class);
+            let turn = GenerateRequest { model, data_class, session, ..GenerateRequest::default() };
             (turn, history.own().to_vec())
         });
         let context = context(&caller, request.data_class, request.priority, &decision);

@@ -290,7 +290,8 @@ impl RunningTurn {
 
     /// Leaves a turn that has failed, or that nobody waits for: what came of it may be kept.
     pub(crate) fn abandon(mut self: Box<Self>, reason: Reason) {
-        if self.recording.is_none() || (self.is_lost && !self.is_run()) {
+        let is_told = self.recording.is_some() || !self.merged.is_empty();
+        if !is_told || (self.is_lost && !self.is_run()) {
             return;
         }
         let work = self.store.work.clone();
@@ -321,7 +322,7 @@ fn not_known(error: Error) -> Error {
 }
 
 fn is_worth_another(error: &Error) -> bool {
-    matches!(error.reason(), Reason::SessionsUnavailable | Reason::ShuttingDown)
+    matches!(error.reason(), Reason::SessionsUnavailable | Reason::ShuttingDown | Reason::Overloaded)
 }
 
 fn given_up(reason: &str) -> Error {

@@ -33,9 +33,15 @@ pub(crate) fn of_commit(error: &StoreError) -> Error {
     if told.reason() != Reason::SessionsUnavailable {
         return told;
     }
-    let message = "the answer is whole, but it is not known whether its turn is kept; send the request again with its request id, and it is kept once";
-    told.with_message(message)
+    told.with_message(NOT_KNOWN)
 }
+
+/// What is told to whoever is answered with a turn of which nobody knows whether it will be kept.
+pub(crate) fn not_known() -> Error {
+    Error::new(Reason::SessionsUnavailable, NOT_KNOWN).retry_after(Duration::from_secs(5))
+}
+
+const NOT_KNOWN: &str = "the answer is whole, but it is not known whether its turn is kept; send the request again with its request id, and it is kept once";
 
 pub(crate) fn not_found(key: &SessionKey) -> Error {
     Error::new(Reason::SessionNotFound, format!("there is no session `sessions/{}`", key.id))

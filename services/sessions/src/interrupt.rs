@@ -48,7 +48,12 @@ impl Sessions {
         heard: String,
     ) -> Result<Option<Turn>, Error> {
         match self.places.interrupt(key, request_id) {
-            Some((running, turn)) => self.break_off(key, (running, turn.await.ok()), heard).await,
+            Some((running, turn)) => {
+                let (sessions, key) = (Arc::clone(self), key.clone());
+                // Of its own: whoever asked for it may leave, and the turn has left its place by then.
+                let work = async move { sessions.break_off(&key, (running, turn.await.ok()), heard).await };
+                tokio::spawn(work).await.map_err(|_| error::conflict())?
+            }
             None => self.shorten(key, request_id, heard).await,
         }
     }
@@ -110,6 +115,7 @@ impl Sessions {
             kind: TurnKind::Interrupted.into(),
             output: answer(heard),
             finish_reason: FinishReason::Stop.into(),
+            failure_reason: String::new(),
             ..turn
         };
         let replaced = self.stores.turns.replace_last(key, &fence, &shortened).await;
@@ -124,7 +130,12 @@ impl Sessions {
         let opening = Opening { key, request_id, window: None, turns: 0 };
         let opened = self.stores.turns.open(&opening).await.map_err(|error| of_store(&error))?;
         let session = opened.session.ok_or_else(|| error::not_found(key))?;
-        Ok((session, opened.committed.map(|(turn, _)| turn)))
+        let turn = match opened.committed {
+            Some((turn, _)) => Some(turn),
+            // Its caller left before it was broken off.
+            None => self.last_partial(key, request_id).await?,
+        };
+        Ok((session, turn))
     }
 }
 

@@ -18,12 +18,15 @@ use tonic_types::FieldViolation;
 use crate::error::{self, of_store};
 use crate::places::Leave;
 use crate::sessions::Sessions;
+use crate::store::sql::MARGIN;
 use crate::store::{Created, Moment, RunKey, SessionKey, SignalKind, StoreError, micros};
 
 /// Why a run has failed that nobody speaks for.
 pub(crate) const GATEWAY_LOST: Reason = Reason::StreamTruncated;
 /// How long the gateway of a run has to come back after its stream was lost.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
+/// And how long one rests at least.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How often a reader looks for frames that another process has kept.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -55,7 +58,14 @@ impl Running {
                 self.last = last;
                 self.sessions.recorded.notify_waiters();
             }
-            Ok(false) => return Err(self.why().await),
+            Ok(false) => match self.found().await? {
+                // Somebody else has kept them.
+                Some(run) if run.state() == RunState::Running && run.last_sequence >= last => {
+                    self.last = run.last_sequence
+                }
+                Some(run) => return Err(ended(&run)),
+                None => return Err(error::not_found(&self.key)),
+            },
             Err(_) => self.waiting = batch.frames,
         }
         Ok(self.last)
@@ -81,7 +91,7 @@ impl Running {
     pub(crate) async fn renew(&mut self) -> Result<(), Error> {
         self.record(Vec::new()).await?;
         match self.sessions.stores.runs.renew(&self.name(), moment(self.sessions.config.lease)).await {
-            Ok(false) => Err(self.why().await),
+            Ok(false) => Err(self.why(error::conflict()).await),
             Ok(true) | Err(_) => Ok(()),
         }
     }
@@ -104,19 +114,31 @@ impl Running {
         if left.is_ok_and(|runs| !runs) {
             return true;
         }
-        tokio::time::sleep(GRACE + Duration::from_millis(1)).await;
-        let found = self.sessions.stores.runs.get(&self.name(), now()).await;
+        let margin = Duration::from_micros(MARGIN.unsigned_abs());
+        tokio::time::sleep(GRACE + margin + Duration::from_millis(1)).await;
+        let found = self.found().await;
         self.sessions.recorded.notify_waiters();
-        found.is_ok_and(|found| found.is_none_or(|(run, _)| run.state() != RunState::Running))
+        found.is_ok_and(|found| found.is_none_or(|run| run.state() != RunState::Running))
     }
 
-    /// Why it does not run any more.
-    pub(crate) async fn why(&self) -> Error {
-        match self.sessions.stores.runs.get(&self.name(), now()).await {
-            Ok(Some((run, _))) => ended(&run),
+    /// Why it does not run any more; of one that does, what else was wrong.
+    pub(crate) async fn why(&self, otherwise: Error) -> Error {
+        match self.found().await {
+            Ok(Some(run)) if run.state() == RunState::Running => otherwise,
+            Ok(Some(run)) => ended(&run),
             Ok(None) => error::not_found(&self.key),
-            Err(error) => of_store(&error),
+            Err(error) => error,
         }
+    }
+
+    /// Whether somebody has cancelled it.
+    pub(crate) async fn is_cancelled(&self) -> bool {
+        matches!(self.found().await, Ok(Some(run)) if run.state() == RunState::Cancelled)
+    }
+
+    async fn found(&self) -> Result<Option<Run>, Error> {
+        let found = self.sessions.stores.runs.get(&self.name(), now()).await.map_err(|error| of_store(&error))?;
+        Ok(found.map(|(run, _)| run))
     }
 }
 
@@ -134,12 +156,17 @@ impl Sessions {
         if begun.map_err(|error| of_store(&error))? == Created::Yes {
             return Ok(run);
         }
-        let found = self.stores.runs.get(&run.name(), now()).await.map_err(|error| of_store(&error))?;
-        Err(match found {
-            Some((_, digest)) if digest != begin.request_digest => error::reused(),
-            Some((run, _)) => ended(&run),
-            None => error::not_found(key),
-        })
+        let known = self.known_run(key, begin).await?;
+        Err(known.map_or_else(|| error::not_found(key), |run| ended(&run)))
+    }
+
+    /// The run that there is of a request.
+    pub(crate) async fn known_run(&self, key: &SessionKey, begin: &BeginTurn) -> Result<Option<Run>, Error> {
+        let name = RunKey { session: key, request_id: &begin.request_id };
+        match self.stores.runs.get(&name, now()).await.map_err(|error| of_store(&error))? {
+            Some((_, digest)) if digest != begin.request_digest => Err(error::reused()),
+            found => Ok(found.map(|(run, _)| run)),
+        }
     }
 
     /// Goes on with a run whose gateway has come back.
@@ -244,6 +271,8 @@ impl Reader {
             if !frames.is_empty() {
                 return Ok(Some((frames, self)));
             }
+            // One look finds what came of several batches, of whichever run they were.
+            tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 () = told => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -264,7 +293,7 @@ fn check_place(run: &Run, after: u64) -> Result<(), Error> {
 }
 
 /// What somebody is told of a run that does not begin, or go on, since it is on record.
-fn ended(run: &Run) -> Error {
+pub(crate) fn ended(run: &Run) -> Error {
     match run.state() {
         RunState::Cancelled => Error::new(Reason::RunCancelled, "the run was cancelled, and no turn is kept of it"),
         RunState::Failed => {

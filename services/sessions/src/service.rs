@@ -33,6 +33,7 @@ use crate::sessions::Sessions;
 use crate::settings;
 use crate::store::sql::micros;
 use crate::store::{Created, Listing};
+use crate::tools;
 use names::{Page, check_channel, check_messages, key, new_key, page, page_size};
 
 /// What tenants see of their sessions.
@@ -141,6 +142,10 @@ impl SessionService for Service {
         let (caller, mut message) = (caller(request.metadata())?, request.into_inner());
         let key = key(&caller.tenant, "name", &message.name)?;
         check_messages(&message.messages, &message.request_id)?;
+        if let [call, ..] = tools::without_results(&message.messages).as_slice() {
+            let wrong = format!("has the call `{call}` without its result; append both at once");
+            return Err(Error::invalid(vec![FieldViolation::new("messages", wrong)]).into());
+        }
         check_channel(&message.channel, false)?;
         if message.request_id.is_empty() {
             message.request_id = new_request_id();

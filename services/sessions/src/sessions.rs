@@ -244,7 +244,7 @@ impl Sessions {
 
     /// Forgets what may have come to be remembered while a session was changed. What stays there if that fails ends with
     /// its time.
-    async fn forget_changed(&self, key: &SessionKey) {
+    pub(crate) async fn forget_changed(&self, key: &SessionKey) {
         if let Err(error) = self.leases.forget(key).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "what is remembered of a session that was changed may be old");

@@ -101,7 +101,7 @@ pub(crate) trait TurnStore: Send + Sync {
     async fn pin(&self, key: &SessionKey, revision: u64, pinned: bool) -> Result<Option<Turn>, StoreError>;
     /// Makes whatever runs in the session uncommittable.
     async fn supersede(&self, key: &SessionKey) -> Result<(), StoreError>;
-    /// Puts another turn in the place of the last, if the session still stands there; it awaits nothing then, and has
+    /// Puts another turn of its request in the place of the last, if the session still stands there; it awaits nothing then, and has
     /// another epoch. False: it stands elsewhere.
     async fn replace_last(&self, key: &SessionKey, fence: &Fence, turn: &Turn) -> Result<bool, StoreError>;
 }
@@ -180,7 +180,7 @@ pub(crate) trait RunStore: Send + Sync {
     async fn begin(&self, run: &RunKey<'_>, digest: u64, moment: Moment) -> Result<Created, StoreError>;
     /// Says that it runs. False: it does not any more.
     async fn renew(&self, run: &RunKey<'_>, moment: Moment) -> Result<bool, StoreError>;
-    /// Keeps frames of it, which are not kept yet. False: it does not run any more.
+    /// Keeps frames of it. False: it does not run any more, or more of them is kept.
     async fn record(&self, run: &RunKey<'_>, frames: &RecordFrames, now: i64) -> Result<bool, StoreError>;
     /// Ends it without a turn, for a reason. False: it had ended.
     async fn end(&self, run: &RunKey<'_>, state: RunState, reason: &str, now: i64) -> Result<bool, StoreError>;

@@ -56,6 +56,17 @@ pub(crate) fn answered(
     Ok(open.into_iter().map(|id| failed(id, text)).collect())
 }
 
+/// The calls in messages that no model made which have no result there.
+pub(crate) fn without_results(messages: &[Message]) -> Vec<String> {
+    let mut open: Vec<&str> = calls(messages.iter()).collect();
+    for part in messages.iter().flat_map(|message| &message.parts) {
+        if let Some(part::Kind::ToolResult(result)) = &part.kind {
+            open.retain(|id| *id != result.tool_call_id);
+        }
+    }
+    open.into_iter().map(str::to_owned).collect()
+}
+
 fn calls<'a>(messages: impl Iterator<Item = &'a Message>) -> impl Iterator<Item = &'a str> {
     messages.flat_map(|message| &message.parts).filter_map(|part| match &part.kind {
         Some(part::Kind::ToolCall(call)) => Some(call.id.as_str()),
@@ -74,7 +85,7 @@ mod tests {
     use pointsman_proto::inference::v1::{FinishReason, Message, Part, Role, ToolCall, ToolResult, part};
     use pointsman_proto::sessions::v1::Turn;
 
-    use super::{answered, left_open};
+    use super::{answered, left_open, without_results};
 
     fn message(role: Role, kinds: Vec<part::Kind>) -> Message {
         let parts = kinds.into_iter().map(|kind| Part { kind: Some(kind) }).collect();
@@ -100,6 +111,13 @@ mod tests {
             _ => None,
         });
         results.collect()
+    }
+
+    #[test]
+    fn a_call_that_no_model_made_comes_with_its_result() {
+        let asked = message(Role::Assistant, vec![call("a"), call("b")]);
+        assert_eq!(without_results(&[asked.clone(), result("b")]), ["a"]);
+        assert!(without_results(&[asked, result("b"), result("a")]).is_empty());
     }
 
     #[test]

@@ -9,16 +9,16 @@ pub(crate) use self::begin::{Coming, as_expected};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures::future::OptionFuture;
-use pointsman_errors::Error;
+use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::Frame;
 use pointsman_proto::sessions::v1::{Fence, MergedRequest, Session, Turn, TurnBegun, TurnCommitted};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error;
 use crate::leases::Held;
 use crate::merge::Followers;
-use crate::places::Seat;
+use crate::places::{Leave, Seat};
 use crate::run::{self, GATEWAY_LOST};
 use crate::sessions::Sessions;
 use crate::signals::Listening;
@@ -32,6 +32,22 @@ pub(crate) enum Begun {
     Running(Box<RunningTurn>, Box<TurnBegun>),
     /// It was committed before.
     Committed(Box<TurnCommitted>),
+}
+
+/// What a turn that runs is to do.
+pub(crate) enum Urge {
+    Leave(Leave),
+    Renew,
+}
+
+impl Urge {
+    /// Does it. Fails where the turn is over.
+    pub(crate) async fn obey(self, turn: &mut RunningTurn) -> Result<(), Error> {
+        match self {
+            Self::Leave(leave) => Err(error::left(leave)),
+            Self::Renew => turn.renew().await,
+        }
+    }
 }
 
 /// A turn that runs. On drop its lease is given back, and nothing else is left of it.
@@ -56,6 +72,8 @@ pub(crate) struct RunningTurn {
     /// What has come of it so far, where the session keeps that.
     partial: Option<Partial>,
     run: Option<run::Running>,
+    /// Closed with it: whoever handed it over waits for that.
+    handed_over: Option<oneshot::Sender<()>>,
 }
 
 impl RunningTurn {
@@ -72,27 +90,47 @@ impl RunningTurn {
     /// Waits until the turn must be given up, and says why.
     pub(crate) async fn given_up(&mut self) -> Error {
         loop {
-            tokio::select! {
-                leave = self.seat.asked_to_leave() => return error::left(leave),
-                () = tokio::time::sleep_until(self.renewal) => {
-                    self.renewal = Instant::now() + self.sessions.config.lease / 3;
-                    if let Some(error) = self.lost().await {
-                        return error;
-                    }
-                    if let Some(Err(error)) = OptionFuture::from(self.run.as_mut().map(run::Running::renew)).await {
-                        return error;
-                    }
-                }
+            if let Err(error) = self.urged().await.obey(self).await {
+                return error;
             }
         }
     }
 
-    /// Gives its place to whoever breaks it off, with all that it has. Where nobody does, it leaves.
-    pub(crate) fn hand_over(self: Box<Self>) {
-        if let Some(heir) = self.seat.heir() {
-            // Who has gone meanwhile drops it.
-            let _ = heir.send(self);
+    /// Waits until there is something to do for a turn that runs. May be left at any time.
+    pub(crate) async fn urged(&mut self) -> Urge {
+        tokio::select! {
+            leave = self.seat.asked_to_leave() => Urge::Leave(leave),
+            () = tokio::time::sleep_until(self.renewal) => Urge::Renew,
         }
+    }
+
+    async fn renew(&mut self) -> Result<(), Error> {
+        self.renewal = Instant::now() + self.sessions.config.lease / 3;
+        if let Some(error) = self.lost().await {
+            return Err(error);
+        }
+        match &mut self.run {
+            Some(run) => run.renew().await,
+            None => Ok(()),
+        }
+    }
+
+    /// It is given up: if it is a run, that is on record.
+    pub(crate) async fn end_run(&self, reason: Reason) {
+        if let Some(run) = &self.run {
+            run.fail(reason.name()).await;
+        }
+    }
+
+    /// Gives its place to whoever breaks it off, with all that it has, and waits until that is done. Where nobody does, it
+    /// leaves.
+    pub(crate) async fn hand_over(mut self: Box<Self>) {
+        let Some(heir) = self.seat.heir() else { return };
+        let (lives, over) = oneshot::channel();
+        self.handed_over = Some(lives);
+        // Who has gone meanwhile drops it.
+        let _ = heir.send(self);
+        let _ = over.await;
     }
 
     /// Keeps frames that have come. Returns the last that is durable, of a run.
@@ -108,28 +146,35 @@ impl RunningTurn {
 
     /// The turn has failed, or its stream was lost (no reason): keeps what came of it, where that is wanted.
     pub(crate) async fn abandon(mut self: Box<Self>, reason: Option<String>) {
-        if reason.is_none()
-            && let Some(run) = &self.run
-            && !run.is_gone().await
-        {
-            // Its gateway has come back, by another stream.
-            return;
+        if reason.is_none() {
+            // Its gateway may come back, and commit it.
+            self.followers.failed(&error::not_known());
+            if let Some(run) = &self.run
+                && !run.is_gone().await
+            {
+                return;
+            }
         }
         let reason = reason.unwrap_or_else(|| GATEWAY_LOST.name().to_owned());
+        if let Some(run) = &self.run {
+            run.fail(&reason).await;
+            if run.is_cancelled().await {
+                return;
+            }
+        }
+        if self.seat.leave().is_some() {
+            // Somebody else says what is kept of it.
+            return self.hand_over().await;
+        }
         if let Some(partial) = self.partial.take().and_then(|partial| partial.turn(&self.request_id, &reason)) {
             let (sessions, fence) = (Arc::clone(&self.sessions), self.fence());
-            let asked = Asked { digest: self.digest, merged: &self.merged, is_run: false };
+            // Alone: the others send theirs again.
+            let asked = Asked { digest: self.digest, merged: &[], is_run: false };
             match sessions.commit(&self.key, (&fence, &self.session), partial, asked).await {
-                Ok(TurnCommitted { turn: Some(turn), .. }) => {
-                    self.followers.committed(&turn);
-                    self.leave(&turn).await;
-                }
+                Ok(TurnCommitted { turn: Some(turn), .. }) => self.leave(&turn).await,
                 Ok(_) => {}
                 Err(error) => tracing::debug!(reason = error.reason().name(), "what came of a turn is not kept"),
             }
-        }
-        if let Some(run) = &self.run {
-            run.fail(&reason).await;
         }
     }
 

@@ -291,6 +291,10 @@ pub struct Turn {
     /// Why it failed, where its output is only what had come by then: a reason of the catalogue.
     #[prost(string, tag = "17")]
     pub failure_reason: ::prost::alloc::string::String,
+    /// How sensitive it is: at least as its session, its request and the turns that the model was told. A later turn that the
+    /// model is told of it is at least as sensitive.
+    #[prost(enumeration = "super::super::inference::v1::DataClass", tag = "18")]
+    pub data_class: i32,
 }
 /// Where a session stood when a turn began. A turn is committed only where it still stands there.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -64,13 +64,14 @@ impl Gateway {
     }
 
     /// Runs what its owner cannot: the store sees to it that a run is begun once.
-    async fn run_here(self: &Arc<Self>, exchange: Exchange, operation: Operation) -> Result<Answer, Error> {
+    async fn run_here(self: &Arc<Self>, exchange: Exchange, mut operation: Operation) -> Result<Answer, Error> {
         let name = Name {
             tenant: Arc::clone(&exchange.caller.tenant),
             request_id: exchange.request.request_id.as_str().into(),
         };
         let asked = Asked::new(&exchange.request, &exchange.caller.allowed_zones);
-        match self.frame_logs.enter(&name, asked, &exchange.trail)? {
+        let entered = self.frame_logs.enter(&name, asked, &exchange.trail);
+        match entered.map_err(|error| operation.failed(error))? {
             Entered::Known(reader) => Answer::kept(exchange.trail.repeating(reader), Some(operation)).await,
             Entered::New(writer, reader) => self.write(Way::Turn, exchange, operation, (writer, reader)).await,
         }

@@ -120,6 +120,7 @@ pub(super) struct Turning {
     input: Vec<Message>,
     model: String,
     channel: String,
+    data_class: i32,
 }
 
 enum State {
@@ -149,9 +150,10 @@ impl Turning {
                 return Err(error);
             }
         };
-        let channel = request.session.map(|session| session.channel).unwrap_or_default();
+        let channel = request.session.as_ref().map(|session| session.channel.clone()).unwrap_or_default();
         let state = State::Answering(attempts, turn);
-        Ok(Self { state, fold: Fold::default(), input, model: request.model, channel })
+        let GenerateRequest { model, data_class, .. } = request;
+        Ok(Self { state, fold: Fold::default(), input, model, channel, data_class })
     }
 
     pub(super) fn attempts(&self) -> Option<&Attempts> {
@@ -191,6 +193,7 @@ impl Turning {
             finish_reason,
             model: std::mem::take(&mut self.model),
             channel: std::mem::take(&mut self.channel),
+            data_class: self.data_class,
             target: started.target,
             decision_id: started.decision_id,
             usage: whole.usage,

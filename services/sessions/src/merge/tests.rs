@@ -231,3 +231,12 @@ async fn the_window_begins_with_the_first() {
     let none = Session { merge_window: Some(prost_types::Duration::default()), ..session() };
     assert_eq!(second.begins(window(&none)), Some(Instant::now()));
 }
+
+#[test]
+fn what_was_restricted_once_stays_so() {
+    let restricted = Turn { data_class: DataClass::Restricted.into(), ..Turn::default() };
+    let (session, history) = (session(), [Turn::default(), restricted]);
+    let stand = Stand { session: &session, history: &history, have_expired: false };
+    let together = Together::alone(&stand, &guest(1, "next").begin).unwrap();
+    assert_eq!(together.data_class, DataClass::Restricted as i32);
+}

@@ -24,6 +24,13 @@ pub(crate) struct Stand<'a> {
     pub(crate) have_expired: bool,
 }
 
+impl Stand<'_> {
+    /// How sensitive is what the model is told of the session.
+    fn data_class(&self) -> i32 {
+        self.history.iter().map(|turn| turn.data_class).fold(self.session.data_class, i32::max)
+    }
+}
+
 /// What one turn answers.
 #[derive(Debug, Default)]
 pub(crate) struct Together {
@@ -41,7 +48,7 @@ impl Together {
     pub(crate) fn alone(stand: &Stand<'_>, begin: &BeginTurn) -> Result<Self, Error> {
         Ok(Self {
             before: answered(stand, &stand.session.awaited_tool_call_ids, begin)?,
-            data_class: stand.session.data_class.max(begin.data_class),
+            data_class: stand.data_class().max(begin.data_class),
             ..Self::default()
         })
     }
@@ -88,7 +95,8 @@ impl<'a> Gathering<'a> {
     pub(super) fn judge(&mut self, guest: &Guest) -> Verdict {
         let begin = &guest.begin;
         let is_same = |other: &Guest| other.begin.request_id == begin.request_id;
-        if guest.zones != self.leader.zones || is_same(self.leader) || self.others.iter().any(is_same) {
+        // A run has a record of its own, and so an answer.
+        if begin.detach || guest.zones != self.leader.zones || is_same(self.leader) || self.others.iter().any(is_same) {
             return Verdict::Stays;
         }
         if may_be_committed(guest, self.stand) {
@@ -131,7 +139,7 @@ impl<'a> Gathering<'a> {
         let mut others = self.others;
         others.sort_by_key(order);
         let classes = others.iter().map(|guest| guest.begin.data_class);
-        let data_class = classes.fold(self.stand.session.data_class.max(self.leader.begin.data_class), i32::max);
+        let data_class = classes.fold(self.stand.data_class().max(self.leader.begin.data_class), i32::max);
         let requests = others.iter().map(|guest| MergedRequest {
             request_id: guest.begin.request_id.clone(),
             request_digest: guest.begin.request_digest,

@@ -37,7 +37,7 @@ impl TurnService for Service {
         let (metadata, _, mut steps) = request.into_parts();
         let caller = caller(&metadata)?;
         match steps.message().await?.and_then(|request| request.step) {
-            Some(Asked::Begin(begin)) => self.begin(caller, begin, (metadata, steps)).await,
+            Some(Asked::Begin(begin)) => Box::pin(self.begin(caller, begin, (metadata, steps))).await,
             Some(Asked::Attach(attach)) => Ok(Response::new(self.attach(caller, attach, (metadata, steps)).await?)),
             Some(Asked::Commit(commit)) => {
                 let committed = commit_again(&self.0, &caller, commit, &metadata).await?;

@@ -28,6 +28,7 @@ use super::StoreError;
 use super::breaker::Breaker;
 
 pub(crate) use row::{micros, time};
+pub(crate) use runs::MARGIN;
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::fold::Fold;
-use pointsman_proto::sessions::v1::{BeginTurn, SecondTurn, Session, Turn, TurnCommitted};
+use pointsman_proto::sessions::v1::{BeginTurn, RunState, SecondTurn, Session, Turn, TurnCommitted};
 use tokio::time::Instant;
 
 use super::partial::Partial;
@@ -16,6 +16,7 @@ use crate::error::{self, of_store};
 use crate::leases::Held;
 use crate::merge::{self, Followers, Guest, Joined, Stand, Together};
 use crate::places::{Leave, Person, Seat};
+use crate::run;
 use crate::sessions::Sessions;
 use crate::store::{Created, Merged, Opened, Opening, SessionKey, Taken, Window, micros, stamp};
 
@@ -104,6 +105,7 @@ impl Sessions {
             renewal: Instant::now() + self.config.lease / 3,
             partial: None,
             run: None,
+            handed_over: None,
         };
         turn.runs(begin.clone());
         let turns = loop {
@@ -137,17 +139,20 @@ impl Sessions {
         turn.listening = Some(self.listeners.listen(&session.uid, &turn.key, &turn.request_id));
         let have_expired = micros(SystemTime::now()) > crate::store::sql::micros(session.tool_expire_time.as_ref());
         let stand = Stand { session, history: &turn.history, have_expired };
-        let together = match joined {
-            Some(joined) => joined.take(&stand)?,
-            None => Together::alone(&stand, &begin)?,
-        };
+        let alone = Together::alone(&stand, &begin)?;
+        if session.keep_partial_output {
+            let input = alone.before.iter().chain(&begin.messages).cloned().collect();
+            let (channel, data_class) = (begin.channel.clone(), alone.data_class);
+            turn.partial = Some(Partial { input, channel, data_class, fold: Fold::default() });
+        }
+        // Before others are taken along: they are not to suffer from a request that cannot begin.
         if begin.detach {
             turn.run = Some(self.begin_run(&turn.key, &begin).await?);
         }
-        if session.keep_partial_output {
-            let input = together.before.iter().chain(&begin.messages).chain(&together.after).cloned().collect();
-            turn.partial = Some(Partial { input, channel: begin.channel.clone(), fold: Fold::default() });
-        }
+        let together = match joined {
+            Some(joined) => joined.take(&stand)?,
+            None => alone,
+        };
         let begun = turn.answers(begin, together, waited);
         Ok(Begun::Running(Box::new(turn), Box::new(begun)))
     }
@@ -179,6 +184,12 @@ impl Sessions {
         }
         // One that is being made by its first turn has said nothing yet.
         let session = opened.session.unwrap_or_default();
+        let known = if begin.detach { self.known_run(key, begin).await? } else { None };
+        if let Some(run) = known
+            && (run.state() != RunState::Running || session.second_turn() == SecondTurn::Supersede)
+        {
+            return Err(run::ended(&run));
+        }
         let right = match (session.second_turn(), coming) {
             (SecondTurn::Reject, Coming::Ask(_) | Coming::Add) => return Err(error::in_progress()),
             (SecondTurn::Supersede, Coming::Ask(_) | Coming::Add) => {

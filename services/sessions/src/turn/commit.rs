@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::sessions::v1::{CommitTurn, Fence, MergedRequest, Session, Turn, TurnCommitted};
+use pointsman_proto::sessions::v1::{CommitTurn, Fence, MergedRequest, Session, Turn, TurnCommitted, TurnKind};
 use tokio::time::Instant;
 
 use super::{RunningTurn, retention};
-use crate::error::{self, of_commit};
+use crate::error::{self, of_commit, of_store};
 use crate::merge;
 use crate::sessions::Sessions;
 use crate::store::{Commit, Committed, SessionKey, StoreError, micros};
@@ -40,6 +40,11 @@ impl RunningTurn {
         turn: Turn,
     ) -> (Result<TurnCommitted, Error>, Option<Leaving>) {
         let committed = self.try_to_commit(turn).await;
+        if let Err(error) = &committed
+            && error.reason() != Reason::SessionsUnavailable
+        {
+            self.end_run(error.reason()).await;
+        }
         let new = committed.as_ref().ok().filter(|committed| !committed.was_committed_before);
         let leaving = new.and_then(|committed| committed.turn.clone()).map(|turn| Leaving(self, turn));
         (committed, leaving)
@@ -61,7 +66,7 @@ impl RunningTurn {
             }
             Err(error) if error.reason() == Reason::TurnConflict => Err(match (self.seat.leave(), &self.run) {
                 (Some(leave), _) => error::left(leave),
-                (None, Some(run)) => run.why().await,
+                (None, Some(run)) => run.why(error).await,
                 (None, None) => error,
             }),
             Err(error) => {
@@ -92,7 +97,35 @@ impl Sessions {
         let (fence, turn) = (commit.fence.unwrap_or_default(), commit.turn.unwrap_or_default());
         let CommitTurn { request_digest: digest, merged_requests, detach: is_run, .. } = commit;
         let asked = Asked { digest, merged: &merged_requests, is_run };
-        self.commit(&key, (&fence, &session), turn, asked).await
+        let committed = self.commit(&key, (&fence, &session), turn.clone(), asked).await;
+        match committed {
+            Err(error) if error.reason() == Reason::TurnConflict => {
+                self.completed(&key, &fence, turn).await?.ok_or(error)
+            }
+            committed => committed,
+        }
+    }
+
+    /// Puts a whole turn in the place of what came of it, which was kept when its gateway seemed to be lost.
+    async fn completed(&self, key: &SessionKey, fence: &Fence, turn: Turn) -> Result<Option<TurnCommitted>, Error> {
+        let Some(partial) = self.last_partial(key, &turn.request_id).await? else { return Ok(None) };
+        // One that ends in calls would have to be awaited as well.
+        if partial.revision != fence.revision + 1 || !tools::left_open(&turn).is_empty() {
+            return Ok(None);
+        }
+        let Turn { revision, create_time, .. } = partial;
+        let (fence, turn) = (Fence { revision, ..fence.clone() }, Turn { revision, create_time, ..turn });
+        let replaced = self.stores.turns.replace_last(key, &fence, &turn).await.map_err(|error| of_commit(&error))?;
+        self.forget_changed(key).await;
+        Ok(replaced.then_some(TurnCommitted { turn: Some(turn), was_committed_before: false }))
+    }
+
+    /// What came of a request's turn, if that is the last of its session.
+    pub(crate) async fn last_partial(&self, key: &SessionKey, request_id: &str) -> Result<Option<Turn>, Error> {
+        let session = self.get(key).await?;
+        let last = self.stores.turns.list(key, session.revision.saturating_sub(1), 1, u64::MAX).await;
+        let last = last.map_err(|error| of_store(&error))?.pop();
+        Ok(last.filter(|turn| turn.kind() == TurnKind::Partial && turn.request_id == request_id))
     }
 
     pub(super) async fn commit(
@@ -103,22 +136,30 @@ impl Sessions {
         asked: Asked<'_>,
     ) -> Result<TurnCommitted, Error> {
         let Asked { digest, merged, is_run } = asked;
-        let now = SystemTime::now();
         let awaited = tools::left_open(&turn);
-        let (revision, create_time) = (fence.revision + 1, Some(now.into()));
-        let turn = Turn { revision, create_time, merged_request_ids: merge::names(merged), ..turn };
-        let commit = Commit {
-            key,
-            fence,
-            turn: &turn,
-            digest,
-            merged,
-            awaited: &awaited,
-            awaited_until: if awaited.is_empty() { 0 } else { micros(tools::expire_time(session)) },
-            retention: retention(self.config.retention),
-            is_run,
+        let merged_request_ids = merge::names(merged);
+        let mut turn = Turn { revision: fence.revision + 1, merged_request_ids, ..turn };
+        let mut tries = Tries::new(self.config.commit_patience);
+        let done = loop {
+            // Anew for each: a run whose time is over meanwhile is over.
+            turn.create_time = Some(SystemTime::now().into());
+            let commit = Commit {
+                key,
+                fence,
+                turn: &turn,
+                digest,
+                merged,
+                awaited: &awaited,
+                awaited_until: if awaited.is_empty() { 0 } else { micros(tools::expire_time(session)) },
+                retention: retention(self.config.retention),
+                is_run,
+            };
+            match self.stores.turns.commit(&commit).await {
+                Err(error) => tries.next(error).await.map_err(|error| of_commit(&error))?,
+                Ok(done) => break done,
+            }
         };
-        match self.try_to_commit(&commit).await.map_err(|error| of_commit(&error))? {
+        match done {
             Committed::Now => {
                 self.committed.notify_waiters();
                 self.recorded.notify_waiters();
@@ -131,21 +172,33 @@ impl Sessions {
             Committed::Conflict => Err(error::conflict()),
         }
     }
+}
 
-    /// Tries for a while: a commit that is repeated is done once, so that one whose answer did not come may be.
-    async fn try_to_commit(&self, commit: &Commit<'_>) -> Result<Committed, StoreError> {
-        let until = Instant::now() + self.config.commit_patience;
-        let mut pause = Duration::from_millis(20);
-        loop {
-            match self.stores.turns.commit(commit).await {
-                Err(StoreError::Unavailable(_) | StoreError::TooSlow(_) | StoreError::Busy)
-                    if Instant::now() + pause < until =>
-                {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(500));
-                }
-                done => return done,
-            }
+/// A commit that is tried for a while: it is done once, so that one whose answer did not come may be repeated.
+struct Tries {
+    until: Instant,
+    pause: Duration,
+    /// Whether one of them may have been done.
+    is_unknown: bool,
+}
+
+impl Tries {
+    fn new(patience: Duration) -> Self {
+        Self { until: Instant::now() + patience, pause: Duration::from_millis(20), is_unknown: false }
+    }
+
+    /// Waits until the next; fails where there is none.
+    async fn next(&mut self, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            StoreError::Unavailable(_) | StoreError::TooSlow(_) => self.is_unknown = true,
+            StoreError::Busy => {}
+            error => return Err(error),
         }
+        if Instant::now() + self.pause >= self.until {
+            return Err(if self.is_unknown { StoreError::TooSlow(self.pause) } else { error });
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_millis(500));
+        Ok(())
     }
 }

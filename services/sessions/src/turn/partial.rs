@@ -8,6 +8,7 @@ use pointsman_proto::sessions::v1::{Turn, TurnKind};
 pub(super) struct Partial {
     pub(super) input: Vec<Message>,
     pub(super) channel: String,
+    pub(super) data_class: i32,
     pub(super) fold: Fold,
 }
 
@@ -40,6 +41,7 @@ impl Partial {
             decision_id: started.decision_id,
             usage: answered.usage,
             channel: self.channel,
+            data_class: self.data_class,
             failure_reason: reason.to_owned(),
             ..Turn::default()
         })
@@ -56,7 +58,7 @@ mod tests {
     use super::Partial;
 
     fn kept(contents: Vec<Content>) -> Option<Turn> {
-        let mut partial = Partial { input: Vec::new(), channel: "c".into(), fold: Fold::default() };
+        let mut partial = Partial { input: Vec::new(), channel: "c".into(), data_class: 0, fold: Fold::default() };
         for (part, content) in (0..).zip(contents) {
             let delta = Delta { choice: 0, part, content: Some(content), logprobs: Vec::new(), token_count: None };
             partial.push(Frame { sequence: u64::from(part) + 1, body: Some(Body::Delta(delta)) });

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest};
 use pointsman_proto::sessions::v1::{
-    CancelRunRequest, GetRunRequest, ListRunsRequest, ResumeRunRequest, Run, RunState, TurnKind,
+    CancelRunRequest, GetRunRequest, InterruptTurnRequest, ListRunsRequest, ResumeRunRequest, Run, RunState, TurnKind,
 };
 use pointsman_testkit::eventually;
 use tonic::{Status, Streaming};
@@ -125,6 +125,29 @@ async fn a_run_that_is_cancelled_stops_and_leaves_no_turn() -> Result<()> {
     assert_eq!(store.cancel_run(cancel).await?.into_inner(), cancelled);
     assert_eq!(refusal(client.generate(run("a")).await)?, Reason::RunCancelled);
     assert!(turns(&mut store, "tea").await?.is_empty());
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn a_run_that_is_broken_off_is_a_turn_with_what_was_heard() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mesh = mesh_in(folder.path(), ENDLESS).await?;
+    let mut stream = connect(&mesh.address).await?.generate_stream(run("a")).await?.into_inner();
+    frames(&mut stream, 3).await?;
+    let mut store = sessions(&mesh.address).await?;
+    let heard = InterruptTurnRequest {
+        name: "sessions/tea".to_owned(),
+        request_id: "a".to_owned(),
+        heard_text: "You".to_owned(),
+    };
+    let kept = store.interrupt_turn(heard).await?.into_inner();
+    assert_eq!((kept.kind(), kept.revision), (TurnKind::Interrupted, 1));
+    let ended = found(&mut store, "a").await?;
+    assert_eq!((ended.state(), ended.revision), (RunState::Succeeded, 1));
+    let read = frames(&mut resumed(&mut store, "a", 0).await?, usize::MAX).await?;
+    assert_eq!(revision(&read)?, 1);
+    let (_, told) = broken(&mut stream).await?;
+    assert_eq!(reason(&told)?, Reason::TurnInterrupted);
     mesh.stop().await
 }
 

@@ -127,7 +127,9 @@ impl Stored {
         let mut turns = self.sessions.turns_after(&self.name, if is_other { 0 } else { self.revision });
         let mut kept = None;
         while let Some(page) = turns.next().await? {
-            kept = kept.or(page.into_iter().find(|turn| turn.request_id == request_id));
+            kept = kept.or(page.into_iter().find(|turn| {
+                turn.request_id == request_id || turn.merged_request_ids.iter().any(|id| id == request_id)
+            }));
         }
         self.revision = session.revision;
         self.session = Some(session);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pointsman_errors::Error;
+use pointsman_errors::{Error, Reason};
 use pointsman_proto::sessions::v1::run_turn_request::Step as Asked;
 use pointsman_proto::sessions::v1::run_turn_response::Step;
 use pointsman_proto::sessions::v1::{
@@ -35,11 +35,14 @@ impl Running {
         let reason = loop {
             let next = tokio::select! {
                 biased;
-                next = steps.message() => next.ok().flatten(),
-                error = turn.given_up() => {
-                    self.cancelled(&error).await;
-                    return turn.hand_over();
+                // First: where steps come without end, a lease must be renewed all the same.
+                urge = turn.urged() => {
+                    if let Err(error) = urge.obey(&mut turn).await {
+                        return self.given_up(turn, &error).await;
+                    }
+                    continue;
                 }
+                next = steps.message() => next.ok().flatten(),
                 () = self.sender.closed() => None,
             };
             match next.and_then(|request| request.step) {
@@ -50,10 +53,7 @@ impl Running {
                 }
                 Some(Asked::Record(record)) => match turn.record(record.frames).await {
                     Ok(last) => self.recorded(last).await,
-                    Err(error) => {
-                        self.cancelled(&error).await;
-                        return;
-                    }
+                    Err(error) => return self.given_up(turn, &error).await,
                 },
                 Some(Asked::Abandon(abandon)) => break Some(abandon.reason),
                 _ => break None,
@@ -70,8 +70,13 @@ impl Running {
         }
     }
 
-    /// The turn is to be given up, and nothing is left of it here.
-    async fn cancelled(&self, error: &Error) {
+    /// The turn is to be given up: whoever breaks it off has it from here on.
+    async fn given_up(&self, turn: Box<RunningTurn>, error: &Error) {
+        if error.reason() != Reason::TurnInterrupted {
+            turn.end_run(error.reason()).await;
+        }
+        // First, so that what was heard is there when the caller is told so.
+        turn.hand_over().await;
         self.tell_cancelled(error).await;
         self.sessions.metrics.left();
     }
@@ -110,11 +115,13 @@ pub(super) struct Attached {
 
 impl Attached {
     pub(super) async fn run(mut self, mut steps: Streaming<RunTurnRequest>) {
-        let every = self.running.sessions.config.lease / 3;
+        // More often than a process whose stream was lost leaves it to others.
+        let every = self.running.sessions.config.lease.min(run::GRACE) / 3;
         let mut renewal = tokio::time::interval_at(Instant::now() + every, every);
         loop {
             let told = tokio::select! {
                 biased;
+                _ = renewal.tick() => self.run.renew().await.map(|()| None),
                 next = steps.message() => match next.ok().flatten().and_then(|request| request.step) {
                     Some(Asked::Record(record)) => self.run.record(record.frames).await.map(Some),
                     Some(Asked::Commit(commit)) => return self.commit(commit).await,
@@ -124,7 +131,6 @@ impl Attached {
                         return;
                     }
                 },
-                _ = renewal.tick() => self.run.renew().await.map(|()| None),
             };
             match told {
                 Ok(last) => self.running.recorded(last).await,

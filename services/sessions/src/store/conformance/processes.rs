@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::{Frame, Role};
-use pointsman_proto::sessions::v1::{BeginTurn, ErasureCause, RunState, Turn, TurnKind};
+use pointsman_proto::inference::v1::frame::Body;
+use pointsman_proto::inference::v1::{Delta, Frame, Role, delta};
+use pointsman_proto::sessions::v1::{BeginTurn, CommitTurn, ErasureCause, Fence, RunState, Session, Turn, TurnKind};
 use pointsman_server::{Metrics as Registry, Work};
 use pointsman_testkit::eventually;
 
@@ -19,6 +20,7 @@ use crate::turn::{Begun, Coming, RunningTurn};
 on_databases![
     a_turn_that_another_process_runs_is_broken_off,
     a_run_of_another_process_is_cancelled_and_attached,
+    a_turn_whose_gateway_was_not_lost_takes_the_place_of_what_had_come,
     where_no_process_runs_a_turn_there_is_nothing_to_break_off,
     who_stops_waiting_for_another_process_leaves_nothing_behind,
     who_answers_in_a_session_that_another_process_erases_is_told,
@@ -54,7 +56,7 @@ async fn begin_as(sessions: &Arc<Sessions>, (session, request_id): (&str, &str),
 fn run(mut turn: Box<RunningTurn>) -> tokio::task::JoinHandle<Reason> {
     tokio::spawn(async move {
         let reason = turn.given_up().await.reason();
-        turn.hand_over();
+        turn.hand_over().await;
         reason
     })
 }
@@ -120,6 +122,32 @@ async fn a_run_of_another_process_is_cancelled_and_attached(database: &Database)
         () = speaks => {}
     }
     assert_eq!(other.run(&key("t", "s"), "a").await.unwrap().state(), RunState::Running);
+}
+
+async fn a_turn_whose_gateway_was_not_lost_takes_the_place_of_what_had_come(database: &Database) {
+    let (one, key) = (process(database), key("t", "s"));
+    let settings = Session { keep_partial_output: true, ..Session::default() };
+    let session = one.create(&key, settings).await.unwrap();
+    let piece = Delta { content: Some(delta::Content::Text("Once".into())), ..Delta::default() };
+    let frame = Frame { sequence: 2, body: Some(Body::Delta(piece)) };
+    let mut turn = begin(&one, "s", "r").await;
+    turn.record(vec![frame]).await.unwrap();
+    turn.abandon(None).await;
+    let partial = database.all_turns(&key).await.remove(0);
+    assert_eq!((partial.kind(), partial.output), (TurnKind::Partial, Some(text(Role::Assistant, "Once"))));
+    // Its stream was lost, and nothing else: it commits the whole answer to another process.
+    let whole = Turn {
+        kind: TurnKind::Generated.into(),
+        request_id: "r".to_owned(),
+        output: Some(text(Role::Assistant, "Once upon a time")),
+        ..Turn::default()
+    };
+    let fence = Some(Fence { uid: session.uid, epoch: 0, revision: 0 });
+    let commit = CommitTurn { fence, turn: Some(whole.clone()), request_digest: 7, ..CommitTurn::default() };
+    let committed = process(database).commit_again(key.clone(), commit).await.unwrap().turn.unwrap();
+    assert_eq!((committed.revision, &committed.output), (1, &whole.output));
+    assert_eq!(database.all_turns(&key).await, [committed]);
+    assert!(database.opened(&key, "r").await.committed.is_some());
 }
 
 async fn where_no_process_runs_a_turn_there_is_nothing_to_break_off(database: &Database) {

@@ -3,6 +3,7 @@ use pointsman_proto::sessions::v1::{RecordFrames, Run, RunState, Turn, TurnKind}
 
 use super::places::Database;
 use super::samples::{self, commit, erasure, fence, key, now, turn};
+use crate::store::sql::MARGIN;
 use crate::store::{Commit, Committed, Created, Moment, RunKey, SessionKey};
 
 on_databases![
@@ -34,6 +35,11 @@ fn frames(sequences: impl IntoIterator<Item = u64>) -> RecordFrames {
 
 async fn found(database: &Database, run: &RunKey<'_>) -> Run {
     database.runs().get(run, now()).await.unwrap().unwrap().0
+}
+
+/// The same, as it stands when nobody can have a doubt.
+async fn found_later(database: &Database, run: &RunKey<'_>) -> Run {
+    database.runs().get(run, now() + MARGIN).await.unwrap().unwrap().0
 }
 
 async fn a_run_is_begun_once_and_ends_once(database: &Database) {
@@ -76,6 +82,13 @@ async fn frames_are_given_from_any_place(database: &Database) {
         assert_eq!(given, (after + 1..9).collect::<Vec<_>>());
     }
     assert!(database.runs().frames(&run, u64::MAX).await.unwrap().is_empty());
+    // An answer was lost, or a stream: what comes again is kept with what follows it, and given once.
+    for batch in [5..12, 7..10, 12..14] {
+        assert!(database.runs().record(&run, &frames(batch), now()).await.unwrap());
+    }
+    assert!(!database.runs().record(&run, &frames(5..7), now()).await.unwrap());
+    let given = database.runs().frames(&run, 2).await.unwrap();
+    assert_eq!(given.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), (3..14).collect::<Vec<_>>());
 }
 
 async fn a_run_of_which_nobody_says_anything_has_failed_for_good(database: &Database) {
@@ -84,7 +97,7 @@ async fn a_run_of_which_nobody_says_anything_has_failed_for_good(database: &Data
     let session = database.made(&key).await;
     let begun = moment(0);
     database.runs().begin(&run, 7, begun).await.unwrap();
-    let lost = found(database, &run).await;
+    let lost = found_later(database, &run).await;
     assert_eq!((lost.state(), lost.failure_reason.as_str()), (RunState::Failed, "STREAM_TRUNCATED"));
     assert_eq!(lost.end_time, Some(samples::time(begun.until)));
     assert!(!database.runs().renew(&run, moment(LONG)).await.unwrap());
@@ -93,7 +106,7 @@ async fn a_run_of_which_nobody_says_anything_has_failed_for_good(database: &Data
     let late = database.turns().commit(&Commit { is_run: true, ..commit(&key, &fence, &turn) }).await.unwrap();
     assert!(matches!(late, Committed::Conflict), "{late:?}");
     assert_eq!(database.session(&key).await.revision, 0);
-    assert_eq!(found(database, &run).await, lost);
+    assert_eq!(found_later(database, &run).await, lost);
 }
 
 async fn a_run_ends_with_its_commit(database: &Database) {
@@ -121,6 +134,24 @@ async fn what_was_cancelled_cannot_be_committed(database: &Database) {
     let late = database.turns().commit(&Commit { is_run: true, ..commit(&key, &fence, &turn) }).await.unwrap();
     assert!(matches!(late, Committed::Conflict), "{late:?}");
     assert!(database.all_turns(&key).await.is_empty());
+    // Whichever comes first holds, also where both wait for the same rows.
+    for round in 0..20 {
+        let id = format!("r{round}");
+        let run = name(&key, &id);
+        database.runs().begin(&run, 7, moment(LONG)).await.unwrap();
+        let at = samples::fence(&database.session(&key).await);
+        let turn = Turn { request_id: id.clone(), ..samples::turn(at.revision + 1) };
+        let asked = Commit { is_run: true, ..commit(&key, &at, &turn) };
+        let (cancelled, committed) =
+            tokio::join!(database.runs().end(&run, RunState::Cancelled, "", now()), database.turns().commit(&asked));
+        let (cancelled, committed) = (cancelled.unwrap(), matches!(committed.unwrap(), Committed::Now));
+        assert!(cancelled != committed, "{round}");
+        let state = if cancelled { RunState::Cancelled } else { RunState::Succeeded };
+        assert_eq!(found(database, &run).await.state(), state);
+        assert_eq!(database.session(&key).await.revision, at.revision + u64::from(committed));
+    }
+    let fence = samples::fence(&database.session(&key).await);
+    let turn = Turn { revision: fence.revision + 1, ..turn };
     // What is no run has nothing to do with it.
     assert!(matches!(database.turns().commit(&commit(&key, &fence, &turn)).await.unwrap(), Committed::Now));
     assert_eq!(found(database, &run).await.state(), RunState::Cancelled);

@@ -191,9 +191,9 @@ async fn the_last_turn_is_replaced(database: &Database) {
     database.turns().commit(&calls).await.unwrap();
     let now = database.session(&key).await;
     let bytes = database.opened(&key, "none").await.bytes;
-    // Its name, its time and its pin are kept, whatever the other one says.
+    // Its time and its pin are kept, whatever the other one says.
     let short = Turn { output: None, model: "m".repeat(1000), ..second.clone() };
-    let other = Turn { request_id: "other".into(), pinned: false, create_time: None, revision: 9, ..short.clone() };
+    let other = Turn { pinned: false, create_time: None, revision: 9, ..short.clone() };
     let own = fence(&now);
     let theirs = super::samples::key("other", "s");
     for (key, fence) in [

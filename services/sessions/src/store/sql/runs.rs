@@ -17,6 +17,10 @@ const RUNNING: &str = "session = (SELECT uid FROM sessions WHERE tenant = $1 AND
 const RUN: &str = "r.request_id, r.state, r.until, r.reason, r.revision, r.created, r.ended, r.digest, \
     (SELECT COALESCE(MAX(f.last), 0) FROM run_frames f WHERE f.session = r.session AND f.request_id = r.request_id)";
 
+/// What was asked before a run's time was over may still be done then, or by another clock: so much later it has failed, in
+/// microseconds.
+pub(crate) const MARGIN: i64 = 2_000_000;
+
 /// How many batches of frames are read at once.
 const BATCHES: i64 = 64;
 
@@ -45,7 +49,9 @@ impl RunStore for Sql {
         let (Some(first), Some(last)) = (frames.frames.first(), frames.frames.last()) else { return Ok(true) };
         let sql = format!(
             "INSERT INTO run_frames (session, request_id, first, last, frames) \
-             SELECT session, request_id, $5, $6, $7 FROM runs WHERE {RUNNING} ON CONFLICT DO NOTHING"
+             SELECT session, request_id, $5, $6, $7 FROM runs WHERE {RUNNING} \
+             ON CONFLICT (session, request_id, first) DO UPDATE SET last = excluded.last, frames = excluded.frames \
+             WHERE excluded.last >= run_frames.last"
         );
         let keep = query(AssertSqlSafe(sql)).bind(&*run.session.tenant).bind(&*run.session.id).bind(run.request_id);
         let keep = keep.bind(now).bind(signed(first.sequence)).bind(signed(last.sequence)).bind(frames.encode_to_vec());
@@ -97,12 +103,14 @@ impl RunStore for Sql {
         let find = find.bind(&*run.session.tenant).bind(&*run.session.id).bind(run.request_id);
         let find = find.bind(signed(after)).bind(BATCHES);
         let rows = self.breaker.call(async { find.fetch_all(&self.pool).await.map_err(failure) }).await?;
-        let mut frames = Vec::new();
+        let (mut frames, mut last) = (Vec::new(), after);
         for row in &rows {
             let batch = RecordFrames::decode(get::<Vec<u8>>(row, 0)?.as_slice());
-            frames.extend(batch.map_err(|error| StoreError::Unreadable(error.to_string()))?.frames);
+            // Where two processes have kept the same, as around a lost stream, it is given once.
+            let batch = batch.map_err(|error| StoreError::Unreadable(error.to_string()))?.frames;
+            frames.extend(batch.into_iter().filter(|frame| frame.sequence > last));
+            last = frames.last().map_or(last, |frame: &Frame| frame.sequence);
         }
-        frames.retain(|frame| frame.sequence > after);
         Ok(frames)
     }
 
@@ -127,7 +135,7 @@ fn run(row: &AnyRow, key: &SessionKey, now: i64) -> Result<Run, StoreError> {
         create_time: Some(time(get(row, 5)?)),
         end_time: Some(get(row, 6)?).filter(|ended| *ended > 0).map(time),
     };
-    if run.state() == RunState::Running && until < now {
+    if run.state() == RunState::Running && until + MARGIN < now {
         run.set_state(RunState::Failed);
         (run.failure_reason, run.end_time) = (GATEWAY_LOST.name().to_owned(), Some(time(until)));
     }

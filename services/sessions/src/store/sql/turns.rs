@@ -33,11 +33,11 @@ const TURN: [usize; 5] = [1, 4, 11, 6, 7];
 macro_rules! commit {
     ($besides:literal) => {
         concat!(
-            "WITH moved AS (UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
+            "WITH running AS (SELECT 1 FROM runs WHERE session = $8 AND request_id = $12 AND state = 1 AND until >= $4 FOR UPDATE), \
+    moved AS (UPDATE sessions SET revision = revision + 1, bytes = bytes + $1, awaited = $2, awaited_until = $3, \
     updated = $4, expires = $4 + CASE retention WHEN 0 THEN $5 ELSE retention END \
     WHERE tenant = $6 AND id = $7 AND uid = $8 AND epoch = $9 AND revision = $10 \
-    AND ($17 = 0 OR EXISTS (SELECT 1 FROM runs r WHERE r.session = uid AND r.request_id = $12 AND r.state = 1 \
-    AND r.until >= $4)) RETURNING tenant, uid, revision), ended AS (UPDATE runs SET state = 2, ended = $4, \
+    AND ($17 = 0 OR EXISTS (SELECT 1 FROM running)) RETURNING tenant, uid, revision), ended AS (UPDATE runs SET state = 2, ended = $4, \
     revision = m.revision FROM moved m WHERE $17 = 1 AND runs.session = m.uid AND runs.request_id = $12), \
     told AS (INSERT INTO turn_cursors \
     (tenant, turn_group, session, acknowledged, revision, consumer, until) \
@@ -173,8 +173,8 @@ impl TurnStore for Sql {
             if moved.rows_affected() == 0 {
                 return Ok(false);
             }
-            let put = query("UPDATE turns SET content = $1 WHERE session = $2 AND revision = $3");
-            let put = put.bind(&content).bind(&fence.uid).bind(signed(fence.revision));
+            let put = query("UPDATE turns SET content = $1, request_id = $2 WHERE session = $3 AND revision = $4");
+            let put = put.bind(&content).bind(row::request_key(turn)).bind(&fence.uid).bind(signed(fence.revision));
             put.execute(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(true)
@@ -233,7 +233,8 @@ impl Sql {
 
     /// Whether what cannot be committed was before.
     async fn committed_before(&self, commit: &Commit<'_>) -> Result<Committed, StoreError> {
-        let opening = Opening { key: commit.key, request_id: &commit.turn.request_id, window: None, turns: 0 };
+        let request_id = &row::request_key(commit.turn);
+        let opening = Opening { key: commit.key, request_id, window: None, turns: 0 };
         let opened = self.open(&opening).await?;
         let is_same = opened.session.is_some_and(|session| session.uid == commit.fence.uid);
         Ok(match opened.committed.filter(|_| is_same) {
