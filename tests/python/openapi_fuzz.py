@@ -36,6 +36,7 @@ RULES_BETWEEN_FIELDS = [
     "with `logprobs` is not supported: the prompt has none here; leave one of them out",
     "needs the Idempotency-Key of the request",
     "needs x-pointsman-session beside it",
+    "needs x-pointsman-session, which keeps a run",
     "must be 1 in a session, which keeps one answer",
     "the session awaits no result",
     "the session awaits no result of this call, or has it already",

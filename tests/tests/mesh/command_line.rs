@@ -11,7 +11,10 @@ const GREETING: &str = "Hello! I am Pip. How can I help you?\n";
 
 #[tokio::test]
 async fn up_without_options_tells_where_it_is() -> Result<()> {
-    let mut mesh = Process::start(&tools::binary()?, ["up", "--listen", "127.0.0.1:0"], [("", ""); 0])?;
+    // Conversations stand where those of the person who runs the tests do not.
+    let folder = tempfile::tempdir()?;
+    let state = [("XDG_STATE_HOME", folder.path())];
+    let mut mesh = Process::start(&tools::binary()?, ["up", "--listen", "127.0.0.1:0"], state)?;
     let line = mesh.line_with("Pointsman is ready on http://127.0.0.1:", LIMIT).await?;
     let address = line.split_ascii_whitespace().find(|word| word.starts_with("http://")).context("no address")?;
     let answer = pointsman(&["chat", "--address", address, "Hello"]).await?;
