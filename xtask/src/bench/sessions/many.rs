@@ -72,7 +72,7 @@ pub(super) fn measure(
 fn filled(binaries: &Binaries, postgres: &Postgres, sessions: u64) -> Result<()> {
     let own = format!(
         "INSERT INTO sessions SELECT 'bench', 'many-' || n, '00000000-0000-7000-8000-' || lpad(n::text, 12, '0'), 0, {LONG}, \
-         {LONG} * 1700, '', 0, '', md5(n::text), '', 0, t.now, t.now, t.now + 30 * 86400000000 \
+         {LONG} * 1700, '', 0, '', md5(n::text), '', 0, t.now, t.now, t.now + 30 * 86400000000, 0 \
          FROM generate_series(1, {sessions}) n, (SELECT (extract(epoch FROM now()) * 1000000)::bigint AS now) t"
     );
     let rows = ["rows", "--sessions", &sessions.to_string(), "--turns", &LONG.to_string()];
