@@ -90,7 +90,7 @@ impl Around<'_> {
         let told = self.postgres.sql(
             "postgres",
             &format!(
-                "SELECT CASE WHEN query LIKE 'WITH moved AS%' OR query LIKE 'DELETE FROM leases%' THEN 'commit' \
+                "SELECT CASE WHEN query LIKE 'WITH running AS%' OR query LIKE 'DELETE FROM leases%' THEN 'commit' \
                  WHEN query LIKE 'INSERT INTO sessions%' THEN 'create' ELSE 'begin' END AS at, SUM(calls), \
                  SUM(total_exec_time) * 1000 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid \
                  WHERE datname = '{}' GROUP BY at",
