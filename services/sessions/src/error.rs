@@ -89,12 +89,16 @@ pub(crate) fn left(leave: Leave) -> Error {
     match leave {
         Leave::Superseded => superseded(),
         Leave::Erased => Error::new(Reason::SessionNotFound, "the session was erased while it was answered"),
-        Leave::Cancelled => Error::new(Reason::RunCancelled, "the run was cancelled, and no turn is kept of it"),
+        Leave::Cancelled => run_cancelled(),
         Leave::Interrupted => {
             let message = "the turn was broken off; what was heard of its answer is kept";
             Error::new(Reason::TurnInterrupted, message)
         }
     }
+}
+
+pub(crate) fn run_cancelled() -> Error {
+    Error::new(Reason::RunCancelled, "the run was cancelled, and no turn is kept of it")
 }
 
 pub(crate) fn other_revision(expected: u64, found: u64) -> Error {

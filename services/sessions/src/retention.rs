@@ -1,4 +1,4 @@
-//! Erases sessions whose time is over, and sweeps signals that nobody has taken.
+//! Erases what is over: sessions whose time has come, runs that ended long ago, signals that nobody has taken.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

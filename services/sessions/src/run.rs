@@ -25,10 +25,10 @@ use crate::store::{Created, Moment, RunKey, SessionKey, SignalKind, StoreError, 
 pub(crate) const GATEWAY_LOST: Reason = Reason::StreamTruncated;
 /// How long the gateway of a run has to come back after its stream was lost.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
-/// And how long one rests at least.
-const PAUSE: Duration = Duration::from_millis(50);
 /// How often a reader looks for frames that another process has kept.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long it rests after a look, whatever is told it.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A run that goes on, as the process sees it that speaks for it.
 pub(crate) struct Running {
@@ -295,7 +295,7 @@ fn check_place(run: &Run, after: u64) -> Result<(), Error> {
 /// What somebody is told of a run that does not begin, or go on, since it is on record.
 pub(crate) fn ended(run: &Run) -> Error {
     match run.state() {
-        RunState::Cancelled => Error::new(Reason::RunCancelled, "the run was cancelled, and no turn is kept of it"),
+        RunState::Cancelled => error::run_cancelled(),
         RunState::Failed => {
             let message = format!(
                 "the run has failed ({}); ask again with a new request id, if a second answer does no harm",

@@ -100,12 +100,9 @@ impl SessionService for Service {
             limit: limit + 1,
         };
         let mut sessions = self.0.stores.sessions.list(&listing).await.map_err(|error| of_store(&error))?;
-        let more = sessions.len() > limit as usize;
-        sessions.truncate(limit as usize);
-        let last = sessions.last().filter(|_| more);
-        let next_page_token = last.map_or_else(String::new, |last| {
+        let next_page_token = names::cut(&mut sessions, limit, |last| {
             let id = last.name.trim_start_matches("sessions/").to_owned();
-            Page { time: micros(last.update_time.as_ref()), id }.to_string()
+            Page { time: micros(last.update_time.as_ref()), id }
         });
         Ok(Response::new(ListSessionsResponse { sessions, next_page_token }))
     }
@@ -244,11 +241,9 @@ impl SessionService for Service {
         let before = page(&message.page_token)?.map(|page| (page.time, page.id));
         let found = self.0.stores.runs.list(&key, before, limit + 1, crate::run::now()).await;
         let mut runs = found.map_err(|error| of_store(&error))?;
-        let more = runs.len() > limit as usize;
-        runs.truncate(limit as usize);
-        let last = runs.last().filter(|_| more);
-        let next_page_token = last.map_or_else(String::new, |last| {
-            Page { time: micros(last.create_time.as_ref()), id: last.request_id.clone() }.to_string()
+        let next_page_token = names::cut(&mut runs, limit, |last| Page {
+            time: micros(last.create_time.as_ref()),
+            id: last.request_id.clone(),
         });
         Ok(Response::new(ListRunsResponse { runs, next_page_token }))
     }
@@ -322,11 +317,9 @@ impl SessionService for Service {
         let before = page(&message.page_token)?.map(|page| (page.time, page.id));
         let found = self.0.stores.erasures.list(&caller.tenant, before, limit + 1).await;
         let mut erasures = found.map_err(|error| of_store(&error))?;
-        let more = erasures.len() > limit as usize;
-        erasures.truncate(limit as usize);
-        let last = erasures.last().filter(|_| more);
-        let next_page_token = last.map_or_else(String::new, |last| {
-            Page { time: micros(last.erase_time.as_ref()), id: last.uid.clone() }.to_string()
+        let next_page_token = names::cut(&mut erasures, limit, |last| Page {
+            time: micros(last.erase_time.as_ref()),
+            id: last.uid.clone(),
         });
         Ok(Response::new(ListErasuresResponse { erasures, next_page_token }))
     }

@@ -104,6 +104,14 @@ impl fmt::Display for Page {
     }
 }
 
+/// Cuts what was found, one more than a page may have, and names the page after it. Empty: it is the last.
+pub(super) fn cut<T>(found: &mut Vec<T>, limit: u32, end: impl FnOnce(&T) -> Page) -> String {
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let last = found.last().filter(|_| more);
+    last.map_or_else(String::new, |last| end(last).to_string())
+}
+
 pub(super) fn page(token: &str) -> Result<Option<Page>, Error> {
     if token.is_empty() {
         return Ok(None);
