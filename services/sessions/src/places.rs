@@ -30,6 +30,8 @@ struct Place {
     leave: watch::Sender<Option<Leave>>,
     /// What whoever has the seat runs.
     runs: Option<Running>,
+    /// Whether whoever has the seat has done what it came for, and is about to leave it.
+    is_being_left: bool,
     /// Who takes the seat over from whoever leaves it, before those who wait.
     heir: Option<Heir>,
 }
@@ -99,6 +101,7 @@ impl Places {
             collection: Arc::default(),
             leave: watch::Sender::new(None),
             runs: None,
+            is_being_left: false,
             heir: None,
         });
         if place.people > most {
@@ -167,8 +170,13 @@ impl Person {
         self.collection.join(Guest { arrival: self.arrival, ..guest })
     }
 
-    /// Sits down if nobody else does.
-    pub(crate) fn try_sit(mut self) -> Result<Seat, Self> {
+    /// Sits down if nobody else does, or only somebody who is about to leave.
+    pub(crate) async fn sit_if_free(self) -> Result<Seat, Self> {
+        let is_next = self.places.with(&self.key, |place| place.is_being_left && place.people == 2);
+        if is_next == Some(true) { Ok(self.sit().await) } else { self.try_sit() }
+    }
+
+    fn try_sit(mut self) -> Result<Seat, Self> {
         let seat = self.places.with(&self.key, |place| Arc::clone(&place.seat));
         match seat.and_then(|seat| seat.try_lock_owned().ok()) {
             Some(guard) => {
@@ -205,7 +213,7 @@ impl Drop for Person {
         let had_the_seat = self.seat.take().is_some();
         if let Some(place) = places.get_mut(&self.key) {
             if had_the_seat {
-                (place.runs, place.heir) = (None, None);
+                (place.runs, place.is_being_left, place.heir) = (None, false, None);
             }
             place.people -= 1;
             if place.people == 0 {
@@ -226,6 +234,14 @@ impl Seat {
         let mut places = self.person.places.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = places.get_mut(&self.person.key) {
             place.runs = Some(running);
+        }
+    }
+
+    /// Says that all is done here but to leave.
+    pub(crate) fn is_about_to_leave(&self) {
+        let mut places = self.person.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get_mut(&self.person.key) {
+            place.is_being_left = true;
         }
     }
 
@@ -284,6 +300,24 @@ mod tests {
         third.await.unwrap();
         assert_eq!((order.recv().await, order.recv().await), (Some(2), Some(3)));
         assert!(places.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_finds_only_somebody_about_to_leave_waits_for_that() {
+        let places = Arc::new(Places::default());
+        let first = places.come(&key("a"), 3).unwrap().sit_if_free().await.unwrap();
+        let early = places.come(&key("a"), 3).unwrap().sit_if_free().await.unwrap_err();
+        first.is_about_to_leave();
+        // Somebody waits already.
+        drop(places.come(&key("a"), 3).unwrap().sit_if_free().await.unwrap_err());
+        drop(early);
+        let mut next = Box::pin(places.come(&key("a"), 3).unwrap().sit_if_free());
+        assert!(futures::poll!(&mut next).is_pending());
+        drop(first);
+        let next = next.await.unwrap();
+        // It has only begun.
+        drop(places.come(&key("a"), 3).unwrap().sit_if_free().await.unwrap_err());
+        drop(next);
     }
 
     #[tokio::test]

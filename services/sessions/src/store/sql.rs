@@ -6,6 +6,7 @@
 mod bindings;
 mod erasures;
 mod feed;
+mod file;
 mod leases;
 mod row;
 mod runs;
@@ -14,14 +15,12 @@ mod signals;
 mod turns;
 
 use std::borrow::Cow;
-use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
 use std::sync::Once;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, SqlSafeStr as _};
 
 use super::StoreError;
@@ -50,8 +49,14 @@ impl Kind {
     /// How the schema came to be, oldest first.
     fn migrations(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Postgres => &[("sessions", include_str!("../../migrations/postgres-0001.sql"))],
-            Self::Sqlite => &[("sessions", include_str!("../../migrations/sqlite-0001.sql"))],
+            Self::Postgres => &[
+                ("sessions", include_str!("../../migrations/postgres-0001.sql")),
+                ("lists", include_str!("../../migrations/postgres-0002.sql")),
+            ],
+            Self::Sqlite => &[
+                ("sessions", include_str!("../../migrations/sqlite-0001.sql")),
+                ("lists", include_str!("../../migrations/sqlite-0002.sql")),
+            ],
         }
     }
 
@@ -69,6 +74,8 @@ pub(crate) struct Sql {
     kind: Kind,
     pool: AnyPool,
     breaker: Breaker,
+    /// Says to other processes that this one works with the file.
+    _mark: Option<File>,
 }
 
 /// How a database is reached.
@@ -90,9 +97,7 @@ impl Sql {
         let kind = Kind::of(reached.url).ok_or_else(|| {
             StoreError::Failed("the database's URL begins with neither `postgres:` nor `sqlite:`".into())
         })?;
-        if kind == Kind::Sqlite {
-            make_file(reached.url)?;
-        }
+        let mark = if kind == Kind::Sqlite { file::open(reached.url)? } else { None };
         // Asking whether a statement is to be logged makes tracing's filters forget the next span of the thread.
         let options: AnyConnectOptions = reached.url.parse().map_err(failure)?;
         let options = options.disable_statement_logging();
@@ -105,7 +110,7 @@ impl Sql {
             .connect_lazy_with(options);
         let breaker = Breaker::new("the database", reached.deadline, REST);
         let breaker = breaker.with_places(usize::try_from(reached.connections).unwrap_or(usize::MAX));
-        Ok(Self { kind, pool, breaker })
+        Ok(Self { kind, pool, breaker, _mark: mark })
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -131,20 +136,6 @@ impl Sql {
             Err(error) => Err(failure(error)),
         }
     }
-}
-
-/// Makes a database's file and its folder, which nobody else on the machine may read.
-fn make_file(url: &str) -> Result<(), StoreError> {
-    let options: SqliteConnectOptions = url.parse().map_err(failure)?;
-    let file = options.get_filename();
-    let made = || {
-        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        OpenOptions::new().create(true).append(true).mode(0o600).open(file).map(drop)
-    };
-    // Without `mode=rwc` it must be there already, and in memory it is no file.
-    if url.contains("mode=rwc") { made().map_err(|error| StoreError::Failed(error.into())) } else { Ok(()) }
 }
 
 /// Makes a new connection ours.

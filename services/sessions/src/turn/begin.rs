@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::fold::Fold;
 use pointsman_proto::sessions::v1::{BeginTurn, RunState, SecondTurn, Session, Turn, TurnCommitted};
+use pointsman_types::counted;
 use tokio::time::Instant;
 
 use super::partial::Partial;
@@ -114,7 +115,7 @@ impl Sessions {
                 return Ok(Begun::Committed(Box::new(committed)));
             }
             let Opened { session: Some(session), bytes, turns, .. } = opened else {
-                return Err(error::not_found(&turn.key));
+                return Err(error::not_there_to_go_on(&turn.key, begin.expected_revision.unwrap_or_default()));
             };
             as_expected(&begin, session.revision)?;
             self.has_room(&session, bytes)?;
@@ -166,7 +167,7 @@ impl Sessions {
         since: Instant,
     ) -> Result<Access, Error> {
         let person = self.places.come(key, self.config.queue).map_err(|_| error::in_progress())?;
-        let standing = match person.try_sit() {
+        let standing = match person.sit_if_free().await {
             Ok(seat) => {
                 let (taken, lease) = self.leases.take(key, false).await.map_err(|error| of_store(&error))?;
                 if let Taken::Yes(window) = taken {
@@ -191,7 +192,7 @@ impl Sessions {
             return Err(run::ended(&run));
         }
         let right = match (session.second_turn(), coming) {
-            (SecondTurn::Reject, Coming::Ask(_) | Coming::Add) => return Err(error::in_progress()),
+            (SecondTurn::Reject, Coming::Ask(_) | Coming::Add) => return Err(error::rejected()),
             (SecondTurn::Supersede, Coming::Ask(_) | Coming::Add) => {
                 // One that would be refused ends no other.
                 as_expected(begin, session.revision)?;
@@ -257,8 +258,8 @@ impl Sessions {
         let most_turns = limits.max_turns.unwrap_or(self.config.max_turns);
         let most_bytes = limits.max_bytes.unwrap_or(self.config.max_size.bytes());
         let reached = match (session.revision >= most_turns, bytes >= most_bytes) {
-            (true, _) => format!("{most_turns} turns"),
-            (_, true) => format!("{most_bytes} bytes"),
+            (true, _) => counted(most_turns, "turn"),
+            (_, true) => counted(most_bytes, "byte"),
             (false, false) => return Ok(()),
         };
         let message =

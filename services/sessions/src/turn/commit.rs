@@ -46,7 +46,7 @@ impl RunningTurn {
             self.end_run(error.reason()).await;
         }
         let new = committed.as_ref().ok().filter(|committed| !committed.was_committed_before);
-        let leaving = new.and_then(|committed| committed.turn.clone()).map(|turn| Leaving(self, turn));
+        let leaving = new.and_then(|committed| committed.turn.clone()).map(|turn| Leaving::new(self, turn));
         (committed, leaving)
     }
 
@@ -84,6 +84,12 @@ impl RunningTurn {
 pub(crate) struct Leaving(Box<RunningTurn>, Turn);
 
 impl Leaving {
+    fn new(turn: Box<RunningTurn>, committed: Turn) -> Self {
+        // Before anybody is told: whoever has the answer may come at once with the next turn.
+        turn.seat.is_about_to_leave();
+        Self(turn, committed)
+    }
+
     pub(crate) async fn leave(mut self) {
         self.0.leave(&self.1).await;
     }

@@ -77,20 +77,26 @@ enum Request {
     Own,
     /// One that others may answer, too.
     Shared(u8),
+    /// One of its own, and with it one that others may answer, too.
+    With(u8),
 }
+
+/// How many requests there are that several may answer.
+const SHARED: u8 = 2;
 
 /// A writer for each step.
 type Round = BTreeMap<usize, (usize, Action)>;
 
 fn action() -> impl Strategy<Value = Action> {
-    let request = prop_oneof![2 => Just(Request::Own), 1 => (0_u8..2).prop_map(Request::Shared)];
+    let shared = || prop_oneof![(0..SHARED).prop_map(Request::Shared), (0..SHARED).prop_map(Request::With)];
+    let request = prop_oneof![1 => Just(Request::Own), 1 => shared()];
     let turn = (any::<bool>(), request, any::<bool>());
     prop_oneof![
         12 => turn.prop_map(|(is_short, request, is_whole)| Action::Turn { is_short, request, is_whole }),
         4 => (any::<bool>(), any::<bool>()).prop_map(|(by_force, is_short)| Action::Take { by_force, is_short }),
         3 => Just(Action::Open),
         6 => Just(Action::Commit { request: Request::Own }),
-        2 => (0_u8..2).prop_map(|number| Action::Commit { request: Request::Shared(number) }),
+        3 => shared().prop_map(|request| Action::Commit { request }),
         2 => Just(Action::Delay),
         2 => Just(Action::SendLate),
         2 => Just(Action::SendAgain),

@@ -38,7 +38,9 @@ impl SessionStore for Sql {
     }
 
     async fn list(&self, listing: &Listing<'_>) -> Result<Vec<Session>, StoreError> {
-        let mut sql = format!("SELECT {SESSION} FROM sessions WHERE tenant = $1 AND updated >= $2 AND updated < $3");
+        // `tenant` as the index of changes has it, which nothing else is to use.
+        let mut sql =
+            format!("SELECT {SESSION} FROM sessions WHERE tenant || '' = $1 AND updated >= $2 AND updated < $3");
         let mut next = 4;
         for _ in listing.labels {
             sql += &format!(

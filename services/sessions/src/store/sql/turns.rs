@@ -43,7 +43,7 @@ macro_rules! commit {
     (tenant, turn_group, session, acknowledged, revision, consumer, until) \
     SELECT g.tenant, g.name, m.uid, CASE WHEN g.from_the_beginning = 1 THEN 0 ELSE m.revision - 1 END, m.revision, '', 0 \
     FROM moved m JOIN turn_groups g ON g.tenant = m.tenant WHERE g.channel = '' \
-    OR EXISTS (SELECT 1 FROM bindings b WHERE b.session = m.uid AND b.channel = g.channel) \
+    OR g.channel IN (SELECT b.channel FROM bindings b WHERE b.session = m.uid) \
     ON CONFLICT (tenant, turn_group, session) DO UPDATE SET revision = excluded.revision)",
             $besides,
             " INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
@@ -80,7 +80,7 @@ const TELL: &str = "\
     INSERT INTO turn_cursors (tenant, turn_group, session, acknowledged, revision, consumer, until) \
     SELECT g.tenant, g.name, $1, CASE WHEN g.from_the_beginning = 1 THEN 0 ELSE $2 - 1 END, $2, '', 0 \
     FROM turn_groups g WHERE g.tenant = $3 AND (g.channel = '' \
-    OR EXISTS (SELECT 1 FROM bindings b WHERE b.session = $1 AND b.channel = g.channel)) \
+    OR g.channel IN (SELECT b.channel FROM bindings b WHERE b.session = $1)) \
     ON CONFLICT (tenant, turn_group, session) DO UPDATE SET revision = excluded.revision";
 
 /// How often a commit is tried that others have disturbed.
@@ -301,4 +301,42 @@ fn opened(rows: &[AnyRow]) -> Result<Opened, StoreError> {
 /// PostgreSQL takes a plain number for a short integer, SQLite for a long one.
 fn kind(row: &AnyRow) -> Result<i64, StoreError> {
     get::<i64>(row, 0).or_else(|_| get::<i32>(row, 0).map(i64::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Executor, Row};
+
+    use super::{COMMIT, OPEN};
+    use crate::store::conformance::places::Database;
+
+    /// PostgreSQL plans a statement for good when it knows nothing of the tables yet.
+    #[tokio::test]
+    async fn plans_of_a_new_database_read_one_session_and_not_its_tenants() {
+        let database = Database::postgres().await;
+        let mut connection = database.sql.pool.acquire().await.unwrap();
+        connection.execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
+        let text = "text, ".repeat(3);
+        for (name, sql, types, values) in [
+            ("open", OPEN, format!("{text}text, bigint, bigint"), "'t', 's', 'r', 'u.0', 1, 9".to_owned()),
+            (
+                "commit",
+                COMMIT,
+                format!(
+                    "bigint, text, bigint, bigint, bigint, {text}bigint, bigint, bigint, text, bigint, bigint, bigint, bytea, bigint"
+                ),
+                "1, '', 0, 1, 1, 't', 's', 'u', 0, 1, 2, 'r', 3, 0, 1, 'b', 0".to_owned(),
+            ),
+        ] {
+            let prepare = format!("PREPARE {name} ({types}) AS {sql}");
+            connection.execute(AssertSqlSafe(prepare)).await.unwrap();
+            let explain = format!("EXPLAIN (COSTS OFF) EXECUTE {name} ({values})");
+            let plan = connection.fetch_all(AssertSqlSafe(explain)).await.unwrap();
+            let plan = plan.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n");
+            assert!(plan.contains("sessions_pkey") || plan.contains("sessions_uid_key"), "{plan}");
+            for far in ["sessions_changed", "sessions_expires", "Seq Scan on turns", "Seq Scan on bindings"] {
+                assert!(!plan.contains(far), "{name} reads too much by {far}:\n{plan}");
+            }
+        }
+    }
 }

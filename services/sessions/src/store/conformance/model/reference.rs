@@ -17,6 +17,8 @@ pub(super) struct Kept {
     pub(super) uid: String,
     pub(super) epoch: u64,
     pub(super) turns: Vec<KeptTurn>,
+    /// Requests that are answered in the turn of another, and the revision of that.
+    pub(super) merged: BTreeMap<String, u64>,
 }
 
 /// A turn; its revision is its place.
@@ -46,6 +48,8 @@ pub(super) enum Event {
         request: String,
         seen: Option<Seen>,
         committed: Option<Mark>,
+        /// The turn of another that answers it, and its revision.
+        merged: Option<(String, u64)>,
     },
     Created {
         session: usize,
@@ -56,6 +60,7 @@ pub(super) enum Event {
         session: usize,
         fence: Fence,
         request: String,
+        merged: Option<String>,
         mark: Mark,
         outcome: Outcome,
     },
@@ -122,16 +127,17 @@ impl Model {
 
     fn does(&mut self, event: &Event) -> bool {
         match event {
-            Event::Opened { session, request, seen, committed } => {
+            Event::Opened { session, request, seen, committed, merged } => {
                 let kept = self.sessions.get(session);
-                kept.map(Kept::seen) == *seen && kept.and_then(|kept| kept.of(request)) == *committed
+                let told = kept.map(|kept| (kept.of(request), kept.answered_with(request))).unwrap_or_default();
+                kept.map(Kept::seen) == *seen && told == (*committed, merged.clone())
             }
             Event::Created { session, uid, created } => {
-                let made = Kept { uid: uid.clone(), epoch: 0, turns: Vec::new() };
+                let made = Kept { uid: uid.clone(), epoch: 0, turns: Vec::new(), merged: BTreeMap::new() };
                 self.keeps(*session, made) == *created
             }
-            Event::Committed { session, fence, request, mark, outcome } => {
-                self.commits(*session, fence, (request, *mark)) == *outcome
+            Event::Committed { session, fence, request, merged, mark, outcome } => {
+                self.commits(*session, fence, (request, merged.as_ref(), *mark)) == *outcome
             }
             Event::Superseded { session } => {
                 if let Some(kept) = self.sessions.get_mut(session) {
@@ -174,7 +180,12 @@ impl Model {
         Created::Yes
     }
 
-    fn commits(&mut self, session: usize, fence: &Fence, (request, mark): (&str, Mark)) -> Outcome {
+    fn commits(
+        &mut self,
+        session: usize,
+        fence: &Fence,
+        (request, merged, mark): (&str, Option<&String>, Mark),
+    ) -> Outcome {
         let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.uid == fence.uid) else {
             return Outcome::Conflict;
         };
@@ -184,6 +195,10 @@ impl Model {
         if kept.place() != (fence.uid.as_str(), fence.epoch, fence.revision) {
             return Outcome::Conflict;
         }
+        if merged.is_some_and(|merged| kept.merged.contains_key(merged)) {
+            return Outcome::Conflict;
+        }
+        kept.merged.extend(merged.map(|merged| (merged.clone(), fence.revision + 1)));
         kept.turns.push(KeptTurn { request: request.to_owned(), mark, is_pinned: false });
         Outcome::Now
     }
@@ -206,12 +221,13 @@ impl Model {
 
     fn forks(&mut self, from: &Fence, to: usize, uid: &str, created: Option<Created>) -> bool {
         let has_it = |kept: &&Kept| kept.uid == from.uid && kept.turns.len() as u64 >= from.revision;
-        let source = self.sessions.values().find(has_it).map(|kept| kept.turns[..from.revision as usize].to_vec());
+        let source = self.sessions.values().find(has_it).map(|kept| kept.up_to(from.revision));
         match (created, source) {
             (None, source) => source.is_none(),
             (Some(Created::Yes), None) if from.revision > 0 => false,
             (Some(created), source) => {
-                self.keeps(to, Kept { uid: uid.to_owned(), epoch: 0, turns: source.unwrap_or_default() }) == created
+                let (turns, merged) = source.unwrap_or_default();
+                self.keeps(to, Kept { uid: uid.to_owned(), epoch: 0, turns, merged }) == created
             }
         }
     }
@@ -225,6 +241,17 @@ impl Kept {
     fn seen(&self) -> Seen {
         let marks = self.turns.iter().map(|turn| turn.mark).collect();
         Seen { uid: self.uid.clone(), epoch: self.epoch, marks }
+    }
+
+    fn up_to(&self, revision: u64) -> (Vec<KeptTurn>, BTreeMap<String, u64>) {
+        let merged = self.merged.iter().filter(|(_, with)| **with <= revision);
+        let merged = merged.map(|(request, with)| (request.clone(), *with)).collect();
+        (self.turns[..revision as usize].to_vec(), merged)
+    }
+
+    fn answered_with(&self, request: &str) -> Option<(String, u64)> {
+        let revision = *self.merged.get(request)?;
+        Some((self.turns[revision as usize - 1].request.clone(), revision))
     }
 
     fn of(&self, request: &str) -> Option<Mark> {

@@ -1,11 +1,11 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use pointsman_proto::sessions::v1::{Fence, Session, Turn};
+use pointsman_proto::sessions::v1::{Fence, MergedRequest, Session, Turn};
 
 use super::reference::{Event, Kept, KeptTurn, Mark, Outcome, Seen};
-use super::{Action, Request, SESSIONS, Truth};
+use super::{Action, Request, SESSIONS, SHARED, Truth};
 use crate::store::conformance::places::Database;
 use crate::store::conformance::samples;
 use crate::store::{Commit, Committed, Created, Lease, LeaseStore, Memory, Opening, SessionKey, Taken, Window, stamp};
@@ -40,7 +40,12 @@ impl<'a> World<'a> {
             let kept =
                 |turn: &Turn| KeptTurn { request: turn.request_id.clone(), mark: mark(turn), is_pinned: turn.pinned };
             let turns = turns.iter().map(kept).collect();
-            truth.insert(number, Kept { uid: session.uid, epoch: session.epoch, turns });
+            let mut merged = BTreeMap::new();
+            for shared in (0..SHARED).map(shared) {
+                let found = self.database.opened(key, &shared).await.merged;
+                merged.extend(found.map(|found| (shared, found.revision)));
+            }
+            truth.insert(number, Kept { uid: session.uid, epoch: session.epoch, turns, merged });
         }
         Ok(truth)
     }
@@ -104,6 +109,8 @@ struct Sent {
     session: usize,
     fence: Fence,
     turn: Turn,
+    /// Another request that it answers.
+    merged: Option<String>,
 }
 
 impl Writer {
@@ -177,7 +184,7 @@ impl Writer {
     }
 
     async fn open(&mut self, world: &World<'_>, session: usize) -> Vec<Event> {
-        let (key, request) = (&world.keys[session], format!("shared-{}", self.number % 2));
+        let (key, request) = (&world.keys[session], shared(self.number as u8 % SHARED));
         let window = self.known[session].window.take();
         let opening = Opening { key, request_id: &request, window: window.as_ref(), turns: u64::MAX };
         let opened = world.database.turns().open(&opening).await.unwrap();
@@ -185,13 +192,17 @@ impl Writer {
             assert_eq!(*digest, digest_of(turn));
             mark(turn)
         });
+        let merged = opened.merged.map(|merged| {
+            assert_eq!(merged.digest, MERGED);
+            (merged.turn, merged.revision)
+        });
         let Some(now) = opened.session else {
             let made = samples::session(key);
             let created = world.database.sessions().create(key, &made).await.unwrap();
             if created == Created::Yes {
                 self.known[session] = Known { fence: samples::fence(&made), ..Known::default() };
             }
-            let first = Event::Opened { session, request, seen: None, committed };
+            let first = Event::Opened { session, request, seen: None, committed, merged };
             return vec![first, Event::Created { session, uid: made.uid, created }];
         };
         let known = window.filter(|window| window.uid == stamp(&now));
@@ -200,19 +211,22 @@ impl Writer {
         let marks = turns.iter().map(mark).collect();
         let seen = Some(Seen { uid: now.uid.clone(), epoch: now.epoch, marks });
         self.known[session] = Known { fence: samples::fence(&now), turns, ..Known::default() };
-        vec![Event::Opened { session, request, seen, committed }]
+        vec![Event::Opened { session, request, seen, committed, merged }]
     }
 
     /// A new turn, where the session is believed to stand.
     fn turn(&mut self, session: usize, request: Request) -> Sent {
         let mark = self.mark();
-        let request_id = match request {
-            Request::Own => format!("own-{mark}"),
-            Request::Shared(number) => format!("shared-{number}"),
+        let own = format!("own-{mark}");
+        let (request_id, merged) = match request {
+            Request::Own => (own, None),
+            Request::Shared(number) => (shared(number), None),
+            Request::With(number) => (own, Some(shared(number))),
         };
         let fence = self.known[session].fence.clone();
         let turn = samples::turn(fence.revision + 1);
-        Sent { session, fence, turn: Turn { request_id, model: mark.to_string(), target: mark.to_string(), ..turn } }
+        let turn = Turn { request_id, model: mark.to_string(), target: mark.to_string(), ..turn };
+        Sent { session, fence, turn, merged }
     }
 
     fn mark(&mut self) -> Mark {
@@ -221,9 +235,11 @@ impl Writer {
     }
 
     async fn send(&mut self, world: &World<'_>, sent: Sent) -> Event {
-        let Sent { session, fence, turn } = &sent;
+        let Sent { session, fence, turn, merged } = &sent;
         let digest = digest_of(turn);
-        let commit = Commit { digest, ..samples::commit(&world.keys[*session], fence, turn) };
+        let request = |request_id: &String| MergedRequest { request_id: request_id.clone(), request_digest: MERGED };
+        let merged: Vec<_> = merged.iter().map(request).collect();
+        let commit = Commit { digest, merged: &merged, ..samples::commit(&world.keys[*session], fence, turn) };
         let outcome = match world.database.turns().commit(&commit).await.unwrap() {
             Committed::Now => {
                 let mut seen = world.seen.lock().unwrap();
@@ -240,9 +256,9 @@ impl Writer {
             }
             Committed::Conflict => Outcome::Conflict,
         };
-        let Sent { session, fence, turn } = &sent;
-        let (fence, request) = (fence.clone(), turn.request_id.clone());
-        let event = Event::Committed { session: *session, fence, request, mark: mark(turn), outcome };
+        let Sent { session, fence, turn, merged } = sent.clone();
+        let (mark, request) = (mark(&turn), turn.request_id);
+        let event = Event::Committed { session, fence, request, merged, mark, outcome };
         self.last = Some(sent);
         event
     }
@@ -291,6 +307,13 @@ impl Writer {
         known.has_committed = false;
         Event::GivenBack { session, writer: self.number }
     }
+}
+
+/// What the digest of a request is that is answered with another.
+const MERGED: u64 = u64::MAX - 1;
+
+fn shared(number: u8) -> String {
+    format!("shared-{number}")
 }
 
 fn mark(turn: &Turn) -> Mark {
