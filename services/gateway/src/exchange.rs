@@ -181,7 +181,7 @@ impl Gateway {
         (writer, reader): (Writer, Reader),
     ) -> Result<Answer, Error> {
         let window = exchange.request.resume_window.and_then(|window| window.try_into().ok());
-        let window = if exchange.request.detach { Duration::MAX } else { window.unwrap_or_default() };
+        let window = (!exchange.request.detach).then(|| window.unwrap_or_default());
         let token = Token {
             owner: self.owners.own().to_owned(),
             request_id: exchange.request.request_id.clone(),
@@ -276,7 +276,8 @@ impl Gateway {
             return Ok(Keeper::Peer(peer.clone()));
         }
         let name = Name { tenant: Arc::clone(&resume.caller.tenant), request_id: request_id.into() };
-        let asked = Asked { digest: resume.caller.request_digest, zones: Arc::clone(&resume.caller.allowed_zones) };
+        let (digest, zones) = (resume.caller.request_digest, Arc::clone(&resume.caller.allowed_zones));
+        let asked = Asked { digest, zones, is_turn: false };
         let reader = self.frame_logs.resume(&name, &asked, generation, resume.after)?;
         Ok(Keeper::Own(resume.trail.repeating(reader)))
     }

@@ -6,6 +6,9 @@
 //! has left, the work goes on for the request's `resume_window`, and is then cancelled. What ended well is
 //! kept for a while; what failed is forgotten, so that it can be tried again.
 //!
+//! The turn of a session is told again by its store, which knows whether it was erased. What is here of one that has ended
+//! is for those alone who take up a stream that was lost, and is soon forgotten.
+//!
 //! A log that is forgotten while somebody reads it is freed when its last reader ends, and is counted until then. So all
 //! logs together take `max_bytes` at most, and what those that ran when it was reached still grow by: a slow reader
 //! cannot make it more, since no log begins beyond. It can make it last until it has asked for nothing for
@@ -44,7 +47,8 @@ pub struct Config {
     /// those that run fill it, further requests with a name of their own are refused with `OVERLOADED`. What
     /// runs may go beyond, as far as its answers are long. Default 64 MiB.
     pub max_bytes: ByteSize,
-    /// How long an answer is kept after its end. Default 10 min.
+    /// How long an answer is kept after its end. Default 10 min. One of a session is kept for as long as its caller was
+    /// waited for, and 10 s at least: after that its store tells it.
     #[serde(with = "humantime_serde")]
     pub keep: Duration,
     /// How long a reader of an answer that is kept no longer may ask for nothing, before it loses the rest. Default 60 s.
@@ -79,7 +83,7 @@ pub(crate) struct FrameLogs {
 #[derive(Debug, Default)]
 struct Kept {
     logs: HashMap<Name, Arc<Log>>,
-    /// Those that ended well, oldest first, with the time until which they are kept.
+    /// Those that ended well, with the time until which they are kept, in the order of these.
     ended: VecDeque<(Instant, Name)>,
     /// Those that nobody comes to any more, and somebody may still read.
     forgotten: Vec<Weak<Log>>,
@@ -94,11 +98,13 @@ pub(crate) struct Asked {
     pub(crate) digest: u64,
     /// Where whoever sent it allows it to run.
     pub(crate) zones: Arc<[Box<str>]>,
+    /// Whether a store keeps what it is answered.
+    pub(crate) is_turn: bool,
 }
 
 impl Asked {
     pub(crate) fn new(request: &GenerateRequest, zones: &Arc<[Box<str>]>) -> Self {
-        Self { digest: digest(request), zones: Arc::clone(zones) }
+        Self { digest: digest(request), zones: Arc::clone(zones), is_turn: request.session.is_some() }
     }
 }
 
@@ -110,6 +116,9 @@ pub(crate) fn digest(request: &GenerateRequest) -> u64 {
     // Never 0, which means that it is not known.
     digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)).max(1)
 }
+
+/// How long a turn of a session is kept at least, for a caller whose connection was lost with its last frames.
+const KEEP_TURN: Duration = Duration::from_secs(10);
 
 /// How often old answers are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -148,6 +157,7 @@ impl FrameLogs {
     pub(crate) fn enter(&self, name: &Name, asked: Asked, trail: &Arc<Trail>) -> Result<Entered, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
+        kept.leave_to_the_store(name, &asked);
         if let Some(reader) = kept.known(name, &asked)? {
             return Ok(Entered::Known(reader));
         }
@@ -209,6 +219,19 @@ impl Kept {
         if log.asked == *asked { Ok(Reader::begin(log, 0).ok()) } else { Err(reused(name)) }
     }
 
+    /// Forgets a turn that is whole: who asks for it again is told by its store.
+    fn leave_to_the_store(&mut self, name: &Name, asked: &Asked) {
+        if self.logs.get(name).is_some_and(|log| log.asked.is_turn && log.asked == *asked && log.has_ended()) {
+            self.ended.retain(|(_, other)| other != name);
+            self.forget(name);
+        }
+    }
+
+    fn keep(&mut self, name: &Name, until: Instant) {
+        let place = self.ended.partition_point(|(other, _)| *other <= until);
+        self.ended.insert(place, (until, name.clone()));
+    }
+
     fn forget_old(&mut self, now: Instant) {
         while self.ended.front().is_some_and(|(until, _)| *until <= now) {
             self.forget_first();
@@ -257,10 +280,10 @@ impl Shelf {
     }
 
     /// The log has ended: it is kept for a while, or forgotten at once.
-    fn ended(&self, well: bool) {
+    fn ended(&self, well: bool, keep: Duration) {
         self.with(|kept| {
             if well {
-                kept.ended.push_back((Instant::now() + self.config.keep, self.name.clone()));
+                kept.keep(&self.name, Instant::now() + keep.min(self.config.keep));
             } else {
                 kept.forget(&self.name);
             }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::token::Generation;
-use super::{Asked, Shelf};
+use super::{Asked, KEEP_TURN, Shelf};
 use crate::trail::Trail;
 
 /// What a request was answered so far.
@@ -93,6 +93,10 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
     /// Frees the room of an answer that has ended and that nobody else can come to, if nobody has asked for more of it
     /// for this long: over HTTP/2 a reader may stand still for as long as its connection lasts.
     pub(super) fn cut_if_stalled(&self, timeout: Duration) {
@@ -135,12 +139,14 @@ impl Drop for Log {
 pub(crate) struct Writer {
     log: Arc<Log>,
     shelf: Shelf,
+    /// How long the log is kept after its end, at most.
+    keep: Duration,
     ended: bool,
 }
 
 impl Writer {
     pub(super) fn new(log: Arc<Log>, shelf: Shelf) -> Self {
-        Self { log, shelf, ended: false }
+        Self { log, shelf, keep: Duration::MAX, ended: false }
     }
 
     /// Returns which answer to its request this is.
@@ -148,13 +154,16 @@ impl Writer {
         self.log.generation
     }
 
-    /// Writes an answer to its end, or until nobody has read it for as long as `window`.
+    /// Writes an answer to its end, or until nobody has read it for as long as `window`; none: to its end.
     pub(crate) async fn write(
         mut self,
         answer: impl Future<Output = Result<impl Stream<Item = Result<Frame, Error>> + Unpin, Error>>,
-        window: Duration,
+        window: Option<Duration>,
     ) {
         let log = Arc::clone(&self.log);
+        if log.asked.is_turn {
+            self.keep = window.unwrap_or_default().max(KEEP_TURN);
+        }
         let all = async {
             let mut frames = match answer.await {
                 Ok(frames) => frames,
@@ -171,7 +180,7 @@ impl Writer {
         tokio::select! {
             () = all => {}
             // Drops the answer, which cancels the work, and then the writer, which says so.
-            () = log.is_left(window) => {}
+            () = log.is_left(window.unwrap_or(Duration::MAX)) => {}
         }
     }
 
@@ -193,7 +202,7 @@ impl Writer {
     pub(crate) fn end(&mut self, end: Result<(), Error>) {
         self.ended = true;
         // First, so that nobody joins what has failed.
-        self.shelf.ended(end.is_ok());
+        self.shelf.ended(end.is_ok(), self.keep);
         let waiting = {
             let mut state = self.log.lock();
             state.end = Some(end);

@@ -8,14 +8,14 @@ use pointsman_proto::inference::v1::{Delta, Finished, Frame, delta};
 use pointsman_types::ByteSize;
 
 use super::token::Generation;
-use super::{Asked, Config, Entered, FrameLogs, Name, Reader, Writer};
+use super::{Asked, Config, Entered, FrameLogs, KEEP_TURN, Name, Reader, Writer};
 
 fn name(id: &str) -> Name {
     Name { tenant: "t".into(), request_id: id.into() }
 }
 
 fn asked(digest: u64) -> Asked {
-    Asked { digest, zones: Default::default() }
+    Asked { digest, zones: Default::default(), is_turn: false }
 }
 
 fn frame(sequence: u64, text: &str) -> Frame {
@@ -52,7 +52,7 @@ fn resume(logs: &FrameLogs, id: &str, after: u64) -> Result<Reader, Error> {
 }
 
 async fn write(writer: Writer, frames: Vec<Result<Frame, Error>>) {
-    writer.write(async move { Ok(stream::iter(frames)) }, Duration::ZERO).await;
+    writer.write(async move { Ok(stream::iter(frames)) }, Some(Duration::ZERO)).await;
 }
 
 async fn sequences(reader: Reader) -> Vec<u64> {
@@ -71,6 +71,31 @@ async fn a_repeat_joins_and_then_repeats() {
     assert_eq!(sequences(resume(&logs, "a", 2).unwrap()).await, [3]);
     let other = Name { tenant: "other".into(), ..name("a") };
     assert!(matches!(enter(&logs, &other, 1).unwrap(), Entered::New(..)), "names are a tenant's own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_whole_is_told_by_its_store_and_soon_forgotten() {
+    let logs = FrameLogs::new(Config::default());
+    let enter = || logs.enter(&name("a"), Asked { is_turn: true, ..asked(1) }, &Arc::default()).unwrap();
+    let Entered::New(writer, first) = enter() else { panic!("known") };
+    let Entered::Known(joined) = enter() else { panic!("it runs") };
+    let window = Duration::from_secs(30);
+    writer.write(async { Ok(stream::iter([Ok(frame(1, "x")), Ok(end(2))])) }, Some(window)).await;
+    assert_eq!((sequences(first).await, sequences(joined).await), (vec![1, 2], vec![1, 2]));
+    tokio::time::advance(window - Duration::from_millis(1)).await;
+    assert_eq!(sequences(resume(&logs, "a", 1).unwrap()).await, [2], "its stream was lost");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(resume(&logs, "a", 1).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
+    // Another that nobody waits for: it is kept for its last frames alone, before one that is kept for longer.
+    let (other, _reads) = new(&logs, "b");
+    write(other, vec![Ok(end(1))]).await;
+    let Entered::New(writer, _) = enter() else { panic!("known") };
+    writer.write(async { Ok(stream::iter([Ok(end(1))])) }, None).await;
+    assert!(matches!(enter(), Entered::New(..)), "asked for again, it is the store's to tell");
+    let Entered::New(writer, _) = enter() else { panic!("it was cancelled") };
+    writer.write(async { Ok(stream::iter([Ok(end(1))])) }, None).await;
+    tokio::time::advance(KEEP_TURN).await;
+    assert!(resume(&logs, "a", 0).is_err() && resume(&logs, "b", 0).is_ok());
 }
 
 #[tokio::test]
@@ -126,7 +151,7 @@ async fn a_reader_has_got_nothing_that_was_not_written() {
     let (last, end_comes) = tokio::sync::oneshot::channel();
     let frames = stream::iter([Ok(frame(1, "x")), Ok(frame(2, "y"))]);
     let frames = frames.chain(stream::once(async { Ok(end_comes.await.unwrap()) })).boxed();
-    let writing = tokio::spawn(writer.write(async move { Ok(frames) }, Duration::ZERO));
+    let writing = tokio::spawn(writer.write(async move { Ok(frames) }, Some(Duration::ZERO)));
     let at_two = known(&logs, "a");
     assert_eq!(at_two.take(2).count().await, 2);
     assert_eq!(refused(3), "after_sequence: is after the last frame of this answer so far; must be at most 2");
@@ -146,7 +171,7 @@ async fn work_that_everybody_has_left_is_cancelled_after_its_window() {
     let logs = FrameLogs::new(Config::default());
     let (writer, reader) = new(&logs, "a");
     let endless = stream::iter([Ok(frame(1, "x"))]).chain(stream::pending()).boxed();
-    let writing = tokio::spawn(writer.write(async move { Ok(endless) }, Duration::from_secs(30)));
+    let writing = tokio::spawn(writer.write(async move { Ok(endless) }, Some(Duration::from_secs(30))));
     drop(reader);
     tokio::time::sleep(Duration::from_secs(29)).await;
     let mut taken_up = resume(&logs, "a", 0).unwrap();
@@ -178,7 +203,7 @@ async fn bytes_and_time_bound_what_is_kept() {
 
     let (writer, _reader) = new(&logs, "e");
     let endless = stream::iter([Ok(frame(1, &text)), Ok(frame(2, &text))]).chain(stream::pending()).boxed();
-    let writing = tokio::spawn(writer.write(async move { Ok(endless) }, Duration::ZERO));
+    let writing = tokio::spawn(writer.write(async move { Ok(endless) }, Some(Duration::ZERO)));
     tokio::task::yield_now().await;
     let refused = enter(&logs, &name("f"), 1).map(|_| ()).unwrap_err();
     assert_eq!((refused.reason(), refused.retry_delay().is_some()), (Reason::Overloaded, true));
@@ -230,7 +255,7 @@ async fn who_waits_has_not_stopped_reading() {
     let (begin, begins) = tokio::sync::oneshot::channel();
     let text = "x".repeat(2000);
     let frames = stream::once(async { Ok(begins.await.unwrap()) }).chain(stream::iter([Ok(end(2))])).boxed();
-    let writing = tokio::spawn(writer.write(async move { Ok(frames) }, Duration::ZERO));
+    let writing = tokio::spawn(writer.write(async move { Ok(frames) }, Some(Duration::ZERO)));
     assert!(futures::poll!(waits.next()).is_pending());
     tokio::time::sleep(Duration::from_secs(300)).await;
     begin.send(frame(1, &text)).unwrap();
