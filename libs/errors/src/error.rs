@@ -39,6 +39,13 @@ impl Error {
         Self::with_violations(Reason::UnsupportedField, violations)
     }
 
+    /// The same with other violations, which are named in the message too.
+    #[must_use]
+    pub fn blaming(self, violations: Vec<FieldViolation>) -> Self {
+        let blamed = Self::with_violations(self.0.reason, violations);
+        Self(Box::new(Parts { retry_after: self.0.retry_after, ..*blamed.0 }))
+    }
+
     fn with_violations(reason: Reason, violations: Vec<FieldViolation>) -> Self {
         let named: Vec<String> =
             violations.iter().map(|violation| format!("{}: {}", violation.field, violation.description)).collect();

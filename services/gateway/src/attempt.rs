@@ -97,8 +97,8 @@ pub(crate) struct Attempts {
     tried: Vec<Arc<str>>,
     /// What has come of each attempt, `Started` and the first piece, until one of them wins.
     held: VecDeque<(Number, Frame)>,
-    /// What each was told of the conversation, by number: turns that were left out, and tokens, about.
-    told: Vec<(u64, u64)>,
+    /// What each was told of the conversation, by number.
+    told: Vec<Told>,
     /// Frames that are ready for the caller.
     ready: VecDeque<Frame>,
     answering: Option<Number>,
@@ -109,6 +109,16 @@ pub(crate) struct Attempts {
     /// When the next progress event is due, since the request was accepted.
     progress_at: Duration,
     delivered: Delivered,
+}
+
+/// What an instance was told of a conversation.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    left_out_turns: u64,
+    /// About.
+    tokens: u64,
+    /// The request's own among them.
+    messages: usize,
 }
 
 /// How often a long answer says on its span that it is still on its way.
@@ -163,7 +173,7 @@ impl Attempts {
 
     /// About how many tokens of a conversation the one that answers was told.
     pub(crate) fn told_tokens(&self) -> u64 {
-        self.answering.and_then(|number| self.told.get(number)).map_or(0, |(_, tokens)| *tokens)
+        self.answering.and_then(|number| self.told.get(number)).map_or(0, |told| told.tokens)
     }
 
     /// The target and instance that answer. `None`: the policy does, by itself.
@@ -208,9 +218,17 @@ impl Attempts {
             }
             // A stream without content that is whole: what was held is all of it.
             Progress::Over => Event::Content(number),
-            Progress::Failed(error) => Event::Failed(number, error),
+            Progress::Failed(error) => Event::Failed(number, self.blamed(number, error)),
         };
         self.tell(event)
+    }
+
+    /// What an instance says of a turn, for the caller, who sees the request alone.
+    fn blamed(&self, number: Number, error: Error) -> Error {
+        match (&self.order.history, self.told.get(number)) {
+            (Some(history), Some(told)) => history.blamed(error, told.messages),
+            _ => error,
+        }
     }
 
     /// Tells the machine what happened, and does what it says. Fails if that is the end.
@@ -294,7 +312,7 @@ impl Attempts {
         started.attempts = self.trail.messages();
         started.session_turn = self.order.history.as_ref().map(|history| {
             let told = self.answering.and_then(|number| self.told.get(number));
-            history.turn(told.map_or(0, |(left_out, _)| *left_out))
+            history.turn(told.map_or(0, |told| told.left_out_turns))
         });
     }
 

@@ -1,6 +1,7 @@
 //! One turn of a session, as its store runs it with this gateway: begun before the decision, committed before the end of
 //! the answer is told.
 
+mod blame;
 pub(crate) mod history;
 mod recording;
 pub(crate) mod stored;

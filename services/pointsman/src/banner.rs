@@ -7,8 +7,8 @@ use pointsman_types::TargetName;
 
 use crate::arguments::program;
 
-/// Prints the banner once the mesh is ready, and then waits for ever.
-pub(crate) async fn when_ready(context: Context, target: String, keyed: bool, tls: bool) {
+/// Prints the banner once the mesh is ready, and then waits for ever. `kept`: where conversations are.
+pub(crate) async fn when_ready(context: Context, target: String, kept: String, (keyed, tls): (bool, bool)) {
     context.readiness.wait().await;
     let (address, operator) = (callable(context.address), callable(context.operator_address));
     let model = target.parse::<TargetName>().map_or(target, |target| target.model().to_owned());
@@ -18,6 +18,7 @@ pub(crate) async fn when_ready(context: Context, target: String, keyed: bool, tl
         true => ("https", " --ca CA.pem", " --cacert CA.pem", "-cacert CA.pem"),
         false => ("http", "", "", "-plaintext"),
     };
+    let kept = kept.strip_prefix("sqlite://").map_or(kept.as_str(), |file| file.trim_end_matches("?mode=rwc"));
     println!(
         "\
 Pointsman is ready on {scheme}://{address} (gRPC and OpenAI), operators on http://{operator}
@@ -29,6 +30,8 @@ Pointsman is ready on {scheme}://{address} (gRPC and OpenAI), operators on http:
   grpcurl {grpcurl}{key} -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"ROLE_USER\",\"parts\":[{{\"text\":\"Hello\"}}]}}]}}' \\
     {address} pointsman.inference.v1.InferenceService/GenerateStream
   {program} trace --operator-address http://{operator} TRACE_ID      (x-pointsman-trace-id of an answer)
+
+Conversations are kept in {kept}
 "
     );
     std::future::pending().await

@@ -100,7 +100,8 @@ impl SecretUrl {
         &self.0
     }
 
-    fn shown(&self) -> String {
+    /// Returns the URL without its password.
+    pub fn shown(&self) -> String {
         let Some((scheme, rest)) = self.0.split_once("://") else { return self.0.clone() };
         let Some((who, place)) = rest.rsplit_once('@') else { return self.0.clone() };
         match who.split_once(':') {

@@ -27,6 +27,15 @@ pub(crate) fn of_store(error: &StoreError) -> Error {
     }
 }
 
+/// What a caller is told where what is remembered of a session cannot be forgotten: a copy would outlive the truth.
+pub(crate) fn of_copies(error: &StoreError) -> Error {
+    let told = of_store(error);
+    if told.reason() != Reason::SessionsUnavailable {
+        return told;
+    }
+    told.with_message("Redis has a copy of the session's turns, and does not answer; nothing was changed, try again")
+}
+
 /// Whether the turn is kept is not known where a commit was not answered.
 pub(crate) fn of_commit(error: &StoreError) -> Error {
     let told = of_store(error);
@@ -47,6 +56,15 @@ pub(crate) fn not_found(key: &SessionKey) -> Error {
     Error::new(Reason::SessionNotFound, format!("there is no session `sessions/{}`", key.id))
 }
 
+/// There is no session, and none is made: the caller believes that there is one.
+pub(crate) fn not_there_to_go_on(key: &SessionKey, expected: u64) -> Error {
+    let message = format!(
+        "there is no session `sessions/{}`, and none is made, since {expected} turns of it are expected; to begin it, leave `expected_revision` out or give 0",
+        key.id
+    );
+    Error::new(Reason::SessionNotFound, message)
+}
+
 pub(crate) fn not_bound(who: &Who<'_>) -> Error {
     let message = format!("`{}` has no session in the channel `{}`", who.external_user, who.channel);
     Error::new(Reason::BindingNotFound, message)
@@ -60,6 +78,12 @@ pub(crate) fn exists(key: &SessionKey) -> Error {
 pub(crate) fn in_progress() -> Error {
     let message = "another turn of this session is running; send this one again when it has ended";
     Error::new(Reason::TurnInProgress, message).retry_after(Duration::from_secs(1))
+}
+
+/// The same where the session wants no second turn: it is not to be sent again by a library of its own accord.
+pub(crate) fn rejected() -> Error {
+    let message = "another turn of this session is running, and the session rejects a second one (`second_turn`); send it when that has ended";
+    Error::new(Reason::TurnInProgress, message)
 }
 
 pub(crate) fn conflict() -> Error {

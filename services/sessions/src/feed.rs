@@ -70,7 +70,12 @@ impl Sessions {
         if found == channel {
             return Ok(());
         }
-        let message = format!("the group was made with the channel `{found}`; give the same, or take another group");
+        let made = if found.is_empty() {
+            "for all channels: give none".to_owned()
+        } else {
+            format!("for the channel `{found}`: give that")
+        };
+        let message = format!("the group was made {made}, or take another group");
         Err(Error::invalid(vec![FieldViolation::new("channel", message)]))
     }
 

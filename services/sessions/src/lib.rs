@@ -54,9 +54,9 @@ pub enum BuildError {
     /// The database's URL was right when the configuration was checked, and is not any more.
     #[error("sessions.database.{0}")]
     Url(String),
-    /// The database cannot be used.
-    #[error("the database of sessions cannot be used")]
-    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database, which is at this URL, cannot be used.
+    #[error("the database of sessions, {0:?}, cannot be used")]
+    Database(SecretUrl, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// Its schema is older than this version.
     #[error("the database of sessions has an older schema than this version needs: run `pointsman sessions migrate`")]
     NotMigrated,
@@ -68,7 +68,14 @@ pub enum BuildError {
 /// Brings the schema of a database up to what this version needs. What the version before needs stays.
 pub async fn migrate(config: &Config) -> Result<(), BuildError> {
     let database = database(config)?;
-    database.migrate().await.map_err(|error| BuildError::Database(error.into()))
+    database.migrate().await.map_err(|error| unusable(config, error))
+}
+
+fn unusable(config: &Config, error: StoreError) -> BuildError {
+    match config.database.url() {
+        Ok(url) => BuildError::Database(url, error.into()),
+        Err(problem) => BuildError::Url(problem),
+    }
 }
 
 /// Builds a session store.
@@ -112,7 +119,7 @@ async fn prepare(database: &Sql, config: &Config) -> Result<(), BuildError> {
                 tracing::info!(error = &*error as &dyn std::error::Error, "the database cannot be reached yet");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
-            Err(error) => return Err(BuildError::Database(error.into())),
+            Err(error) => return Err(unusable(config, error)),
         }
     }
 }
@@ -120,7 +127,7 @@ async fn prepare(database: &Sql, config: &Config) -> Result<(), BuildError> {
 fn database(config: &Config) -> Result<Sql, BuildError> {
     let url = config.database.url().map_err(BuildError::Url)?;
     let DatabaseConfig { connections, deadline, .. } = config.database;
-    Sql::new(&Reached { url: url.expose(), connections, deadline }).map_err(|error| BuildError::Database(error.into()))
+    Sql::new(&Reached { url: url.expose(), connections, deadline }).map_err(|error| unusable(config, error))
 }
 
 /// Where leases are that Redis does not give.

@@ -76,6 +76,7 @@ impl SessionService for Service {
     async fn create_session(&self, request: Request<CreateSessionRequest>) -> Result<Response<Session>, Status> {
         let (caller, message) = (caller(request.metadata())?, request.into_inner());
         let key = new_key(&caller.tenant, "session_id", &message.session_id)?;
+        names::check_unnamed(message.session.as_ref(), Some(&message.session_id))?;
         Ok(Response::new(self.0.create(&key, checked(message.session)?).await?))
     }
 
@@ -176,6 +177,7 @@ impl SessionService for Service {
         let (caller, message) = (caller(request.metadata())?, request.into_inner());
         check_channel(&message.channel, true)?;
         names::check_person("external_user", &message.external_user)?;
+        names::check_unnamed(message.session.as_ref(), None)?;
         let key = new_key(&caller.tenant, "session_id", "")?;
         let who = (message.channel.as_str(), message.external_user.as_str());
         let (session, created) = self.0.resolve(&key, who, checked(message.session)?).await?;
@@ -230,6 +232,7 @@ impl SessionService for Service {
     async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<Run>, Status> {
         let (caller, message) = (caller(request.metadata())?, request.into_inner());
         let key = key(&caller.tenant, "name", &message.name)?;
+        names::check_request_id(&message.request_id)?;
         Ok(Response::new(self.0.run(&key, &message.request_id).await?))
     }
 
@@ -253,6 +256,7 @@ impl SessionService for Service {
     async fn resume_run(&self, request: Request<ResumeRunRequest>) -> Result<Response<Self::ResumeRunStream>, Status> {
         let (caller, message) = (caller(request.metadata())?, request.into_inner());
         let key = key(&caller.tenant, "name", &message.name)?;
+        names::check_request_id(&message.request_id)?;
         let frames = Arc::clone(&self.0).resume_run(key, message.request_id, message.after_sequence).await?;
         Ok(Response::new(frames.map(|frame| frame.map_err(Status::from)).boxed()))
     }
@@ -260,6 +264,7 @@ impl SessionService for Service {
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<Run>, Status> {
         let (caller, message) = (caller(request.metadata())?, request.into_inner());
         let key = key(&caller.tenant, "name", &message.name)?;
+        names::check_request_id(&message.request_id)?;
         Ok(Response::new(self.0.cancel_run(&key, &message.request_id).await?))
     }
 

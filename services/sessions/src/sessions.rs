@@ -13,7 +13,7 @@ use pointsman_server::Work;
 use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::error::{self, of_store};
+use crate::error::{self, of_copies, of_store};
 use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::places::{Leave, Places};
@@ -134,6 +134,9 @@ impl Sessions {
             }
             let now = SystemTime::now();
             let mut session = crate::settings::changed(&found, wanted, paths);
+            if session == found {
+                return Ok(found);
+            }
             session.etag = new_etag();
             session.update_time = Some(now.into());
             session.expire_time = Some(crate::store::sql::time(expires(now, &session, self.config.retention)));
@@ -178,7 +181,7 @@ impl Sessions {
         by: &str,
         cause: ErasureCause,
     ) -> Result<Option<Erasure>, Error> {
-        self.leases.forget(key).await.map_err(|error| of_store(&error))?;
+        self.leases.forget(key).await.map_err(|error| of_copies(&error))?;
         let erasure = Erasure {
             session: format!("sessions/{}", key.id),
             key: by.to_owned(),
@@ -236,7 +239,7 @@ impl Sessions {
     pub(crate) async fn pin(&self, key: &SessionKey, revision: u64, pinned: bool) -> Result<Turn, Error> {
         let session = self.get(key).await?;
         // Remembered turns have the pin that they had. First, so that nothing is changed where that fails.
-        self.leases.forget(key).await.map_err(|error| of_store(&error))?;
+        self.leases.forget(key).await.map_err(|error| of_copies(&error))?;
         let changed = self.stores.turns.pin(key, revision, pinned).await.map_err(|error| of_store(&error))?;
         self.forget_changed(key).await;
         changed.ok_or_else(|| error::turn_not_found(revision, session.revision))

@@ -37,7 +37,11 @@ impl Valid<EmbedRequest> {
 impl Validate for CountTokensRequest {
     fn validate(&self, v: &mut Violations) {
         match &self.request {
-            Some(request) => request.validate(v),
+            Some(request) => {
+                request.validate(v);
+                let alone = request.session.is_none();
+                v.require(alone, "session", "must be left out: what is counted is a request, and no turn of a session");
+            }
             None => v.add("request", "is required"),
         }
     }

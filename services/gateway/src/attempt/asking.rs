@@ -15,7 +15,7 @@ use tracing::Span;
 use super::call::Call;
 use super::machine::{Event, Number};
 use super::usage::attempt_id;
-use super::{Attempts, Means};
+use super::{Attempts, Means, Told};
 use crate::fleet::{Asking, Picked, View};
 use crate::span;
 use crate::trail::Record;
@@ -49,7 +49,7 @@ impl Attempts {
                     self.trail.add(number, Record::new(&target, &Arc::from(""), kind));
                 }
                 self.calls.push(None);
-                self.told.push((0, 0));
+                self.told.push(Told::default());
                 Event::NotAsked(number, error)
             }
         }
@@ -60,7 +60,8 @@ impl Attempts {
         let message = GenerateRequest { model: target.to_owned(), ..self.order.request.clone() };
         let Some(history) = &self.order.history else { return message };
         let fitted = history.fit(&message, target, context_tokens);
-        self.told.push((fitted.left_out, fitted.estimated_tokens));
+        let (left_out_turns, tokens, messages) = (fitted.left_out, fitted.estimated_tokens, fitted.messages.len());
+        self.told.push(Told { left_out_turns, tokens, messages });
         GenerateRequest { messages: fitted.messages, ..message }
     }
 

@@ -106,6 +106,18 @@ impl History {
         &self.own[self.request.end..]
     }
 
+    /// Where the request's messages stand among those that a target was told.
+    pub(super) fn place_of_the_request(&self, told: usize) -> Range<usize> {
+        let own = told.saturating_sub(self.own.len());
+        own + self.request.start..own + self.request.end
+    }
+
+    /// How many turns every target is told, and about how many tokens these have with the instructions.
+    pub(super) fn never_left_out(&self) -> (usize, u64) {
+        let pinned = self.turns.iter().filter(|turn| turn.pinned);
+        (pinned.clone().count(), estimate(&self.system) + pinned.map(|turn| turn.tokens).sum::<u64>())
+    }
+
     /// Leaves out the oldest turns that a target has no room for; never instructions, pinned turns or what the request
     /// itself says. `context`: the tokens that prompt and answer may have; 0: not known, and nothing is left out.
     pub(crate) fn fit(&self, request: &GenerateRequest, target: &str, context: u64) -> Fitted {
@@ -116,11 +128,10 @@ impl History {
             .iter()
             .map(|tool| (tool.description.len() + tool.parameters_json_schema.len()) as u64 / 4)
             .sum();
-        let fixed = estimate(&self.system) + estimate(&self.own) + tools;
-        let pinned = self.turns.iter().filter(|turn| turn.pinned).map(|turn| turn.tokens).sum::<u64>();
+        let fixed = self.never_left_out().1 + estimate(&self.own) + tools;
         let room = match context {
             0 => u64::MAX,
-            context => self.estimated(target, context.saturating_sub(answer)).saturating_sub(fixed + pinned),
+            context => self.estimated(target, context.saturating_sub(answer)).saturating_sub(fixed),
         };
         let mut kept = vec![false; self.turns.len()];
         let (mut used, mut is_full) = (0, false);

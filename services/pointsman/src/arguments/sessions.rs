@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 use humantime_serde::re::humantime;
+use pointsman_types::ByteSize;
 use prost_types::Timestamp;
 
 use super::{ClientOptions, ServeOptions};
@@ -40,6 +41,8 @@ pub(crate) enum SessionsCommand {
     Resume(ResumeOptions),
     /// Ends a run, of which no turn is kept.
     Cancel(CancelOptions),
+    /// Makes a session, with settings of its own.
+    Create(Box<CreateOptions>),
     /// Makes a session of the turns of another.
     Fork(ForkOptions),
     /// Adds a message that no model made.
@@ -162,6 +165,16 @@ pub(crate) struct CancelOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CreateOptions {
+    /// What it is called [default: a UUID].
+    pub(crate) name: Option<SessionName>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ForkOptions {
     /// The session whose turns are copied, with `sessions/` before it or without.
     pub(crate) name: SessionName,
@@ -217,8 +230,43 @@ pub(crate) struct SetOptions {
 
 /// What is to change: something at least.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
+#[group(required = true, multiple = true, args = CHANGES)]
 pub(crate) struct Changes {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// A label that it loses.
+    #[arg(long = "remove-label", value_name = "KEY")]
+    pub(crate) remove_labels: Vec<String>,
+    /// A turn that is sent with every later request, however little room there is.
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) pin: Vec<u64>,
+    /// A turn that is pinned no longer.
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) unpin: Vec<u64>,
+}
+
+/// The fields of [`Changes`]: a group does not know those that are flattened into it.
+const CHANGES: [&str; 15] = [
+    "title",
+    "system",
+    "labels",
+    "data_class",
+    "home_zone",
+    "retention",
+    "second_turn",
+    "merge_window",
+    "tool_timeout",
+    "max_turns",
+    "max_size",
+    "keep_partial_output",
+    "remove_labels",
+    "pin",
+    "unpin",
+];
+
+/// What a session may be set to.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Settings {
     /// Its title; an empty one takes it away.
     #[arg(long, value_name = "TEXT")]
     pub(crate) title: Option<String>,
@@ -228,24 +276,46 @@ pub(crate) struct Changes {
     /// A label that it gets, beside those that it has.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
-    /// A label that it loses.
-    #[arg(long = "remove-label", value_name = "KEY")]
-    pub(crate) remove_labels: Vec<String>,
+    /// How sensitive all of it is, at least.
+    #[arg(long, value_enum)]
+    pub(crate) data_class: Option<Sensitive>,
+    /// The zone whose instances answer it first; an empty one takes it away.
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) home_zone: Option<String>,
     /// How long it is kept after its last change, such as `30d`.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) retention: Option<Duration>,
     /// What happens to a turn that comes while another one runs.
     #[arg(long, value_enum)]
     pub(crate) second_turn: Option<WhatOfSecond>,
+    /// How long messages are collected with `--second-turn merge`.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) merge_window: Option<Duration>,
+    /// How long the results of tools are awaited.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) tool_timeout: Option<Duration>,
+    /// The most turns that it may have.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_turns: Option<u64>,
+    /// The most that its turns may take, such as `16MiB`.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<ByteSize>,
     /// Whether what came of a turn that failed is kept, as such.
     #[arg(long, value_name = "BOOL")]
     pub(crate) keep_partial_output: Option<bool>,
-    /// A turn that is sent with every later request, however little room there is.
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) pin: Vec<u64>,
-    /// A turn that is pinned no longer.
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) unpin: Vec<u64>,
+}
+
+/// How sensitive a conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sensitive {
+    /// It may be published.
+    Public,
+    /// It is for the company.
+    Internal,
+    /// It is for some in the company; personal data.
+    Confidential,
+    /// It is bound by law or contract to named places.
+    Restricted,
 }
 
 /// What happens to a turn that comes while another one runs.

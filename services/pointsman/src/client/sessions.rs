@@ -34,7 +34,12 @@ impl Sessions {
     ) -> Result<R> {
         let request = self.mesh.request(message)?;
         let response = method(&mut self.client, request).await;
-        Ok(response.map_err(|status| explain(&status, &self.mesh.address))?.into_inner())
+        Ok(response.map_err(|status| self.explain(&status))?.into_inner())
+    }
+
+    /// Turns a status into what to do.
+    pub(crate) fn explain(&self, status: &Status) -> anyhow::Error {
+        explain(status, &self.mesh.address)
     }
 
     /// Returns a session.
@@ -49,7 +54,7 @@ impl Sessions {
         match self.client.get_session(request).await {
             Ok(session) => Ok(Some(session.into_inner())),
             Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(explain(&status, &self.mesh.address)),
+            Err(status) => Err(self.explain(&status)),
         }
     }
 

@@ -1,12 +1,13 @@
 //! `pointsman sessions`
 
-mod change;
 pub(crate) mod draw;
 mod erase;
 mod export;
+mod extend;
 mod list;
 mod runs;
 mod serve;
+mod settings;
 mod show;
 
 use std::io::{BufRead, IsTerminal};
@@ -40,9 +41,10 @@ pub(crate) async fn run(options: SessionsOptions) -> Result<()> {
         SessionsCommand::Runs(options) => runs::list(&mut connect(&options.client)?, &options, out).await,
         SessionsCommand::Resume(options) => runs::resume(&mut connect(&options.client)?, &options, out).await,
         SessionsCommand::Cancel(options) => runs::cancel(&mut connect(&options.client)?, &options, out).await,
-        SessionsCommand::Fork(options) => change::fork(&mut connect(&options.client)?, &options, out).await,
-        SessionsCommand::Append(options) => change::append(&mut connect(&options.client)?, &options, out).await,
-        SessionsCommand::Set(options) => change::set(&mut connect(&options.client)?, &options, out).await,
+        SessionsCommand::Create(options) => settings::create(&mut connect(&options.client)?, &options, out).await,
+        SessionsCommand::Fork(options) => extend::fork(&mut connect(&options.client)?, &options, out).await,
+        SessionsCommand::Append(options) => extend::append(&mut connect(&options.client)?, &options, out).await,
+        SessionsCommand::Set(options) => settings::set(&mut connect(&options.client)?, &options, out).await,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::{GenerateRequest, Message};
-use pointsman_proto::sessions::v1::InterruptTurnRequest;
+use pointsman_proto::sessions::v1::{InterruptTurnRequest, Session};
 use pointsman_proto::{LABEL_RULE, SESSION_RULE, Validate, Violations, is_label, session_id};
 use sha2::{Digest, Sha256};
 use tonic_types::FieldViolation;
@@ -33,6 +33,15 @@ pub(super) fn new_key(tenant: &Arc<str>, field: &str, id: &str) -> Result<Sessio
     }
 }
 
+/// The settings of a session that is to be made: its name stands beside them.
+pub(super) fn check_unnamed(session: Option<&Session>, name: Option<&str>) -> Result<(), Error> {
+    match session.map(|session| session.name.as_str()).unwrap_or_default() {
+        "" => Ok(()),
+        given if name.is_some_and(|name| session_id(given) == session_id(name)) => Ok(()),
+        _ => invalid("session.name", "must be left out: a new session is named by `session_id`, or gets a name"),
+    }
+}
+
 pub(super) fn check_channel(channel: &str, is_required: bool) -> Result<(), Error> {
     if channel.is_empty() && !is_required {
         return Ok(());
@@ -45,11 +54,16 @@ pub(super) fn check_label(field: &str, label: &str) -> Result<(), Error> {
     if is_label(label) { Ok(()) } else { invalid(field, LABEL_RULE) }
 }
 
-pub(super) fn check_heard(message: &InterruptTurnRequest) -> Result<(), Error> {
-    let id = message.request_id.as_bytes();
-    if !(1..=128).contains(&id.len()) || !id.iter().all(u8::is_ascii_graphic) {
-        return invalid("request_id", "must be that of a request: 1 to 128 visible ASCII characters");
+/// The request that a turn or a run answers.
+pub(super) fn check_request_id(id: &str) -> Result<(), Error> {
+    if (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
     }
+    invalid("request_id", "must be that of a request: 1 to 128 visible ASCII characters")
+}
+
+pub(super) fn check_heard(message: &InterruptTurnRequest) -> Result<(), Error> {
+    check_request_id(&message.request_id)?;
     if message.heard_text.len() > 4 << 20 {
         return invalid("heard_text", "must have at most 4 MiB");
     }

@@ -1,8 +1,8 @@
 use std::time::{Duration, SystemTime};
 
-use clap::Parser;
+use clap::{Args, Parser};
 
-use super::{Changes, ListOptions, SessionName, SessionsCommand, WhatOfSecond, moment_before};
+use super::{CHANGES, Changes, ListOptions, SessionName, SessionsCommand, Settings, WhatOfSecond, moment_before};
 use crate::arguments::{Arguments, Command};
 
 fn parsed(line: &[&str]) -> Result<SessionsCommand, String> {
@@ -80,7 +80,8 @@ fn set_takes_any_change_and_needs_one() {
         "team",
     ];
     let SessionsCommand::Set(set) = parsed(&line).unwrap() else { panic!("no set") };
-    let Changes { title, retention, second_turn, pin, unpin, remove_labels, system, .. } = set.changes;
+    let Changes { settings, pin, unpin, remove_labels } = set.changes;
+    let Settings { title, retention, second_turn, system, .. } = settings;
     assert_eq!((title.as_deref(), system), (Some(""), None));
     assert_eq!(retention, Some(Duration::from_secs(30 * 86_400)));
     assert_eq!((second_turn, pin, unpin), (Some(WhatOfSecond::Supersede), vec![1, 3], vec![2]));
@@ -88,6 +89,26 @@ fn set_takes_any_change_and_needs_one() {
     let told = parsed(&["set", "demo"]).unwrap_err();
     assert!(told.contains("--title") && told.contains("--unpin"), "{told}");
     assert!(parsed(&["set", "demo", "--retention", "soon"]).is_err());
+    // Each of them is a change by itself.
+    let command = Changes::augment_args(clap::Command::new("it"));
+    let all: Vec<_> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
+    assert_eq!(all, CHANGES);
+    assert!(parsed(&["set", "demo", "--max-size", "1MiB"]).is_ok());
+}
+
+#[test]
+fn a_session_is_made_with_and_without_a_name() {
+    let line = ["create", "demo", "--data-class", "restricted", "--merge-window", "2s", "--max-size", "1MiB"];
+    let SessionsCommand::Create(create) = parsed(&line).unwrap() else { panic!("no create") };
+    assert_eq!(create.name.unwrap().id(), "demo");
+    assert_eq!(create.settings.merge_window, Some(Duration::from_secs(2)));
+    assert_eq!(create.settings.max_size.unwrap().bytes(), 1 << 20);
+    let SessionsCommand::Create(create) = parsed(&["create"]).unwrap() else { panic!("no create") };
+    assert!(create.name.is_none());
+    for line in [["create", "--data-class", "secret"], ["create", "--max-size", "much"], ["create", "--max-turns", "0"]]
+    {
+        assert!(parsed(&line).is_err(), "{line:?}");
+    }
 }
 
 #[test]

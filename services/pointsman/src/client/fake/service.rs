@@ -1,6 +1,7 @@
 //! The sessions of the mesh in memory.
 
 use futures::stream::{BoxStream, StreamExt};
+use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Delta, Frame, delta};
 use pointsman_proto::sessions::v1::session_service_server::SessionService;
@@ -63,6 +64,7 @@ impl SessionService for FakeMesh {
                 "labels" => session.labels.clone_from(&wanted.labels),
                 "retention" => session.retention = wanted.retention,
                 "second_turn" => session.second_turn = wanted.second_turn,
+                "limits" => session.limits = wanted.limits,
                 other => return Err(Status::invalid_argument(format!("update_mask: `{other}` is not known"))),
             }
         }
@@ -166,7 +168,7 @@ impl SessionService for FakeMesh {
             Some(Body::Delta(Delta { content, ..Delta::default() }))
         };
         let frames = (1..).zip(["Hel", "lo"]).map(|(sequence, text)| Ok(Frame { sequence, body: piece(text) }));
-        let failed = Err(Status::failed_precondition("the run has failed (ENGINE_LOST)"));
+        let failed = Err(Error::new(Reason::RunFailed, "the run has failed (ENGINE_LOST)").into());
         let rest = frames.filter(move |frame| frame.as_ref().is_ok_and(|frame: &Frame| frame.sequence > after));
         Ok(Response::new(futures::stream::iter(rest.chain([failed]).collect::<Vec<_>>()).boxed()))
     }

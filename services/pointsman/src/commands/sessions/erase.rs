@@ -2,9 +2,8 @@
 
 use std::io::{BufRead, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pointsman_proto::sessions::v1::{DeleteSessionRequest, Erasure, ErasureCause, ListErasuresRequest, Session};
-use pointsman_server::ConfigError;
 use pointsman_types::counted;
 
 use super::draw::printable;
@@ -25,8 +24,7 @@ pub(super) async fn run(
 ) -> Result<()> {
     if !options.yes {
         let Some(terminal) = terminal else {
-            let problem = "--yes: give it, where nobody can be asked: standard input is no terminal".to_owned();
-            return Err(ConfigError::Invalid(vec![problem]).into());
+            bail!("nobody can be asked, since standard input is no terminal: give --yes to erase {}", options.name);
         };
         let session = sessions.get(&options.name).await?;
         if !is_sure(&session, terminal, out)? {

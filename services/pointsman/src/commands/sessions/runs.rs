@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, delta};
 use pointsman_proto::sessions::v1::{CancelRunRequest, ListRunsRequest, ResumeRunRequest, Run, RunState};
@@ -90,7 +90,10 @@ pub(super) async fn resume(sessions: &mut Sessions, options: &ResumeOptions, out
     }
     match ended {
         Ok(_) => Ok(()),
-        Err(status) => bail!("{} (the last frame that came is {last})", status.message()),
+        Err(status) => {
+            let error = sessions.explain(&status);
+            Err(error.context(format!("the run ended without its whole answer; the last frame that came is {last}")))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Parser;
 use pointsman_proto::json;
 use pointsman_proto::sessions::v1::{ChannelBinding, Run, RunState, Session, Turn};
 
-use super::{SESSION, TURN, change, erase, export, list, runs, show};
+use super::{SESSION, TURN, erase, export, extend, list, runs, settings, show};
 use crate::arguments::sessions::SessionsCommand;
 use crate::arguments::{Arguments, Command};
 use crate::client::fake::{FakeMesh, State};
@@ -31,9 +31,10 @@ async fn run_at(fake: &FakeMesh, terminal: Option<&mut dyn BufRead>, line: &[&st
         SessionsCommand::Runs(options) => runs::list(sessions, &options, &mut out).await?,
         SessionsCommand::Resume(options) => runs::resume(sessions, &options, &mut out).await?,
         SessionsCommand::Cancel(options) => runs::cancel(sessions, &options, &mut out).await?,
-        SessionsCommand::Fork(options) => change::fork(sessions, &options, &mut out).await?,
-        SessionsCommand::Append(options) => change::append(sessions, &options, &mut out).await?,
-        SessionsCommand::Set(options) => change::set(sessions, &options, &mut out).await?,
+        SessionsCommand::Create(options) => settings::create(sessions, &options, &mut out).await?,
+        SessionsCommand::Fork(options) => extend::fork(sessions, &options, &mut out).await?,
+        SessionsCommand::Append(options) => extend::append(sessions, &options, &mut out).await?,
+        SessionsCommand::Set(options) => settings::set(sessions, &options, &mut out).await?,
     }
     Ok(String::from_utf8(out)?)
 }
@@ -184,7 +185,7 @@ async fn an_export_replaces_no_device_and_no_link() {
 async fn what_is_erased_is_recorded() {
     let fake = five();
     let refused = run(&fake, &["erase", "s4"]).await.unwrap_err().to_string();
-    assert!(refused.contains("--yes: give it"), "{refused}");
+    assert!(refused.contains("give --yes to erase sessions/s4"), "{refused}");
     let told = run_at(&fake, Some(&mut "n\n".as_bytes()), &["erase", "s4"]).await.unwrap();
     assert!(told.ends_with("[y/N] sessions/s4 stays\n"), "{told}");
     assert!(fake.state().erasures.is_empty());
@@ -218,8 +219,10 @@ async fn runs_are_listed_read_and_ended() {
     assert!(listed.lines().nth(1).unwrap().contains("failed (ENGINE_LOST)"), "{listed}");
     assert_eq!(run(&fake, &["runs", "demo", "--limit", "1", "--json"]).await.unwrap().lines().count(), 1);
     assert_eq!(run(&fake, &["cancel", "demo", "r2"]).await.unwrap(), "r2 of sessions/demo: cancelled\n");
-    let told = run(&fake, &["resume", "demo", "r1", "--after", "1"]).await.unwrap_err().to_string();
-    assert_eq!(told, "the run has failed (ENGINE_LOST) (the last frame that came is 2)");
+    let told = format!("{:#}", run(&fake, &["resume", "demo", "r1", "--after", "1"]).await.unwrap_err());
+    let (said, why) = told.split_once(": ").unwrap();
+    assert!(said.ends_with("the last frame that came is 2"), "{told}");
+    assert_eq!(why, "the run has failed (ENGINE_LOST) (RUN_FAILED, see docs/errors/RUN_FAILED.md)");
 }
 
 #[tokio::test]
@@ -244,6 +247,17 @@ async fn a_message_is_appended_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_session_is_made_as_it_is_wanted() {
+    let fake = FakeMesh::with_turns(1);
+    let line =
+        ["create", "new", "--title", "Rain", "--data-class", "confidential", "--home-zone", "eu", "--label", "a=1"];
+    assert_eq!(run(&fake, &line).await.unwrap(), "sessions/new is made\n");
+    let made = fake.state().sessions["sessions/new"].0.clone();
+    assert_eq!((made.title.as_str(), made.home_zone.as_str(), made.data_class), ("Rain", "eu", 3));
+    assert_eq!(made.labels["a"], "1");
+}
+
+#[tokio::test]
 async fn only_what_is_given_changes() {
     let fake = FakeMesh::with_turns(3);
     let session = |fake: &FakeMesh| fake.state().sessions["sessions/demo"].0.clone();
@@ -259,6 +273,13 @@ async fn only_what_is_given_changes() {
     assert_eq!(labels, [("b", "2"), ("c", "3")]);
     assert_eq!(run(&fake, &["set", "demo", "--title", ""]).await.unwrap(), "sessions/demo: title changed\n");
     assert_eq!(session(&fake).title, "");
+
+    // Of the limits, too, those that are not given stay.
+    for line in [["set", "demo", "--max-turns", "9"], ["set", "demo", "--max-size", "1MiB"]] {
+        assert_eq!(run(&fake, &line).await.unwrap(), "sessions/demo: limits changed\n");
+    }
+    let limits = session(&fake).limits.unwrap();
+    assert_eq!((limits.max_turns, limits.max_bytes), (Some(9), Some(1 << 20)));
 
     let told = run(&fake, &["set", "demo", "--pin", "1", "--pin", "3"]).await.unwrap();
     assert_eq!(told, "sessions/demo: turn 1 pinned\nsessions/demo: turn 3 pinned\n");

@@ -1,0 +1,121 @@
+//! What a target finds wrong with a turn, in terms of its request: the caller does not see what is told before that.
+
+use pointsman_errors::{Error, Reason};
+use tonic_types::FieldViolation;
+
+use super::history::History;
+
+impl History {
+    /// Says an error of a target, which was told so many messages, to whoever sent the request.
+    pub(crate) fn blamed(&self, error: Error, told: usize) -> Error {
+        if error.reason() == Reason::ContextTooLong {
+            return self.too_long(error);
+        }
+        if !error.violations().iter().any(|violation| message(&violation.field).is_some()) {
+            return error;
+        }
+        let violations = error.violations().iter().map(|violation| self.found(violation, told)).collect();
+        error.blaming(violations)
+    }
+
+    fn found(&self, violation: &FieldViolation, told: usize) -> FieldViolation {
+        let Some((index, rest)) = message(&violation.field) else { return violation.clone() };
+        let request = self.place_of_the_request(told);
+        let description = &violation.description;
+        if request.contains(&index) {
+            return FieldViolation::new(format!("messages[{}]{rest}", index - request.start), description);
+        }
+        let description = format!(
+            "an earlier turn has what this target does not take: {description}; name another model, or fork the session before that turn"
+        );
+        FieldViolation::new("session", description)
+    }
+
+    fn too_long(&self, error: Error) -> Error {
+        let (turns, tokens) = self.never_left_out();
+        let prompt = (!self.session().system_prompt.is_empty()).then(|| "system prompt".to_owned());
+        let turns = match turns {
+            0 => None,
+            1 => Some("pinned turn".to_owned()),
+            turns => Some(format!("{turns} pinned turns")),
+        };
+        let always: Vec<_> = prompt.into_iter().chain(turns).collect();
+        if always.is_empty() {
+            return error;
+        }
+        let always = always.join(" and ");
+        let message = format!("{}; the session's {always}, about {tokens} tokens, are never left out", error.message());
+        error.with_message(message)
+    }
+}
+
+/// Which message a field is about, and what of it.
+fn message(field: &str) -> Option<(usize, &str)> {
+    let (index, rest) = field.strip_prefix("messages[")?.split_once(']')?;
+    Some((index.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_errors::{Error, Reason};
+    use pointsman_proto::inference::v1::{GenerateRequest, Message, Part, Role, part};
+    use pointsman_proto::sessions::v1::{Session, Turn, TurnBegun};
+    use tonic_types::FieldViolation;
+
+    use super::History;
+
+    fn says(text: &str) -> Message {
+        let parts = vec![Part { kind: Some(part::Kind::Text(text.to_owned())) }];
+        Message { role: Role::User.into(), parts, name: String::new() }
+    }
+
+    /// A system prompt, a pinned turn and another, one message that is answered with the request, its own two, and one more.
+    fn history() -> History {
+        let turn = |pinned| Turn { input: vec![says("a"), says("b")], pinned, ..Turn::default() };
+        let begun = TurnBegun {
+            session: Some(Session { system_prompt: "be brief".to_owned(), ..Session::default() }),
+            history: vec![turn(true), turn(false)],
+            prepended_messages: vec![says("c")],
+            appended_messages: vec![says("f")],
+            ..TurnBegun::default()
+        };
+        History::new(begun, &GenerateRequest { messages: vec![says("d"), says("e")], ..GenerateRequest::default() })
+    }
+
+    #[test]
+    fn a_message_is_the_requests_or_the_sessions() {
+        let history = history();
+        let all = history.fit(&GenerateRequest::default(), "m", 0).messages.len();
+        assert_eq!(all, 9);
+        for (field, told, want) in [
+            ("messages[6].parts[1]", 9, "messages[0].parts[1]"),
+            ("messages[7]", 9, "messages[1]"),
+            ("messages[5]", 9, "session"),
+            ("messages[8]", 9, "session"),
+            ("messages[0].role", 9, "session"),
+            // One that was told less.
+            ("messages[4].role", 7, "messages[0].role"),
+            ("messages", 9, "messages"),
+            ("tools[0].name", 9, "tools[0].name"),
+        ] {
+            let error = Error::unsupported(vec![FieldViolation::new(field, "must be a text")]);
+            let blamed = history.blamed(error, told);
+            assert_eq!(
+                (blamed.reason(), blamed.violations()[0].field.as_str()),
+                (Reason::UnsupportedField, want),
+                "{field}"
+            );
+            assert!(blamed.message().contains("must be a text"), "{blamed}");
+            assert_eq!(blamed.message().contains("fork the session"), want == "session", "{blamed}");
+        }
+    }
+
+    #[test]
+    fn what_is_never_left_out_is_named_where_there_is_no_room() {
+        let error = || Error::new(Reason::ContextTooLong, "the prompt is too long");
+        let blamed = history().blamed(error(), 9);
+        assert!(blamed.message().contains("too long; the session's system prompt and pinned turn, about "), "{blamed}");
+        let plain = History::new(TurnBegun::default(), &GenerateRequest::default()).blamed(error(), 1);
+        assert_eq!(plain.message(), error().message());
+    }
+}
