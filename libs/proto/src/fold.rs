@@ -31,7 +31,12 @@ impl Fold {
     }
 
     /// Returns the response; `None` if no `Finished` came, since the answer is then not whole.
-    pub fn finish(self) -> Option<GenerateResponse> {
+    pub fn finish(mut self) -> Option<GenerateResponse> {
+        for message in self.response.choices.iter_mut().filter_map(|choice| choice.message.as_mut()) {
+            // A token without a letter, beside a call: nothing that could be said again.
+            let is_one_of_several = message.parts.len() > 1;
+            message.parts.retain(|part| !is_one_of_several || !is_empty(part));
+        }
         self.finished.then_some(self.response)
     }
 
@@ -74,6 +79,10 @@ impl Fold {
         };
         message.parts.push(Part { kind: Some(kind) });
     }
+}
+
+fn is_empty(part: &Part) -> bool {
+    matches!(&part.kind, Some(part::Kind::Text(text)) if text.is_empty())
 }
 
 #[cfg(test)]
@@ -128,6 +137,18 @@ mod tests {
             })
             .collect();
         assert_eq!(kinds, [vec!["(hmm)", "Hello", "a{\"x\":1}", "b{}"], vec!["other"]]);
+    }
+
+    #[test]
+    fn an_empty_text_is_no_part_beside_others() {
+        let call = Content::ToolCall(ToolCallDelta { id: "a".into(), name: "f".into(), arguments_json: "{}".into() });
+        for (pieces, parts) in [
+            (vec![piece(0, 0, Content::Text(String::new())), piece(0, 1, call)], 1),
+            (vec![piece(0, 0, Content::Text(String::new()))], 1),
+        ] {
+            let whole = fold(pieces.into_iter().chain([Body::Finished(Finished::default())]).collect()).unwrap();
+            assert_eq!(whole.choices[0].message.as_ref().unwrap().parts.len(), parts);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::error::{self, of_store};
 use crate::places::Running;
 use crate::sessions::Sessions;
 use crate::signals::PATIENCE;
-use crate::store::{Opening, SessionKey, SignalKind};
+use crate::store::{Awaited, Opening, SessionKey, SignalKind};
 use crate::turn::{Begun, Coming, RunningTurn};
 
 impl Sessions {
@@ -83,22 +83,23 @@ impl Sessions {
     ) -> Result<Option<Turn>, Error> {
         let Running { begin, merged, followers } = running;
         let begin = BeginTurn::clone(&begin);
-        let (request_id, said) = (begin.request_id.clone(), begin.messages.clone());
         if let Some(mut turn) = turn {
             turn.takes_over(merged, followers);
-            return Ok(turn.commit(interrupted(said, heard)).await?.turn);
+            return Ok(turn.commit(interrupted(begin, heard)).await?.turn);
         }
+        let again = begin.clone();
         let begin = BeginTurn { expected_revision: None, detach: false, ..begin };
         match self.begin(key.clone(), begin, Coming::BreakOff).await? {
             // It was faster.
             Begun::Committed(committed) => {
                 followers.committed(committed.turn.as_ref().unwrap_or(&Turn::default()));
-                self.shorten(key, &request_id, heard).await
+                self.shorten(key, &again.request_id, heard).await
             }
             Begun::Running(mut turn, begun) => {
                 turn.takes_over(merged, followers);
-                let said = begun.prepended_messages.into_iter().chain(said).collect();
-                Ok(turn.commit(interrupted(said, heard)).await?.turn)
+                let messages = begun.prepended_messages.into_iter().chain(again.messages).collect();
+                let again = BeginTurn { messages, data_class: begun.data_class, ..again };
+                Ok(turn.commit(interrupted(again, heard)).await?.turn)
             }
         }
     }
@@ -116,9 +117,10 @@ impl Sessions {
             output: answer(heard),
             finish_reason: FinishReason::Stop.into(),
             failure_reason: String::new(),
+            estimated_tokens: 0,
             ..turn
         };
-        let replaced = self.stores.turns.replace_last(key, &fence, &shortened).await;
+        let replaced = self.stores.turns.replace_last(key, &fence, &shortened, Awaited::default()).await;
         if !replaced.map_err(|error| of_store(&error))? {
             return Err(error::conflict());
         }
@@ -139,10 +141,12 @@ impl Sessions {
     }
 }
 
-fn interrupted(input: Vec<Message>, heard: String) -> Turn {
+fn interrupted(begin: BeginTurn, heard: String) -> Turn {
     Turn {
         kind: TurnKind::Interrupted.into(),
-        input,
+        input: begin.messages,
+        channel: begin.channel,
+        data_class: begin.data_class,
         output: answer(heard),
         finish_reason: FinishReason::Stop.into(),
         ..Turn::default()

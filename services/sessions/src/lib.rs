@@ -38,7 +38,7 @@ use tokio::time::Instant;
 use tonic::service::Routes;
 
 pub use config::{Config, DatabaseConfig, RedisConfig, SecretUrl};
-use sessions::Sessions;
+use sessions::{Around, Sessions};
 use store::sql::{Kind, Reached, Sql};
 use store::{LeaseStore, MemoryLeases, RedisLeases, RedisReached, StoreError};
 
@@ -83,8 +83,9 @@ pub async fn build(config: &Config, deps: Deps, context: &Context) -> Result<Par
     let database = Arc::new(database(config)?);
     prepare(&database, config).await?;
     let redis = config.redis.as_ref().map(redis).transpose()?;
-    let metrics = (metrics::Metrics::register(&context.metrics), context.work.clone());
-    let sessions = Sessions::new(config, &database, redis, metrics);
+    let metrics = metrics::Metrics::register(&context.metrics);
+    let around = Around { metrics, work: context.work.clone(), drain: context.drain.clone() };
+    let sessions = Sessions::new(config, &database, redis, around);
     let turns = TurnServiceServer::new(service::turns::Service(Arc::clone(&sessions)))
         .max_decoding_message_size(deps.max_request_bytes)
         .max_encoding_message_size(usize::MAX);

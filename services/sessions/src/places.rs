@@ -42,7 +42,7 @@ pub(crate) type Heir = oneshot::Sender<Box<RunningTurn>>;
 /// A turn that runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
-    /// How it began, with the messages of all who are answered.
+    /// How it began, with the messages of all who are answered, and as sensitive as what the model is told.
     pub(crate) begin: Arc<BeginTurn>,
     /// The other requests that it answers.
     pub(crate) merged: Vec<MergedRequest>,

@@ -288,7 +288,10 @@ impl SessionService for Service {
         self.0.join(&consumer, &message.channel, message.from_the_beginning).await?;
         tokio::spawn(Arc::clone(&self.0).tell(consumer, message.channel, message.from_the_beginning));
         let told = |mut receiver: mpsc::Receiver<_>| async move { Some((receiver.recv().await?, receiver)) };
-        Ok(Response::new(futures::stream::unfold(receiver, told).boxed()))
+        let drain = self.0.drain.clone();
+        // It never ends by itself, and would hold up the end of the process.
+        let told = futures::stream::unfold(receiver, told).take_until(async move { drain.begun().await });
+        Ok(Response::new(told.boxed()))
     }
 
     async fn acknowledge_turns(

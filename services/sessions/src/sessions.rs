@@ -9,7 +9,7 @@ use pointsman_proto::sessions::v1::{
     AppendMessagesRequest, BeginTurn, ChannelBinding, Erasure, ErasureCause, Fence, Session, SessionState, Turn,
     TurnKind,
 };
-use pointsman_server::Work;
+use pointsman_server::{Drain, Work};
 use tokio::sync::Notify;
 
 use crate::config::Config;
@@ -18,7 +18,7 @@ use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::places::{Leave, Places};
 use crate::signals::Listeners;
-use crate::store::sql::Sql;
+use crate::store::sql::{Sql, time};
 use crate::store::{
     BindingStore, Created, ErasureStore, FeedStore, LeaseStore, RunStore, SessionKey, SessionStore, SignalStore,
     TurnStore, Who, micros,
@@ -39,6 +39,14 @@ pub(crate) struct Sessions {
     pub(crate) recorded: Notify,
     pub(crate) metrics: Metrics,
     pub(crate) work: Work,
+    pub(crate) drain: Drain,
+}
+
+/// What sessions have of their process.
+pub(crate) struct Around {
+    pub(crate) metrics: Metrics,
+    pub(crate) work: Work,
+    pub(crate) drain: Drain,
 }
 
 /// Where everything is kept.
@@ -74,8 +82,9 @@ impl Sessions {
         config: &Config,
         database: &Arc<Sql>,
         redis: Option<Arc<dyn LeaseStore>>,
-        (metrics, work): (Metrics, Work),
+        around: Around,
     ) -> Arc<Self> {
+        let Around { metrics, work, drain } = around;
         let own = crate::leases(Arc::clone(database));
         Arc::new(Self {
             stores: Stores::of(database),
@@ -87,13 +96,16 @@ impl Sessions {
             config: config.clone(),
             metrics,
             work,
+            drain,
         })
     }
 
     /// A session of these settings, as it is when it is new.
     pub(crate) fn new_session(&self, key: &SessionKey, settings: Session) -> Session {
         let now = SystemTime::now();
-        let expire_time = Some(crate::store::sql::time(expires(now, &settings, self.config.retention)));
+        let expire_time = Some(time(expires(now, &settings, self.config.retention)));
+        // As it will be read: databases have microseconds.
+        let create_time = Some(time(micros(now)));
         Session {
             name: format!("sessions/{}", key.id),
             uid: uuid::Uuid::now_v7().to_string(),
@@ -104,8 +116,8 @@ impl Sessions {
             tool_expire_time: None,
             forked_from: String::new(),
             forked_at_revision: 0,
-            create_time: Some(now.into()),
-            update_time: Some(now.into()),
+            create_time,
+            update_time: create_time,
             expire_time,
             etag: new_etag(),
             ..settings
@@ -138,8 +150,8 @@ impl Sessions {
                 return Ok(found);
             }
             session.etag = new_etag();
-            session.update_time = Some(now.into());
-            session.expire_time = Some(crate::store::sql::time(expires(now, &session, self.config.retention)));
+            session.update_time = Some(time(micros(now)));
+            session.expire_time = Some(time(expires(now, &session, self.config.retention)));
             let updated = self.stores.sessions.update(key, &found.etag, &session).await;
             if let Some(session) = updated.map_err(|error| of_store(&error))? {
                 return Ok(session);
@@ -186,7 +198,7 @@ impl Sessions {
             session: format!("sessions/{}", key.id),
             key: by.to_owned(),
             cause: cause.into(),
-            erase_time: Some(SystemTime::now().into()),
+            erase_time: Some(time(micros(SystemTime::now()))),
             ..Erasure::default()
         };
         // Who has spoken since it was looked at lives on.
@@ -228,6 +240,7 @@ impl Sessions {
                     kind: TurnKind::Appended.into(),
                     input,
                     channel: append.channel,
+                    data_class: begun.data_class,
                     pinned: append.pinned,
                     ..Turn::default()
                 };

@@ -100,9 +100,22 @@ pub(crate) trait TurnStore: Send + Sync {
     async fn pin(&self, key: &SessionKey, revision: u64, pinned: bool) -> Result<Option<Turn>, StoreError>;
     /// Makes whatever runs in the session uncommittable.
     async fn supersede(&self, key: &SessionKey) -> Result<(), StoreError>;
-    /// Puts another turn of its request in the place of the last, if the session still stands there; it awaits nothing then, and has
+    /// Puts another turn of its request in the place of the last, if the session still stands there; it awaits this then, and has
     /// another epoch. False: it stands elsewhere.
-    async fn replace_last(&self, key: &SessionKey, fence: &Fence, turn: &Turn) -> Result<bool, StoreError>;
+    async fn replace_last(
+        &self,
+        key: &SessionKey,
+        fence: &Fence,
+        turn: &Turn,
+        awaited: Awaited<'_>,
+    ) -> Result<bool, StoreError>;
+}
+
+/// The tool calls whose results a session awaits, and until when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Awaited<'a> {
+    pub(crate) calls: &'a [String],
+    pub(crate) until: i64,
 }
 
 /// What is asked at the beginning of a turn.
@@ -152,9 +165,7 @@ pub(crate) struct Commit<'a> {
     /// The other requests that it answers.
     pub(crate) merged: &'a [MergedRequest],
     /// What the session awaits after it.
-    pub(crate) awaited: &'a [String],
-    /// Until when; 0: it awaits nothing.
-    pub(crate) awaited_until: i64,
+    pub(crate) awaited: Awaited<'a>,
     /// How long the session is kept after it if it does not say, in microseconds.
     pub(crate) retention: i64,
     /// Whether it ends a run, which must be running still.

@@ -3,15 +3,24 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use pointsman_proto::inference::v1::{FinishReason, Message, Part, Role, ToolResult, part};
+use pointsman_proto::inference::v1::{Message, Part, Role, ToolResult, part};
 use pointsman_proto::sessions::v1::{Session, Turn};
 use tonic_types::FieldViolation;
 
-/// The calls that a turn leaves open.
+use crate::store::{Awaited, micros};
+
+/// The calls that a turn leaves open, however it ended: one that was cut off needs a result, too, before anything else is said.
 pub(crate) fn left_open(turn: &Turn) -> Vec<String> {
-    let output = turn.output.iter().filter(|_| turn.finish_reason() == FinishReason::ToolCalls);
     // An id that could not be kept apart from others is none that a caller could answer.
-    calls(output).filter(|id| !id.chars().any(char::is_control)).map(str::to_owned).collect()
+    calls(turn.output.iter()).filter(|id| !id.chars().any(char::is_control)).map(str::to_owned).collect()
+}
+
+/// What a session awaits of these calls from now on.
+pub(crate) fn awaited<'a>(calls: &'a [String], session: &Session) -> Awaited<'a> {
+    match calls {
+        [] => Awaited::default(),
+        calls => Awaited { calls, until: micros(expire_time(session)) },
+    }
 }
 
 /// How long results are awaited, where the session does not say.
@@ -155,7 +164,9 @@ mod tests {
             finish_reason: reason.into(),
             ..Turn::default()
         };
-        assert_eq!(left_open(&turn(FinishReason::ToolCalls)), ["a", "b"]);
-        assert!(left_open(&turn(FinishReason::Stop)).is_empty());
+        for reason in [FinishReason::ToolCalls, FinishReason::Length] {
+            assert_eq!(left_open(&turn(reason)), ["a", "b"]);
+        }
+        assert!(left_open(&Turn::default()).is_empty());
     }
 }

@@ -5,6 +5,7 @@ mod feed;
 mod meddling;
 mod merging;
 mod partial;
+mod routes;
 mod runs;
 mod stores;
 mod tools;
@@ -12,7 +13,7 @@ mod tools;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use pointsman_errors::Reason;
+use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Frame, GenerateRequest, Message, SessionReference, part};
 use pointsman_proto::sessions::v1::session_service_client::SessionServiceClient;
@@ -240,6 +241,7 @@ async fn a_second_turn_waits_is_refused_or_wins_as_the_session_says() -> Result<
     assert!(running.message().await?.is_some());
     let status = client.generate(turn("no", "second")).await.err().context("two at a time")?;
     assert_eq!(reason(&status)?, Reason::TurnInProgress);
+    assert_eq!(Error::from_status(&status).retry_delay(), None, "no library is to send it again by itself");
     drop(running);
     mesh.metric_is("pointsman_sessions_running_turns", 0).await?;
     let before = short_turn("last", "before", "order-1");

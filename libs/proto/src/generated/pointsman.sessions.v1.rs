@@ -14,7 +14,7 @@ pub struct Run {
     /// Why it failed: a reason of the catalogue.
     #[prost(string, tag = "4")]
     pub failure_reason: ::prost::alloc::string::String,
-    /// The sequence number of the last frame that is kept. 0: there is none yet.
+    /// The sequence number of the last frame that is kept; `Finished` comes after it, when the turn is. 0: there is none yet.
     #[prost(uint64, tag = "5")]
     pub last_sequence: u64,
     /// The turn that it has become. 0: none.
@@ -269,7 +269,8 @@ pub struct Turn {
     /// What the answer consumed.
     #[prost(message, optional, tag = "10")]
     pub usage: ::core::option::Option<super::super::inference::v1::Usage>,
-    /// About how many tokens its messages take, estimated from their length alone.
+    /// About how many tokens its messages take, estimated from their length alone. 0: nobody has estimated it, as where no
+    /// model answered, or where the turn was broken off.
     #[prost(uint64, tag = "11")]
     pub estimated_tokens: u64,
     /// The same of everything that was sent to the model for this turn: against `usage.input_tokens` it says how far

@@ -54,6 +54,7 @@ impl Gateway {
                     Ok(decided) => decided,
                     Err(error) => {
                         conversation.turn.abandon(error.reason());
+                        let error = conversation.history.blamed(error, exchange.request.messages.len());
                         return Err(operation.failed(error));
                     }
                 };

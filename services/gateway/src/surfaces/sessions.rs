@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, StreamExt};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyStream, StreamBody};
 use pointsman_errors::Error;
 use pointsman_proto::inference::v1::MeshContext;
 use pointsman_proto::mesh_context;
 use pointsman_proto::metadata::{GRPC_TIMEOUT, REQUEST_ID, TRACE_ID};
 use pointsman_proto::sessions::v1::session_service_server::SERVICE_NAME;
+use pointsman_server::Drain;
 use pointsman_telemetry::propagation;
 use pointsman_types::new_request_id;
 use tonic::Status;
@@ -74,12 +78,32 @@ async fn forward(gateway: &Gateway, request: Request<Body>, span: &tracing::Span
     caller.require(Scope::Sessions)?;
     let _running = caller.limiter.as_ref().map(Limiter::enter).transpose()?;
     let store = gateway.sessions.as_ref().ok_or_else(not_served)?;
+    let is_endless = parts.uri.path().ends_with(WATCH);
     let mut forwarded = Request::new(body);
     *forwarded.method_mut() = parts.method;
     *forwarded.uri_mut() = parts.uri;
     *forwarded.headers_mut() = headers(&parts.headers, &caller);
     propagation::inject(span, forwarded.headers_mut());
-    store.channel().oneshot(forwarded).await.map_err(|status| turn::read(&status))
+    let response = store.channel().oneshot(forwarded).await.map_err(|status| turn::read(&status))?;
+    Ok(if is_endless { response.map(|body| until_drain(body, gateway.drain.clone())) } else { response })
+}
+
+/// The method whose stream ends by nobody but its caller.
+const WATCH: &str = "/WatchTurns";
+
+/// Ends a stream well when the drain begins, which would wait for it: its caller goes on at another gateway.
+fn until_drain(body: Body, drain: Drain) -> Body {
+    let end = stream::once(async {
+        let well = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+        Ok(Frame::trailers(well))
+    });
+    let frames = BodyStream::new(body).take_until(async move { drain.begun().await }).chain(end);
+    let until_the_end = frames.scan(false, |has_ended, frame| {
+        let is_last = frame.as_ref().map_or(true, Frame::is_trailers);
+        let next = (!std::mem::replace(has_ended, is_last)).then_some(frame);
+        async move { next }
+    });
+    Body::new(StreamBody::new(until_the_end))
 }
 
 /// What the store needs of the call's headers, and whom it is for. The caller's key stays here.

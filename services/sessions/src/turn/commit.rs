@@ -11,6 +11,7 @@ use super::{RunningTurn, retention};
 use crate::error::{self, of_commit, of_store};
 use crate::merge;
 use crate::sessions::Sessions;
+use crate::store::sql::time;
 use crate::store::{Commit, Committed, SessionKey, StoreError, micros};
 use crate::tools;
 
@@ -106,22 +107,29 @@ impl Sessions {
         let committed = self.commit(&key, (&fence, &session), turn.clone(), asked).await;
         match committed {
             Err(error) if error.reason() == Reason::TurnConflict => {
-                self.completed(&key, &fence, turn).await?.ok_or(error)
+                self.completed(&key, (&fence, &session), turn).await?.ok_or(error)
             }
             committed => committed,
         }
     }
 
     /// Puts a whole turn in the place of what came of it, which was kept when its gateway seemed to be lost.
-    async fn completed(&self, key: &SessionKey, fence: &Fence, turn: Turn) -> Result<Option<TurnCommitted>, Error> {
+    async fn completed(
+        &self,
+        key: &SessionKey,
+        (fence, session): (&Fence, &Session),
+        turn: Turn,
+    ) -> Result<Option<TurnCommitted>, Error> {
         let Some(partial) = self.last_partial(key, &turn.request_id).await? else { return Ok(None) };
-        // One that ends in calls would have to be awaited as well.
-        if partial.revision != fence.revision + 1 || !tools::left_open(&turn).is_empty() {
+        if partial.revision != fence.revision + 1 {
             return Ok(None);
         }
         let Turn { revision, create_time, .. } = partial;
         let (fence, turn) = (Fence { revision, ..fence.clone() }, Turn { revision, create_time, ..turn });
-        let replaced = self.stores.turns.replace_last(key, &fence, &turn).await.map_err(|error| of_commit(&error))?;
+        let open = tools::left_open(&turn);
+        let awaited = tools::awaited(&open, session);
+        let replaced = self.stores.turns.replace_last(key, &fence, &turn, awaited).await;
+        let replaced = replaced.map_err(|error| of_commit(&error))?;
         self.forget_changed(key).await;
         Ok(replaced.then_some(TurnCommitted { turn: Some(turn), was_committed_before: false }))
     }
@@ -142,21 +150,20 @@ impl Sessions {
         asked: Asked<'_>,
     ) -> Result<TurnCommitted, Error> {
         let Asked { digest, merged, is_run } = asked;
-        let awaited = tools::left_open(&turn);
+        let open = tools::left_open(&turn);
         let merged_request_ids = merge::names(merged);
         let mut turn = Turn { revision: fence.revision + 1, merged_request_ids, ..turn };
         let mut tries = Tries::new(self.config.commit_patience);
         let done = loop {
             // Anew for each: a run whose time is over meanwhile is over.
-            turn.create_time = Some(SystemTime::now().into());
+            turn.create_time = Some(time(micros(SystemTime::now())));
             let commit = Commit {
                 key,
                 fence,
                 turn: &turn,
                 digest,
                 merged,
-                awaited: &awaited,
-                awaited_until: if awaited.is_empty() { 0 } else { micros(tools::expire_time(session)) },
+                awaited: tools::awaited(&open, session),
                 retention: retention(self.config.retention),
                 is_run,
             };

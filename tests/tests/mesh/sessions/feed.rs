@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::GenerateRequest;
+use pointsman_proto::inference::v1::{DataClass, GenerateRequest};
 use pointsman_proto::sessions::v1::{
     AcknowledgeTurnsRequest, BindChannelRequest, ChannelBinding, DeleteTurnGroupRequest, InterruptTurnRequest,
     TurnKind, WatchTurnsRequest, WatchTurnsResponse,
@@ -143,11 +143,15 @@ async fn of_a_turn_that_is_broken_off_exactly_what_was_heard_is_kept() -> Result
     let mesh = Service::simulated("answer_tokens: 8000, timing: {step: 5ms}").await?;
     let mut client = connect(&mesh.address).await?;
     let mut store = sessions(&mesh.address).await?;
-    let named = |id: &str| GenerateRequest { request_id: id.to_owned(), ..turn("phone", "tell me all") };
-    let mut running = client.generate_stream(named("call-1")).await?.into_inner();
+    let mut call = GenerateRequest { request_id: "call-1".to_owned(), ..turn("phone", "tell me all") };
+    call.set_data_class(DataClass::Restricted);
+    call.session.as_mut().context("no session")?.channel = "tel".to_owned();
+    let mut running = client.generate_stream(call).await?.into_inner();
     read_deltas(&mut running, 3).await?;
     let kept = store.interrupt_turn(heard("call-1", "You said")).await?.into_inner();
     assert_eq!((kept.kind(), kept.revision), (TurnKind::Interrupted, 1));
+    // It is as sensitive as it was, and came from where it came.
+    assert_eq!((kept.data_class, &*kept.channel), (DataClass::Restricted.into(), "tel"));
     let ended = loop {
         match running.message().await {
             Ok(Some(_)) => {}
@@ -166,6 +170,19 @@ async fn of_a_turn_that_is_broken_off_exactly_what_was_heard_is_kept() -> Result
     // Whoever breaks off what runs nowhere, and is not the last, is told so.
     assert_eq!(refusal(store.interrupt_turn(heard("call-9", "x")).await)?, Reason::TurnNotFound);
     mesh.stop().await
+}
+
+#[tokio::test]
+async fn who_watches_does_not_hold_up_the_end_of_a_gateway() -> Result<()> {
+    let mesh = Service::simulated("").await?;
+    let mut stream = sessions(&mesh.address).await?.watch_turns(watching("crm")).await?.into_inner();
+    ask(&mut connect(&mesh.address).await?, turn("tea", "hello")).await?;
+    next(&mut stream).await?;
+    let end = tokio::spawn(async move { stream.message().await });
+    // It says so where streams ran to the end of the grace.
+    mesh.stop().await?;
+    assert_eq!(end.await??, None, "it ends well");
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! What a tenant can do with the sessions of another: nothing. Every method of the contract is tried.
+//! What a tenant can do with the sessions of another: nothing. Every method of their service is tried; those of the other
+//! service, and the routes, in [`super::routes`].
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ const SERVICE: &str = "pointsman.sessions.v1.SessionService";
 
 /// Messages as they are on the wire.
 #[derive(Clone, Default)]
-struct Raw;
+pub struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;
@@ -117,14 +118,14 @@ fn allow(metadata: &mut MetadataMap, key: &str) {
     }
 }
 
-fn with<T>(key: &str, message: T) -> Request<T> {
+pub fn with<T>(key: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     allow(request.metadata_mut(), key);
     request
 }
 
 /// What a tenant sees of a session of its own.
-async fn seen(client: &mut Sessions, key: &str) -> Result<(Session, Vec<Turn>)> {
+pub async fn seen(client: &mut Sessions, key: &str) -> Result<(Session, Vec<Turn>)> {
     let name = "sessions/vault".to_owned();
     let request = pointsman_proto::sessions::v1::GetSessionRequest { name: name.clone() };
     let session = client.get_session(with(key, request)).await?.into_inner();

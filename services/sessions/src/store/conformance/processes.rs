@@ -6,14 +6,14 @@ use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Delta, Frame, Role, delta};
 use pointsman_proto::sessions::v1::{BeginTurn, CommitTurn, ErasureCause, Fence, RunState, Session, Turn, TurnKind};
-use pointsman_server::{Metrics as Registry, Work};
+use pointsman_server::{Drain, Metrics as Registry, Work};
 use pointsman_testkit::eventually;
 
 use super::places::{DEADLINE, Database};
 use super::samples::{key, text};
 use crate::Config;
 use crate::metrics::Metrics;
-use crate::sessions::Sessions;
+use crate::sessions::{Around, Sessions};
 use crate::store::RunKey;
 use crate::turn::{Begun, Coming, RunningTurn};
 
@@ -28,8 +28,9 @@ on_databases![
 
 /// A store process, which listens.
 fn process(database: &Database) -> Arc<Sessions> {
-    let metrics = (Metrics::register(&Registry::default()), Work::default());
-    let sessions = Sessions::new(&Config::default(), &database.sql, None, metrics);
+    let metrics = Metrics::register(&Registry::default());
+    let around = Around { metrics, work: Work::default(), drain: Drain::default() };
+    let sessions = Sessions::new(&Config::default(), &database.sql, None, around);
     tokio::spawn(crate::signals::run(Arc::clone(&sessions)));
     sessions
 }

@@ -9,7 +9,7 @@ use pointsman_proto::sessions::v1::{Erasure, ErasureCause, Fence, Session, Sessi
 use prost_types::Timestamp;
 
 use super::places::Database;
-use crate::store::{Commit, Committed, Created, Listing, Opened, Opening, SessionKey, Window};
+use crate::store::{Awaited, Commit, Committed, Created, Listing, Opened, Opening, SessionKey, Window};
 
 /// 2026-01-01, in microseconds.
 pub(crate) const BEGIN: i64 = 1_767_225_600_000_000;
@@ -90,8 +90,8 @@ pub(crate) fn fence(session: &Session) -> Fence {
 
 /// A commit that leaves nothing open.
 pub(crate) fn commit<'a>(key: &'a SessionKey, fence: &'a Fence, turn: &'a Turn) -> Commit<'a> {
-    let (awaited, awaited_until, retention) = (&[], 0, RETENTION);
-    Commit { key, fence, turn, digest: 7, merged: &[], awaited, awaited_until, retention, is_run: false }
+    let awaited = Awaited::default();
+    Commit { key, fence, turn, digest: 7, merged: &[], awaited, retention: RETENTION, is_run: false }
 }
 
 impl Database {

@@ -4,7 +4,7 @@ use pointsman_proto::sessions::v1::{Fence, Session, SessionState, Turn};
 use super::places::Database;
 use super::samples::{self, END, RETENTION, commit, erasure, fence, key, revisions, session, time, turn};
 use crate::store::sql::micros;
-use crate::store::{Commit, Committed, Created, SessionKey};
+use crate::store::{Awaited, Commit, Committed, Created, SessionKey};
 
 on_databases![
     a_commit_moves_the_session,
@@ -20,6 +20,8 @@ on_databases![
     a_turn_is_pinned_and_let_go,
     tenants_do_not_reach_each_others_turns,
 ];
+
+const NOTHING: Awaited<'static> = Awaited { calls: &[], until: 0 };
 
 async fn a_commit_moves_the_session(database: &Database) {
     let key = key("t", "s");
@@ -67,7 +69,7 @@ async fn a_commit_leaves_calls_open_until_the_next(database: &Database) {
     let made = database.made(&key).await;
     let awaited = ["call_1".to_owned(), "Ruf 2/🚂".to_owned()];
     let (first, place) = (turn(1), fence(&made));
-    let commit_calls = Commit { awaited: &awaited, awaited_until: END + 7, ..commit(&key, &place, &first) };
+    let commit_calls = Commit { awaited: Awaited { calls: &awaited, until: END + 7 }, ..commit(&key, &place, &first) };
     database.turns().commit(&commit_calls).await.unwrap();
     let now = database.session(&key).await;
     assert_eq!(now.state(), SessionState::AwaitingTools);
@@ -187,7 +189,7 @@ async fn the_last_turn_is_replaced(database: &Database) {
     let (made, turns) = database.made_with(&key, 1).await;
     let awaited = ["call".to_owned()];
     let (second, place) = (Turn { pinned: true, ..turn(2) }, fence(&made));
-    let calls = Commit { awaited: &awaited, awaited_until: END, ..commit(&key, &place, &second) };
+    let calls = Commit { awaited: Awaited { calls: &awaited, until: END }, ..commit(&key, &place, &second) };
     database.turns().commit(&calls).await.unwrap();
     let now = database.session(&key).await;
     let bytes = database.opened(&key, "none").await.bytes;
@@ -203,10 +205,10 @@ async fn the_last_turn_is_replaced(database: &Database) {
         (&key, Fence { uid: session(&key).uid, ..own.clone() }),
         (&theirs, own.clone()),
     ] {
-        assert!(!database.turns().replace_last(key, &fence, &other).await.unwrap(), "{fence:?}");
+        assert!(!database.turns().replace_last(key, &fence, &other, NOTHING).await.unwrap(), "{fence:?}");
     }
     assert_eq!(database.all_turns(&key).await, [turns[0].clone(), second.clone()]);
-    assert!(database.turns().replace_last(&key, &own, &other).await.unwrap());
+    assert!(database.turns().replace_last(&key, &own, &other, NOTHING).await.unwrap());
     assert_eq!(database.all_turns(&key).await, [turns[0].clone(), short.clone()]);
     let opened = database.opened(&key, &second.request_id).await;
     assert_eq!(opened.committed, Some((short.clone(), 7)));
@@ -214,13 +216,18 @@ async fn the_last_turn_is_replaced(database: &Database) {
     let replaced = opened.session.unwrap();
     assert_eq!((replaced.epoch, replaced.revision, replaced.state()), (now.epoch + 1, 2, SessionState::Idle));
     // Once, and whoever began before it commits nothing.
-    assert!(!database.turns().replace_last(&key, &own, &second).await.unwrap());
+    assert!(!database.turns().replace_last(&key, &own, &second, NOTHING).await.unwrap());
     refused(database, &key, own, &turn(3)).await;
     let again = database.turns().commit(&calls).await.unwrap();
     assert!(matches!(&again, Committed::Before(turn, 7) if *turn == short), "{again:?}");
+    // One that ends in calls is waited for.
+    let (place, awaits) = (fence(&replaced), Awaited { calls: &awaited, until: END });
+    assert!(database.turns().replace_last(&key, &place, &short, awaits).await.unwrap());
+    let now = database.session(&key).await;
+    assert_eq!((now.state(), &now.awaited_tool_call_ids[..]), (SessionState::AwaitingTools, &awaited[..]));
     let empty = super::samples::key("t", "empty");
     let none = fence(&database.made(&empty).await);
-    assert!(!database.turns().replace_last(&empty, &none, &second).await.unwrap());
+    assert!(!database.turns().replace_last(&empty, &none, &second, NOTHING).await.unwrap());
 }
 
 async fn turns_are_listed_in_pages(database: &Database) {

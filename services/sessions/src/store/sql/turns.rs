@@ -7,7 +7,7 @@ use tonic::async_trait;
 use super::row::{self, get, micros};
 use super::{Kind, Sql, failure, signed};
 use crate::merge;
-use crate::store::{Commit, Committed, Merged, Opened, Opening, SessionKey, StoreError, TurnStore};
+use crate::store::{Awaited, Commit, Committed, Merged, Opened, Opening, SessionKey, StoreError, TurnStore};
 
 /// One answer to five questions, in one snapshot: the session, the turn of this name, the turns that are not known, the
 /// pinned ones before those, and the turn that answers a request of this name. The first column says which of them a row is about.
@@ -159,15 +159,22 @@ impl TurnStore for Sql {
         Ok(())
     }
 
-    async fn replace_last(&self, key: &SessionKey, fence: &Fence, turn: &Turn) -> Result<bool, StoreError> {
+    async fn replace_last(
+        &self,
+        key: &SessionKey,
+        fence: &Fence,
+        turn: &Turn,
+        awaited: Awaited<'_>,
+    ) -> Result<bool, StoreError> {
         let content = row::content(turn);
         let replaced = async {
             let mut transaction = self.pool.begin().await?;
             let moved = query(
-                "UPDATE sessions SET epoch = epoch + 1, awaited = '', awaited_until = 0, \
-                 bytes = bytes + $1 - (SELECT LENGTH(content) FROM turns WHERE session = uid AND revision = sessions.revision) \
-                 WHERE tenant = $2 AND id = $3 AND uid = $4 AND epoch = $5 AND revision = $6 AND revision > 0",
+                "UPDATE sessions SET epoch = epoch + 1, awaited = $1, awaited_until = $2, \
+                 bytes = bytes + $3 - (SELECT LENGTH(content) FROM turns WHERE session = uid AND revision = sessions.revision) \
+                 WHERE tenant = $4 AND id = $5 AND uid = $6 AND epoch = $7 AND revision = $8 AND revision > 0",
             );
+            let moved = moved.bind(awaited.calls.join(row::SEPARATOR)).bind(awaited.until);
             let moved = moved.bind(signed(content.len() as u64)).bind(&*key.tenant).bind(&*key.id).bind(&fence.uid);
             let moved = moved.bind(signed(fence.epoch)).bind(signed(fence.revision)).execute(&mut *transaction).await?;
             if moved.rows_affected() == 0 {
@@ -255,8 +262,8 @@ type Ask<'q> = Query<'q, Any, AnyArguments>;
 
 fn moved<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &[u8]) -> Ask<'q> {
     ask.bind(signed(content.len() as u64))
-        .bind(commit.awaited.join(row::SEPARATOR))
-        .bind(commit.awaited_until)
+        .bind(commit.awaited.calls.join(row::SEPARATOR))
+        .bind(commit.awaited.until)
         .bind(micros(commit.turn.create_time.as_ref()))
         .bind(commit.retention)
         .bind(&*commit.key.tenant)

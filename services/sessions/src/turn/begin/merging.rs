@@ -75,9 +75,9 @@ impl RunningTurn {
     pub(super) fn answers(&mut self, begin: BeginTurn, together: Together, waited: Duration) -> TurnBegun {
         let Together { before, after, data_class, requests, followers } = together;
         (self.merged, self.followers) = (requests, followers);
-        if !(before.is_empty() && after.is_empty()) {
+        if data_class != begin.data_class || !(before.is_empty() && after.is_empty()) {
             let messages = before.iter().chain(&begin.messages).chain(&after).cloned().collect();
-            self.runs(BeginTurn { messages, ..begin });
+            self.runs(BeginTurn { messages, data_class, ..begin });
         }
         TurnBegun {
             session: Some(self.session.clone()),

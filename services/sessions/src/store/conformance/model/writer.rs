@@ -8,7 +8,9 @@ use super::reference::{Event, Kept, KeptTurn, Mark, Outcome, Seen};
 use super::{Action, Request, SESSIONS, SHARED, Truth};
 use crate::store::conformance::places::Database;
 use crate::store::conformance::samples;
-use crate::store::{Commit, Committed, Created, Lease, LeaseStore, Memory, Opening, SessionKey, Taken, Window, stamp};
+use crate::store::{
+    Awaited, Commit, Committed, Created, Lease, LeaseStore, Memory, Opening, SessionKey, Taken, Window, stamp,
+};
 
 /// What writers share.
 pub(super) struct World<'a> {
@@ -280,7 +282,7 @@ impl Writer {
         let last = known.turns.last().filter(|turn| turn.revision == known.fence.revision)?;
         let other = Turn { model: mark.to_string(), output: None, ..last.clone() };
         let (key, fence) = (&world.keys[session], known.fence.clone());
-        let is_done = world.database.turns().replace_last(key, &fence, &other).await.unwrap();
+        let is_done = world.database.turns().replace_last(key, &fence, &other, Awaited::default()).await.unwrap();
         world.leases.forget(key).await.unwrap();
         Some(Event::Replaced { session, fence, mark, is_done })
     }

@@ -6,14 +6,14 @@ use pointsman_proto::inference::v1::{Message, Role};
 use pointsman_proto::sessions::v1::{
     AppendMessagesRequest, BeginTurn, CommitTurn, SecondTurn, Session, Turn, TurnBegun, TurnKind,
 };
-use pointsman_server::{Metrics as Registry, Work};
+use pointsman_server::{Drain, Metrics as Registry, Work};
 use pointsman_testkit::eventually;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::sessions::Sessions;
+use crate::sessions::{Around, Sessions};
 use crate::store::SessionKey;
 use crate::store::conformance::places::DEADLINE;
 use crate::store::conformance::samples::{key, text};
@@ -35,8 +35,9 @@ impl Store {
         let url = format!("sqlite://{}?mode=rwc", folder.path().join("sessions.db").display());
         let sql = Arc::new(Sql::new(&Reached { url: &url, connections: 8, deadline: DEADLINE }).unwrap());
         sql.migrate().await.unwrap();
-        let metrics = (Metrics::register(&Registry::default()), Work::default());
-        let sessions = Sessions::new(&Config::default(), &sql, None, metrics);
+        let metrics = Metrics::register(&Registry::default());
+        let around = Around { metrics, work: Work::default(), drain: Drain::default() };
+        let sessions = Sessions::new(&Config::default(), &sql, None, around);
         let key = key("t", "talk");
         let merge_window = merge_window.try_into().ok();
         let settings = Session { second_turn: SecondTurn::Merge.into(), merge_window, ..Session::default() };
