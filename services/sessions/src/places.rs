@@ -104,7 +104,7 @@ impl Places {
             is_being_left: false,
             heir: None,
         });
-        if place.people > most {
+        if place.people - usize::from(place.is_being_left) > most {
             return Err(Full);
         }
         place.people += 1;

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A run that goes on, as the process sees it that speaks for it.
-pub(crate) struct Running {
+pub(crate) struct LiveRun {
     sessions: Arc<Sessions>,
     key: SessionKey,
     request_id: String,
@@ -41,7 +41,7 @@ pub(crate) struct Running {
     waiting: Vec<Frame>,
 }
 
-impl Running {
+impl LiveRun {
     fn name(&self) -> RunKey<'_> {
         RunKey { session: &self.key, request_id: &self.request_id }
     }
@@ -144,8 +144,8 @@ impl Running {
 
 impl Sessions {
     /// Puts a run on record, once for each name.
-    pub(crate) async fn begin_run(self: &Arc<Self>, key: &SessionKey, begin: &BeginTurn) -> Result<Running, Error> {
-        let run = Running {
+    pub(crate) async fn begin_run(self: &Arc<Self>, key: &SessionKey, begin: &BeginTurn) -> Result<LiveRun, Error> {
+        let run = LiveRun {
             sessions: Arc::clone(self),
             key: key.clone(),
             request_id: begin.request_id.clone(),
@@ -170,8 +170,8 @@ impl Sessions {
     }
 
     /// Goes on with a run whose gateway has come back.
-    pub(crate) async fn attach_run(self: &Arc<Self>, key: SessionKey, request_id: String) -> Result<Running, Error> {
-        let mut run = Running { sessions: Arc::clone(self), key, request_id, last: 0, waiting: Vec::new() };
+    pub(crate) async fn attach_run(self: &Arc<Self>, key: SessionKey, request_id: String) -> Result<LiveRun, Error> {
+        let mut run = LiveRun { sessions: Arc::clone(self), key, request_id, last: 0, waiting: Vec::new() };
         let renewed = self.stores.runs.renew(&run.name(), moment(self.config.lease)).await;
         let runs = renewed.map_err(|error| of_store(&error))?;
         let found = self.stores.runs.get(&run.name(), now()).await.map_err(|error| of_store(&error))?;

@@ -31,7 +31,7 @@ use crate::error::{self, of_store};
 use crate::feed::{self, Consumer};
 use crate::sessions::Sessions;
 use crate::settings;
-use crate::store::sql::micros;
+use crate::store::sql::micros_of;
 use crate::store::{Created, Listing};
 use crate::tools;
 use names::{Page, check_channel, check_messages, key, new_key, page, page_size};
@@ -95,15 +95,15 @@ impl SessionService for Service {
         let listing = Listing {
             tenant: &caller.tenant,
             labels: &labels,
-            updated_from: message.updated_after.as_ref().map_or(i64::MIN, |time| micros(Some(time))),
-            updated_before: message.updated_before.as_ref().map_or(i64::MAX, |time| micros(Some(time))),
+            updated_from: message.updated_after.as_ref().map_or(i64::MIN, |time| micros_of(Some(time))),
+            updated_before: message.updated_before.as_ref().map_or(i64::MAX, |time| micros_of(Some(time))),
             after: page(&message.page_token)?.map(|page| (page.time, page.id)),
             limit: limit + 1,
         };
         let mut sessions = self.0.stores.sessions.list(&listing).await.map_err(|error| of_store(&error))?;
         let next_page_token = names::cut(&mut sessions, limit, |last| {
             let id = last.name.trim_start_matches("sessions/").to_owned();
-            Page { time: micros(last.update_time.as_ref()), id }
+            Page { time: micros_of(last.update_time.as_ref()), id }
         });
         Ok(Response::new(ListSessionsResponse { sessions, next_page_token }))
     }
@@ -245,7 +245,7 @@ impl SessionService for Service {
         let found = self.0.stores.runs.list(&key, before, limit + 1, crate::run::now()).await;
         let mut runs = found.map_err(|error| of_store(&error))?;
         let next_page_token = names::cut(&mut runs, limit, |last| Page {
-            time: micros(last.create_time.as_ref()),
+            time: micros_of(last.create_time.as_ref()),
             id: last.request_id.clone(),
         });
         Ok(Response::new(ListRunsResponse { runs, next_page_token }))
@@ -326,7 +326,7 @@ impl SessionService for Service {
         let found = self.0.stores.erasures.list(&caller.tenant, before, limit + 1).await;
         let mut erasures = found.map_err(|error| of_store(&error))?;
         let next_page_token = names::cut(&mut erasures, limit, |last| Page {
-            time: micros(last.erase_time.as_ref()),
+            time: micros_of(last.erase_time.as_ref()),
             id: last.uid.clone(),
         });
         Ok(Response::new(ListErasuresResponse { erasures, next_page_token }))

@@ -71,7 +71,7 @@ pub(crate) struct RunningTurn {
     renewal: Instant,
     /// What has come of it so far, where the session keeps that.
     partial: Option<Partial>,
-    run: Option<run::Running>,
+    run: Option<run::LiveRun>,
     /// Closed with it: whoever handed it over waits for that.
     handed_over: Option<oneshot::Sender<()>>,
 }

@@ -1,5 +1,6 @@
 //! Conversations that the mesh keeps, in one process and over both surfaces.
 
+mod erasing;
 mod faults;
 mod feed;
 mod meddling;

@@ -22,7 +22,7 @@ use super::{Caller, caller};
 use crate::sessions::Sessions;
 use crate::store::breaker::counting;
 use crate::turn::{Begun, Coming};
-use stream::{Attached, Running, commit_again, failed, span, step};
+use stream::{Attached, TurnStream, commit_again, failed, span, step};
 
 /// What gateways run turns with.
 pub(crate) struct Service(pub(crate) Arc<Sessions>);
@@ -83,7 +83,7 @@ impl Service {
                 span.record("pointsman.session.turns", begun.history.len());
                 let (sender, receiver) = mpsc::channel(4);
                 let first = step(Step::Begun(*begun));
-                let running = Running { sessions: Arc::clone(sessions), metadata, sender };
+                let running = TurnStream { sessions: Arc::clone(sessions), metadata, sender };
                 sessions.work.begin(running.run(turn, steps));
                 Ok(Response::new(futures::stream::iter([Ok(first)]).chain(told(receiver)).boxed()))
             }
@@ -107,7 +107,8 @@ impl Service {
         let last_sequence = run.record(Vec::new()).await?;
         let (sender, receiver) = mpsc::channel(4);
         let first = step(Step::Recorded(FramesRecorded { last_sequence }));
-        let attached = Attached { running: Running { sessions: Arc::clone(&self.0), metadata, sender }, caller, run };
+        let attached =
+            Attached { running: TurnStream { sessions: Arc::clone(&self.0), metadata, sender }, caller, run };
         self.0.work.begin(attached.run(steps));
         Ok(futures::stream::iter([Ok(first)]).chain(told(receiver)).boxed())
     }

@@ -26,7 +26,7 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, SqlSafeStr as _};
 use super::StoreError;
 use super::breaker::Breaker;
 
-pub(crate) use row::{micros, time};
+pub(crate) use row::{micros_of, time};
 pub(crate) use runs::MARGIN;
 
 /// Which database it is.

@@ -90,25 +90,7 @@ impl Sessions {
         };
         let mut waited = from.elapsed();
         let Right { seat, lease, window, mut joined } = right;
-        let mut turn = RunningTurn {
-            sessions: Arc::clone(self),
-            key,
-            session: Session::default(),
-            request_id: begin.request_id.clone(),
-            digest: begin.request_digest,
-            merged: Vec::new(),
-            followers: Followers::default(),
-            remembered: window.as_ref().map(|window| window.revision),
-            history: Vec::new(),
-            lease: Some(lease),
-            listening: None,
-            seat,
-            renewal: Instant::now() + self.config.lease / 3,
-            partial: None,
-            run: None,
-            handed_over: None,
-        };
-        turn.runs(begin.clone());
+        let mut turn = self.seated(key, &begin, (seat, lease), window.as_ref());
         let turns = loop {
             let opened = self.opened(&turn.key, &begin, window.as_ref()).await?;
             if let Some(committed) = repeated(&opened, &begin)? {
@@ -138,7 +120,7 @@ impl Sessions {
         }
         turn.history = history(session, window, turns, self.config.history);
         turn.listening = Some(self.listeners.listen(&session.uid, &turn.key, &turn.request_id));
-        let have_expired = micros(SystemTime::now()) > crate::store::sql::micros(session.tool_expire_time.as_ref());
+        let have_expired = micros(SystemTime::now()) > crate::store::sql::micros_of(session.tool_expire_time.as_ref());
         let stand = Stand { session, history: &turn.history, have_expired };
         let alone = Together::alone(&stand, &begin)?;
         if session.keep_partial_output {
@@ -156,6 +138,36 @@ impl Sessions {
         };
         let begun = turn.answers(begin, together, waited);
         Ok(Begun::Running(Box::new(turn), Box::new(begun)))
+    }
+
+    /// A turn that has its place, and knows nothing of its session yet.
+    fn seated(
+        self: &Arc<Self>,
+        key: SessionKey,
+        begin: &BeginTurn,
+        (seat, lease): (Seat, Held),
+        window: Option<&Window>,
+    ) -> RunningTurn {
+        let mut turn = RunningTurn {
+            sessions: Arc::clone(self),
+            key,
+            session: Session::default(),
+            request_id: begin.request_id.clone(),
+            digest: begin.request_digest,
+            merged: Vec::new(),
+            followers: Followers::default(),
+            remembered: window.map(|window| window.revision),
+            history: Vec::new(),
+            lease: Some(lease),
+            listening: None,
+            seat,
+            renewal: Instant::now() + self.config.lease / 3,
+            partial: None,
+            run: None,
+            handed_over: None,
+        };
+        turn.runs(begin.clone());
+        turn
     }
 
     /// Gets the right to run a turn: first among those of this process, then among the processes.

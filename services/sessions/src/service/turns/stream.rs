@@ -24,13 +24,13 @@ use crate::store::breaker::counting;
 use crate::turn::RunningTurn;
 
 /// A turn, and the gateway that runs it.
-pub(super) struct Running {
+pub(super) struct TurnStream {
     pub(super) sessions: Arc<Sessions>,
     pub(super) metadata: MetadataMap,
     pub(super) sender: mpsc::Sender<Result<RunTurnResponse, Status>>,
 }
 
-impl Running {
+impl TurnStream {
     pub(super) async fn run(self, mut turn: Box<RunningTurn>, mut steps: Streaming<RunTurnRequest>) {
         let reason = loop {
             let next = tokio::select! {
@@ -108,9 +108,9 @@ impl Running {
 
 /// A run whose gateway has come back.
 pub(super) struct Attached {
-    pub(super) running: Running,
+    pub(super) running: TurnStream,
     pub(super) caller: Caller,
-    pub(super) run: run::Running,
+    pub(super) run: run::LiveRun,
 }
 
 impl Attached {

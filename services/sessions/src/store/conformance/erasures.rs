@@ -3,7 +3,7 @@ use pointsman_proto::sessions::v1::{Erasure, Session};
 
 use super::places::Database;
 use super::samples::{self, BEGIN, END, commit, erasure, everything, fence, key, time, turn};
-use crate::store::sql::micros;
+use crate::store::sql::micros_of;
 use crate::store::{Commit, Committed, Created, SessionKey, Who};
 
 on_databases![
@@ -114,7 +114,7 @@ async fn only_what_has_expired_is_erased_by_its_time(database: &Database) {
     let made = database.made(&key).await;
     let place = fence(&made);
     let first = turn(1);
-    let until = END + 10 - micros(first.create_time.as_ref());
+    let until = END + 10 - micros_of(first.create_time.as_ref());
     let later = Commit { retention: until, ..commit(&key, &place, &first) };
     let note = erasure(&key, 1);
     assert_eq!(database.erasures().erase(&key, &note, Some(END - 1)).await.unwrap(), None);

@@ -165,7 +165,8 @@ async fn the_latest_run_is_listed_first(database: &Database) {
     }
     let ids = |runs: Vec<Run>| runs.into_iter().map(|run| run.request_id).collect::<Vec<_>>();
     let first = database.runs().list(&key, None, 2, now()).await.unwrap();
-    let before = first.last().map(|run| (crate::store::sql::micros(run.create_time.as_ref()), run.request_id.clone()));
+    let before =
+        first.last().map(|run| (crate::store::sql::micros_of(run.create_time.as_ref()), run.request_id.clone()));
     assert_eq!(ids(first), ["c", "b"]);
     assert_eq!(ids(database.runs().list(&key, before, 2, now()).await.unwrap()), ["a"]);
     assert!(database.runs().list(&samples::key("other", "s"), None, 2, now()).await.unwrap().is_empty());

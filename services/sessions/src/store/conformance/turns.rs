@@ -3,7 +3,7 @@ use pointsman_proto::sessions::v1::{Fence, Session, SessionState, Turn};
 
 use super::places::Database;
 use super::samples::{self, END, RETENTION, commit, erasure, fence, key, revisions, session, time, turn};
-use crate::store::sql::micros;
+use crate::store::sql::micros_of;
 use crate::store::{Awaited, Commit, Committed, Created, SessionKey};
 
 on_databases![
@@ -30,7 +30,7 @@ async fn a_commit_moves_the_session(database: &Database) {
     let place = fence(&made);
     let commit = Commit { retention: 5, ..commit(&key, &place, &first) };
     assert!(matches!(database.turns().commit(&commit).await.unwrap(), Committed::Now));
-    let expire_time = first.create_time.map(|committed| time(micros(Some(&committed)) + 5));
+    let expire_time = first.create_time.map(|committed| time(micros_of(Some(&committed)) + 5));
     let moved = Session { revision: 1, update_time: first.create_time, expire_time, ..made };
     assert_eq!(database.session(&key).await, moved);
     assert_eq!(database.all_turns(&key).await, [first]);
@@ -51,7 +51,7 @@ async fn a_session_is_kept_as_long_as_it_says_when_it_is_committed_to(database: 
         let next = turn(revision);
         assert!(matches!(database.turns().commit(&commit(&key, &place, &next)).await.unwrap(), Committed::Now));
         let now = database.session(&key).await;
-        assert_eq!(micros(now.expire_time.as_ref()), micros(next.create_time.as_ref()) + kept);
+        assert_eq!(micros_of(now.expire_time.as_ref()), micros_of(next.create_time.as_ref()) + kept);
         place.revision = revision;
     }
     // One that is forked says the same.
@@ -61,7 +61,7 @@ async fn a_session_is_kept_as_long_as_it_says_when_it_is_committed_to(database: 
     let first = turn(1);
     database.turns().commit(&commit(&to, &fence(&forked), &first)).await.unwrap();
     let now = database.session(&to).await;
-    assert_eq!(micros(now.expire_time.as_ref()), micros(first.create_time.as_ref()) + 90_000_000);
+    assert_eq!(micros_of(now.expire_time.as_ref()), micros_of(first.create_time.as_ref()) + 90_000_000);
 }
 
 async fn a_commit_leaves_calls_open_until_the_next(database: &Database) {

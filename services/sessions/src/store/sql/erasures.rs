@@ -4,7 +4,7 @@ use pointsman_proto::sessions::v1::Erasure;
 use sqlx::query;
 use tonic::async_trait;
 
-use super::row::{get, micros, time};
+use super::row::{get, micros_of, time};
 use super::{Kind, Sql, failure};
 use crate::store::{ErasureStore, SessionKey, StoreError};
 
@@ -33,7 +33,7 @@ impl ErasureStore for Sql {
                      VALUES ($1, $2, $3, $4, $5, $6, $7)",
                 );
                 let note = note.bind(&uid).bind(&*key.tenant).bind(&erasure.session).bind(&erasure.key);
-                let note = note.bind(i64::from(erasure.cause)).bind(turns).bind(micros(erasure.erase_time.as_ref()));
+                let note = note.bind(i64::from(erasure.cause)).bind(turns).bind(micros_of(erasure.erase_time.as_ref()));
                 note.execute(&mut *transaction).await.map_err(failure)?;
                 transaction.commit().await.map_err(failure)?;
                 if self.kind == Kind::Sqlite {

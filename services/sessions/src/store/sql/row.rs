@@ -114,6 +114,6 @@ pub(crate) fn time(micros: i64) -> Timestamp {
 }
 
 /// A message as microseconds since 1970; absent, 0.
-pub(crate) fn micros(time: Option<&Timestamp>) -> i64 {
+pub(crate) fn micros_of(time: Option<&Timestamp>) -> i64 {
     time.map_or(0, |time| time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos) / 1000))
 }

@@ -4,7 +4,7 @@ use sqlx::query::Query;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, query};
 use tonic::async_trait;
 
-use super::row::{self, SESSION, micros};
+use super::row::{self, SESSION, micros_of};
 use super::{Sql, failure, signed};
 use crate::store::{Created, Listing, SessionKey, SessionStore, StoreError};
 
@@ -77,8 +77,8 @@ impl SessionStore for Sql {
                 let change = query(AssertSqlSafe(sql))
                     .bind(row::settings(session))
                     .bind(&session.etag)
-                    .bind(micros(session.update_time.as_ref()))
-                    .bind(micros(session.expire_time.as_ref()))
+                    .bind(micros_of(session.update_time.as_ref()))
+                    .bind(micros_of(session.expire_time.as_ref()))
                     .bind(row::retention(session))
                     .bind(&*key.tenant)
                     .bind(&*key.id)
@@ -157,14 +157,14 @@ fn insert<'q>(key: &'q SessionKey, session: &'q Session, revision: u64) -> Query
         .bind(&session.uid)
         .bind(signed(revision))
         .bind(session.awaited_tool_call_ids.join(row::SEPARATOR))
-        .bind(micros(session.tool_expire_time.as_ref()))
+        .bind(micros_of(session.tool_expire_time.as_ref()))
         .bind(row::settings(session))
         .bind(&session.etag)
         .bind(&session.forked_from)
         .bind(signed(session.forked_at_revision))
-        .bind(micros(session.create_time.as_ref()))
-        .bind(micros(session.update_time.as_ref()))
-        .bind(micros(session.expire_time.as_ref()))
+        .bind(micros_of(session.create_time.as_ref()))
+        .bind(micros_of(session.update_time.as_ref()))
+        .bind(micros_of(session.expire_time.as_ref()))
         .bind(row::retention(session))
 }
 

@@ -4,7 +4,7 @@ use sqlx::query::Query;
 use sqlx::{Any, query};
 use tonic::async_trait;
 
-use super::row::{self, get, micros};
+use super::row::{self, get, micros_of};
 use super::{Kind, Sql, failure, signed};
 use crate::merge;
 use crate::store::{Awaited, Commit, Committed, Merged, Opened, Opening, SessionKey, StoreError, TurnStore};
@@ -220,7 +220,8 @@ impl Sql {
             return Ok(false);
         }
         if commit.is_run {
-            let end = query(END_RUN).bind(micros(commit.turn.create_time.as_ref())).bind(signed(commit.turn.revision));
+            let end =
+                query(END_RUN).bind(micros_of(commit.turn.create_time.as_ref())).bind(signed(commit.turn.revision));
             let end = end.bind(&commit.fence.uid).bind(&commit.turn.request_id).execute(&mut *transaction).await?;
             if end.rows_affected() == 0 {
                 return Ok(false);
@@ -264,7 +265,7 @@ fn moved<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &[u8]) -> Ask<'q> {
     ask.bind(signed(content.len() as u64))
         .bind(commit.awaited.calls.join(row::SEPARATOR))
         .bind(commit.awaited.until)
-        .bind(micros(commit.turn.create_time.as_ref()))
+        .bind(micros_of(commit.turn.create_time.as_ref()))
         .bind(commit.retention)
         .bind(&*commit.key.tenant)
         .bind(&*commit.key.id)
@@ -280,7 +281,7 @@ fn add<'q>(ask: Ask<'q>, commit: &'q Commit<'_>, content: &'q [u8]) -> Ask<'q> {
         // As it is, bit by bit: a database's integers have a sign.
         .bind(commit.digest.cast_signed())
         .bind(i64::from(turn.pinned))
-        .bind(micros(turn.create_time.as_ref()))
+        .bind(micros_of(turn.create_time.as_ref()))
         .bind(content)
 }
 
