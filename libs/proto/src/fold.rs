@@ -33,9 +33,10 @@ impl Fold {
     /// Returns the response; `None` if no `Finished` came, since the answer is then not whole.
     pub fn finish(mut self) -> Option<GenerateResponse> {
         for message in self.response.choices.iter_mut().filter_map(|choice| choice.message.as_mut()) {
-            // A token without a letter, beside a call: nothing that could be said again.
-            let is_one_of_several = message.parts.len() > 1;
-            message.parts.retain(|part| !is_one_of_several || !is_empty(part));
+            // A token without a letter, beside a call: nothing that could be said again. An answer of that alone has one.
+            let is_all = message.parts.iter().all(is_empty);
+            message.parts.truncate(if is_all { 1 } else { usize::MAX });
+            message.parts.retain(|part| is_all || !is_empty(part));
         }
         self.finished.then_some(self.response)
     }
@@ -145,6 +146,7 @@ mod tests {
         for (pieces, parts) in [
             (vec![piece(0, 0, Content::Text(String::new())), piece(0, 1, call)], 1),
             (vec![piece(0, 0, Content::Text(String::new()))], 1),
+            (vec![piece(0, 0, Content::Text(String::new())), piece(0, 1, Content::Text(String::new()))], 1),
         ] {
             let whole = fold(pieces.into_iter().chain([Body::Finished(Finished::default())]).collect()).unwrap();
             assert_eq!(whole.choices[0].message.as_ref().unwrap().parts.len(), parts);

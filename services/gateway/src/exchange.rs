@@ -164,7 +164,7 @@ impl Gateway {
         match self.route(&exchange).map_err(|error| operation.failed(error))? {
             Route::Own(way) => self.begin(way, exchange, operation, String::new()).await,
             Route::Writing(way, writer, reader) => self.write(way, exchange, operation, (writer, reader)).await,
-            Route::Reading(reader) => Answer::kept(reader, Some(operation)).await,
+            Route::Reading(reader) => self.read(reader, (&exchange.caller, &exchange.span), operation).await,
             Route::Elsewhere(peer, running) => {
                 operation.running = running;
                 self.answer_elsewhere(exchange, &peer, operation).boxed().await
@@ -216,6 +216,7 @@ impl Gateway {
         }
         match self.frame_logs.enter(&name, asked, &exchange.trail)? {
             Entered::Known(reader) => Ok(Route::Reading(exchange.trail.repeating(reader))),
+            Entered::Stored => Ok(Route::Own(self.way(exchange)?)),
             Entered::New(mut writer, reader) => match self.way(exchange) {
                 Ok(way) => Ok(Route::Writing(way, writer, reader)),
                 Err(error) => {
@@ -260,11 +261,24 @@ impl Gateway {
         }
     }
 
+    /// Answers from a log, unless its session was erased since, or the turn broken off.
+    async fn read(
+        &self,
+        reader: Reader,
+        (caller, span): (&Caller, &Span),
+        mut operation: Operation,
+    ) -> Result<Answer, Error> {
+        if let Some(turn) = reader.turn_that_is_whole() {
+            self.is_kept(&turn, caller, span).boxed().await.map_err(|error| operation.failed(error))?;
+        }
+        Answer::kept(reader, Some(operation)).await
+    }
+
     /// Takes up a stream that was lost.
     pub(crate) async fn resume(&self, resume: Resume) -> Result<Answer, Error> {
         let mut operation = Operation::begin(resume.surface, resume.span.clone(), self.metrics.clone());
         match self.keeper(&resume).map_err(|error| operation.failed(error))? {
-            Keeper::Own(reader) => Answer::kept(reader, Some(operation)).await,
+            Keeper::Own(reader) => self.read(reader, (&resume.caller, &resume.span), operation).await,
             Keeper::Peer(peer) => self.resume_elsewhere(resume, &peer, operation).await,
         }
     }

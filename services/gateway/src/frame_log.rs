@@ -36,7 +36,7 @@ use tonic_types::FieldViolation;
 
 use crate::trail::Trail;
 use log::Unreadable;
-pub(crate) use log::{Extent, Log, Reader, Writer};
+pub(crate) use log::{Extent, Log, Reader, WholeTurn, Writer};
 use token::Generation;
 
 /// The section `gateway.frame_log`.
@@ -129,6 +129,8 @@ pub(crate) enum Entered {
     New(Writer, Reader),
     /// It runs, or has ended.
     Known(Reader),
+    /// It was a turn, and is whole: its store tells it.
+    Stored,
 }
 
 impl FrameLogs {
@@ -157,9 +159,8 @@ impl FrameLogs {
     pub(crate) fn enter(&self, name: &Name, asked: Asked, trail: &Arc<Trail>) -> Result<Entered, Error> {
         let mut kept = self.lock();
         kept.forget_old(Instant::now());
-        kept.leave_to_the_store(name, &asked);
         if let Some(reader) = kept.known(name, &asked)? {
-            return Ok(Entered::Known(reader));
+            return Ok(if reader.turn_that_is_whole().is_some() { Entered::Stored } else { Entered::Known(reader) });
         }
         if !kept.make_room(self.config.max_bytes.bytes()) {
             let message = "too many named requests are running at this gateway; wait, or send it without an id";
@@ -217,14 +218,6 @@ impl Kept {
     fn known(&self, name: &Name, asked: &Asked) -> Result<Option<Reader>, Error> {
         let Some(log) = self.logs.get(name) else { return Ok(None) };
         if log.asked == *asked { Ok(Reader::begin(log, 0).ok()) } else { Err(reused(name)) }
-    }
-
-    /// Forgets a turn that is whole: who asks for it again is told by its store.
-    fn leave_to_the_store(&mut self, name: &Name, asked: &Asked) {
-        if self.logs.get(name).is_some_and(|log| log.asked.is_turn && log.asked == *asked && log.has_ended()) {
-            self.ended.retain(|(_, other)| other != name);
-            self.forget(name);
-        }
     }
 
     fn keep(&mut self, name: &Name, until: Instant) {

@@ -19,10 +19,11 @@ use pointsman_proto::inference::v1::{Frame, MeshContext};
 use pointsman_proto::mesh_context;
 use pointsman_proto::sessions::v1::run_turn_request::Step as Asked;
 use pointsman_proto::sessions::v1::run_turn_response::Step;
+use pointsman_proto::sessions::v1::session_service_client::SessionServiceClient;
 use pointsman_proto::sessions::v1::turn_service_client::TurnServiceClient;
 use pointsman_proto::sessions::v1::{
-    AbandonTurn, AttachRun, BeginTurn, CommitTurn, Fence, MergedRequest, RunTurnRequest, RunTurnResponse, Turn,
-    TurnBegun, TurnCommitted,
+    AbandonTurn, AttachRun, BeginTurn, CommitTurn, Fence, ListTurnsRequest, MergedRequest, RunTurnRequest,
+    RunTurnResponse, Turn, TurnBegun, TurnCommitted,
 };
 use pointsman_server::Work;
 use pointsman_telemetry::propagation;
@@ -80,6 +81,8 @@ struct Stream {
     steps: Streaming<RunTurnResponse>,
 }
 
+/// How long it may take to say what is kept of a turn.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long a store that was lost is asked again to commit an answer that is whole.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Pauses between these: doubling, from the first to the last.
@@ -120,6 +123,21 @@ impl SessionStore {
             }
             Ok(Step::Committed(TurnCommitted { turn: Some(turn), .. })) => Ok(Begun::Committed(Box::new(turn))),
             Ok(_) => Err(unreachable()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads one turn. `None`: it is not there, or its session is not.
+    pub(crate) async fn turn(&self, session: &str, revision: u64, asking: &Asking) -> Result<Option<Turn>, Error> {
+        let after_revision = revision.saturating_sub(1);
+        let mut request = Request::new(ListTurnsRequest { name: session.to_owned(), after_revision, page_size: 1 });
+        mesh_context::write(&asking.context, request.metadata_mut());
+        propagation::inject(&asking.span, request.metadata_mut().as_mut());
+        request.set_timeout(LOOK);
+        let mut client = SessionServiceClient::new(self.channel()).max_decoding_message_size(usize::MAX);
+        match client.list_turns(request).await.map_err(|status| read(&status)) {
+            Ok(listed) => Ok(listed.into_inner().turns.pop().filter(|turn| turn.revision == revision)),
+            Err(error) if error.reason() == Reason::SessionNotFound => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -18,7 +18,6 @@ pub(crate) async fn when_ready(context: Context, target: String, kept: String, (
         true => ("https", " --ca CA.pem", " --cacert CA.pem", "-cacert CA.pem"),
         false => ("http", "", "", "-plaintext"),
     };
-    let kept = kept.strip_prefix("sqlite://").map_or(kept.as_str(), |file| file.trim_end_matches("?mode=rwc"));
     println!(
         "\
 Pointsman is ready on {scheme}://{address} (gRPC and OpenAI), operators on http://{operator}

@@ -100,8 +100,13 @@ impl SecretUrl {
         &self.0
     }
 
-    /// Returns the URL without its password.
-    pub fn shown(&self) -> String {
+    /// Returns where that is: a file, or the URL without its password.
+    pub fn place(&self) -> String {
+        let file = self.0.strip_prefix("sqlite://").and_then(|rest| rest.split('?').next());
+        file.map_or_else(|| self.shown(), str::to_owned)
+    }
+
+    fn shown(&self) -> String {
         let Some((scheme, rest)) = self.0.split_once("://") else { return self.0.clone() };
         let Some((who, place)) = rest.rsplit_once('@') else { return self.0.clone() };
         match who.split_once(':') {

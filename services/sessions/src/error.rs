@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pointsman_errors::{Error, Reason};
+use pointsman_types::counted;
 
 use crate::places::Leave;
 use crate::store::{SessionKey, StoreError, Who};
@@ -56,11 +57,13 @@ pub(crate) fn not_found(key: &SessionKey) -> Error {
     Error::new(Reason::SessionNotFound, format!("there is no session `sessions/{}`", key.id))
 }
 
-/// There is no session, and none is made: the caller believes that there is one.
-pub(crate) fn not_there_to_go_on(key: &SessionKey, expected: u64) -> Error {
+/// There is no session, and none is made: the caller believes that there is one, or it was erased at this moment.
+pub(crate) fn not_there_to_go_on(key: &SessionKey, expected: Option<u64>) -> Error {
+    let Some(expected) = expected.filter(|expected| *expected > 0) else { return not_found(key) };
     let message = format!(
-        "there is no session `sessions/{}`, and none is made, since {expected} turns of it are expected; to begin it, leave `expected_revision` out or give 0",
-        key.id
+        "there is no session `sessions/{}`, and none is made, since {} of it are expected; to begin it, leave `expected_revision` out or give 0",
+        key.id,
+        counted(expected, "turn")
     );
     Error::new(Reason::SessionNotFound, message)
 }
@@ -139,6 +142,10 @@ pub(crate) fn reused() -> Error {
 pub(crate) fn changed() -> Error {
     let message = "the session has another etag by now; read it, and send the change again with the one that it has";
     Error::new(Reason::TurnConflict, message)
+}
+
+pub(crate) fn changed_meanwhile() -> Error {
+    Error::new(Reason::TurnConflict, "the session was changed at this moment, and nothing is forked; try again")
 }
 
 pub(crate) fn turn_not_found(revision: u64, last: u64) -> Error {

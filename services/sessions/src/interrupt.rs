@@ -81,25 +81,27 @@ impl Sessions {
         (running, turn): (Running, Option<Box<RunningTurn>>),
         heard: String,
     ) -> Result<Option<Turn>, Error> {
-        let Running { begin, merged, followers } = running;
-        let begin = BeginTurn::clone(&begin);
         if let Some(mut turn) = turn {
-            turn.takes_over(merged, followers);
-            return Ok(turn.commit(interrupted(begin, heard)).await?.turn);
+            let followers = running.followers.clone();
+            // As it stands by now: it may have been asked for while it began.
+            let running = turn.running().unwrap_or(running);
+            followers.join(&running.followers);
+            turn.takes_over(running.merged, followers);
+            return Ok(turn.commit(interrupted(BeginTurn::clone(&running.begin), heard)).await?.turn);
         }
-        let again = begin.clone();
-        let begin = BeginTurn { expected_revision: None, detach: false, ..begin };
-        match self.begin(key.clone(), begin, Coming::BreakOff).await? {
+        let Running { begin, uid, merged, followers } = running;
+        let again = BeginTurn { expected_revision: None, detach: false, ..BeginTurn::clone(&begin) };
+        match self.begin(key.clone(), again, Coming::BreakOff(uid)).await? {
             // It was faster.
             Begun::Committed(committed) => {
                 followers.committed(committed.turn.as_ref().unwrap_or(&Turn::default()));
-                self.shorten(key, &again.request_id, heard).await
+                self.shorten(key, &begin.request_id, heard).await
             }
             Begun::Running(mut turn, begun) => {
                 turn.takes_over(merged, followers);
-                let messages = begun.prepended_messages.into_iter().chain(again.messages).collect();
-                let again = BeginTurn { messages, data_class: begun.data_class, ..again };
-                Ok(turn.commit(interrupted(again, heard)).await?.turn)
+                let messages = begun.prepended_messages.into_iter().chain(begin.messages.clone()).collect();
+                let begin = BeginTurn { messages, data_class: begun.data_class, ..BeginTurn::clone(&begin) };
+                Ok(turn.commit(interrupted(begin, heard)).await?.turn)
             }
         }
     }
@@ -108,7 +110,8 @@ impl Sessions {
     async fn shorten(&self, key: &SessionKey, request_id: &str, heard: String) -> Result<Option<Turn>, Error> {
         let (session, committed) = self.committed_turn(key, request_id).await?;
         let Some(turn) = committed else { return Ok(None) };
-        if turn.revision != session.revision {
+        let is_an_answer = [TurnKind::Generated, TurnKind::Partial, TurnKind::Interrupted].contains(&turn.kind());
+        if turn.revision != session.revision || !is_an_answer {
             return Err(error::not_the_last(request_id));
         }
         let fence = Fence { uid: session.uid, epoch: session.epoch, revision: session.revision };

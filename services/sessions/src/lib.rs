@@ -5,8 +5,12 @@
 //!
 //! Two services: [`service`] is what tenants see of their sessions ([`sessions`]), [`service::turns`] is what gateways run
 //! turns with ([`turn`]). A turn gets its place among those of this process ([`places`]) and its lease among the
-//! processes ([`leases`]); both save work only. What processes tell each other of turns that run is in [`signals`]. What keeps turns apart is the commit, which the database does if the
+//! processes ([`leases`]); both save work only. What keeps turns apart is the commit, which the database does if the
 //! session still stands where the turn began ([`store`]).
+//!
+//! Around a turn: [`merge`] answers requests together that come together, [`tools`] closes calls, [`interrupt`] breaks off, [`run`]
+//! outlives its caller, [`signals`] is what processes tell each other of turns that run. Afterwards [`feed`] tells turns to
+//! consumers, and [`retention`] erases what is over.
 
 mod config;
 mod error;
@@ -58,7 +62,9 @@ pub enum BuildError {
     #[error("the database of sessions, {0:?}, cannot be used")]
     Database(SecretUrl, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// Its schema is older than this version.
-    #[error("the database of sessions has an older schema than this version needs: run `pointsman sessions migrate`")]
+    #[error(
+        "the database of sessions has an older schema than this version needs: run `pointsman sessions migrate --config FILE`"
+    )]
     NotMigrated,
     /// Redis cannot be used.
     #[error("sessions.redis cannot be used")]

@@ -150,6 +150,11 @@ impl Followers {
         Self(Arc::new(Mutex::new(self.take())))
     }
 
+    /// And these, too.
+    pub(crate) fn join(&self, others: &Self) {
+        others.take().into_iter().for_each(|follower| self.add(follower));
+    }
+
     /// The turn is durable.
     pub(crate) fn committed(&self, turn: &Turn) {
         for follower in self.take() {

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
+use futures::future::{self, FutureExt};
 use pointsman_proto::sessions::v1::{BeginTurn, MergedRequest};
 use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, oneshot, watch};
 
@@ -44,6 +46,8 @@ pub(crate) type Heir = oneshot::Sender<Box<RunningTurn>>;
 pub(crate) struct Running {
     /// How it began, with the messages of all who are answered, and as sensitive as what the model is told.
     pub(crate) begin: Arc<BeginTurn>,
+    /// The uid of its session; empty: it is not known yet.
+    pub(crate) uid: String,
     /// The other requests that it answers.
     pub(crate) merged: Vec<MergedRequest>,
     pub(crate) followers: Followers,
@@ -171,9 +175,24 @@ impl Person {
     }
 
     /// Sits down if nobody else does, or only somebody who is about to leave.
-    pub(crate) async fn sit_if_free(self) -> Result<Seat, Self> {
-        let is_next = self.places.with(&self.key, |place| place.is_being_left && place.people == 2);
-        if is_next == Some(true) { Ok(self.sit().await) } else { self.try_sit() }
+    pub(crate) async fn sit_if_free(mut self) -> Result<Seat, Self> {
+        let queued = self.places.with(&self.key, |place| {
+            (place.is_being_left && place.people == 2).then(|| {
+                let mut seat = Box::pin(Arc::clone(&place.seat).lock_owned());
+                // Asked for it once, under the lock: nobody comes between.
+                match seat.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(guard) => future::ready(guard).left_future(),
+                    Poll::Pending => seat.right_future(),
+                }
+            })
+        });
+        match queued.flatten() {
+            Some(seat) => {
+                self.seat = Some(seat.await);
+                Ok(self.seated())
+            }
+            None => self.try_sit(),
+        }
     }
 
     fn try_sit(mut self) -> Result<Seat, Self> {
@@ -253,6 +272,11 @@ impl Seat {
         }
     }
 
+    /// What is run here.
+    pub(crate) fn running(&self) -> Option<Running> {
+        self.person.places.with(&self.person.key, |place| place.runs.clone()).flatten()
+    }
+
     /// Who is to have it next, if it was broken off.
     pub(crate) fn heir(&self) -> Option<Heir> {
         let mut places = self.person.places.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -327,10 +351,15 @@ mod tests {
         let second = places.come(&key("a"), 2).unwrap();
         assert!(places.interrupt(&key("a"), "one").is_none());
         let begin = Arc::new(BeginTurn { request_id: "one".into(), ..BeginTurn::default() });
-        first.runs(Running { begin, merged: Vec::new(), followers: Followers::default() });
+        first.runs(Running { begin, uid: String::new(), merged: Vec::new(), followers: Followers::default() });
         assert!(places.interrupt(&key("a"), "two").is_none());
         assert_eq!(places.interrupt(&key("a"), "one").unwrap().0.begin.request_id, "one");
         assert!(first.heir().is_some() && first.heir().is_none());
+        // Whoever breaks it off gets it as it stands when it leaves.
+        let uid = "known by now".to_owned();
+        let running = first.running().unwrap();
+        first.runs(Running { uid: uid.clone(), ..running });
+        assert_eq!(first.running().unwrap().uid, uid);
         assert_eq!(first.asked_to_leave().await, Leave::Interrupted);
         places.ask_to_leave(&key("a"), Leave::Superseded);
         assert_eq!(first.leave(), Some(Leave::Superseded));

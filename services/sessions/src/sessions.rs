@@ -181,8 +181,12 @@ impl Sessions {
             session.tool_expire_time = Some(tools::expire_time(&session).into());
         }
         match self.stores.sessions.fork(&fence, new, &session).await.map_err(|error| of_store(&error))? {
-            Created::Yes => Ok(session),
-            Created::Exists => Err(error::exists(new)),
+            Some(Created::Yes) => Ok(session),
+            Some(Created::Exists) => Err(error::exists(new)),
+            None => {
+                self.get(key).await?;
+                Err(error::changed_meanwhile())
+            }
         }
     }
 

@@ -81,7 +81,9 @@ pub(crate) fn violations(session: &Session) -> Vec<FieldViolation> {
         require(!key.contains('\0') && !value.contains('\0'), "labels", "must not contain NUL");
     }
     require(DataClass::try_from(session.data_class).is_ok(), "data_class", UNKNOWN);
-    require(session.home_zone.len() <= 63, "home_zone", "must have at most 63 bytes");
+    let zone = session.home_zone.as_bytes();
+    let is_zone = zone.len() <= 63 && zone.iter().all(u8::is_ascii_graphic);
+    require(is_zone, "home_zone", "must have at most 63 visible ASCII characters");
     let second = Duration::from_secs(1);
     let within = |value: Option<prost_types::Duration>, least: Duration, most: Duration| {
         value.is_none_or(|value| Duration::try_from(value).is_ok_and(|value| (least..=most).contains(&value)))

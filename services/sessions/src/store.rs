@@ -70,8 +70,9 @@ pub(crate) trait SessionStore: Send + Sync {
     /// Replaces the settings, if the session still has this etag. Returns the session as it is now; `None` if it has
     /// another, or is gone.
     async fn update(&self, key: &SessionKey, etag: &str, session: &Session) -> Result<Option<Session>, StoreError>;
-    /// Keeps a new session with copies of the turns of another, up to its own revision.
-    async fn fork(&self, from: &Fence, key: &SessionKey, session: &Session) -> Result<Created, StoreError>;
+    /// Keeps a new session with copies of the turns of another, up to its own revision. `None`: they are not there, or not any
+    /// more as they were in that epoch.
+    async fn fork(&self, from: &Fence, key: &SessionKey, session: &Session) -> Result<Option<Created>, StoreError>;
 }
 
 /// Which sessions are wanted.

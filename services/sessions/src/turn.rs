@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::error;
 use crate::leases::Held;
 use crate::merge::Followers;
-use crate::places::{Leave, Seat};
+use crate::places::{Leave, Running, Seat};
 use crate::run::{self, GATEWAY_LOST};
 use crate::sessions::Sessions;
 use crate::signals::Listening;
@@ -80,6 +80,11 @@ impl RunningTurn {
     /// Goes on with what another turn answered.
     pub(crate) fn takes_over(&mut self, merged: Vec<MergedRequest>, followers: Followers) {
         (self.merged, self.followers) = (merged, followers);
+    }
+
+    /// What it is, for whoever breaks it off.
+    pub(crate) fn running(&self) -> Option<Running> {
+        self.seat.running()
     }
 
     /// The request that it answers.

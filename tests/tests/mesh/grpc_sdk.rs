@@ -36,6 +36,13 @@ async fn stubs_end_at_their_deadline_and_when_cancelled() -> Result<()> {
 }
 
 #[tokio::test]
+async fn stubs_keep_conversations() -> Result<()> {
+    let mesh = Service::demo().await?;
+    python("tests/python/grpc_sessions.py", &[host(&mesh)], Some(&python_stubs().await?)).await?;
+    mesh.stop().await
+}
+
+#[tokio::test]
 async fn reflection_is_enough_to_call() -> Result<()> {
     let mesh = Service::demo().await?;
     python("tests/python/grpc_reflection_only.py", &[host(&mesh)], None).await?;

@@ -8,6 +8,7 @@ mod merging;
 mod partial;
 mod routes;
 mod runs;
+mod settings;
 mod stores;
 mod tools;
 

@@ -73,6 +73,7 @@ impl Gateway {
         let entered = self.frame_logs.enter(&name, asked, &exchange.trail);
         match entered.map_err(|error| operation.failed(error))? {
             Entered::Known(reader) => Answer::kept(exchange.trail.repeating(reader), Some(operation)).await,
+            Entered::Stored => self.answer_turn(exchange, operation, String::new()).await,
             Entered::New(writer, reader) => self.write(Way::Turn, exchange, operation, (writer, reader)).await,
         }
     }

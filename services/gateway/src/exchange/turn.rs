@@ -13,13 +13,15 @@ use pointsman_proto::inference::v1::frame::Body;
 use pointsman_proto::inference::v1::{Finished, Frame, GenerateRequest, Message, SessionReference, Started, part};
 use pointsman_proto::session_id;
 use pointsman_proto::sessions::v1::{BeginTurn, Turn, TurnKind};
+use tracing::Span;
 
 use super::elsewhere::forwarded;
 use super::operation::Operation;
 use super::{Answer, Exchange, Gateway};
 use crate::attempt::Attempts;
+use crate::caller::Caller;
 use crate::config::Scope;
-use crate::frame_log::digest;
+use crate::frame_log::{self, WholeTurn, digest};
 use crate::turn::history::{History, estimate};
 use crate::turn::{Asking, Begun, RunningTurn, SessionStore, stored};
 
@@ -101,6 +103,18 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Whether a turn stands in its session as it was told.
+    pub(super) async fn is_kept(&self, turn: &WholeTurn, caller: &Caller, span: &Span) -> Result<(), Error> {
+        let store = self.sessions.as_ref().ok_or_else(not_served)?;
+        let asking = Asking { context: forwarded(caller), span: span.clone() };
+        match store.turn(&turn.session, turn.revision, &asking).await? {
+            Some(found) if found.request_id == turn.request_id && found.kind() == TurnKind::Generated => Ok(()),
+            _ => Err(frame_log::lost()),
+        }
+    }
+}
+
 pub(crate) fn not_served() -> Error {
     let message =
         "this gateway keeps no conversations; leave the session out, or ask its operators for `gateway.sessions`";
@@ -179,7 +193,7 @@ impl Turning {
         let started = whole.started.unwrap_or_default();
         let mut choice = whole.choices.into_iter().next().unwrap_or_default();
         if let Some(message) = &mut choice.message {
-            // A part without a word is nothing that could be said again.
+            // An answer without a word is none: there is no message that could be said again.
             message.parts.retain(|part| !matches!(&part.kind, Some(part::Kind::Text(text)) if text.is_empty()));
         }
         let input = std::mem::take(&mut self.input);

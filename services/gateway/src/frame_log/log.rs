@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::stream::{Stream, StreamExt};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::Frame;
+use pointsman_proto::inference::v1::frame::Body;
 use prost::Message;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -91,10 +92,6 @@ impl Log {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.lock().end.is_some()
     }
 
     /// Frees the room of an answer that has ended and that nobody else can come to, if nobody has asked for more of it
@@ -220,6 +217,14 @@ impl Drop for Writer {
     }
 }
 
+/// A turn of a session, by its names.
+#[derive(Debug, PartialEq)]
+pub(crate) struct WholeTurn {
+    pub(crate) session: String,
+    pub(crate) revision: u64,
+    pub(crate) request_id: String,
+}
+
 /// Reads a log from a place on. Ends after the log's end, or with its error.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -268,6 +273,20 @@ impl Reader {
     /// How the request came to its answer.
     pub(crate) fn trail(&self) -> &Arc<Trail> {
         &self.log.trail
+    }
+
+    /// Returns the turn of a session that this is, if it is whole: its store may know better by now what is kept of it.
+    pub(crate) fn turn_that_is_whole(&self) -> Option<WholeTurn> {
+        let state = self.log.lock();
+        if !self.log.asked.is_turn || state.end.is_none() {
+            return None;
+        }
+        let Some(Body::Started(started)) = state.frames.first().and_then(|frame| frame.body.as_ref()) else {
+            return None;
+        };
+        let turn = started.session_turn.as_ref()?;
+        let (session, revision) = (turn.session.clone(), turn.revision);
+        Some(WholeTurn { session, revision, request_id: started.request_id.clone() })
     }
 
     /// Returns the first frame of the whole log, if it is there.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use pointsman_errors::{Error, Reason};
 use pointsman_proto::inference::v1::frame::Body;
-use pointsman_proto::inference::v1::{Delta, Finished, Frame, delta};
+use pointsman_proto::inference::v1::{Delta, Finished, Frame, SessionTurn, Started, delta};
 use pointsman_types::ByteSize;
 
 use super::token::Generation;
@@ -34,13 +34,13 @@ fn enter(logs: &FrameLogs, name: &Name, digest: u64) -> Result<Entered, Error> {
 fn new(logs: &FrameLogs, id: &str) -> (Writer, Reader) {
     match enter(logs, &name(id), 1).unwrap() {
         Entered::New(writer, reader) => (writer, reader),
-        Entered::Known(_) => panic!("{id} is known"),
+        Entered::Known(_) | Entered::Stored => panic!("{id} is known"),
     }
 }
 
 fn known(logs: &FrameLogs, id: &str) -> Reader {
     match enter(logs, &name(id), 1).unwrap() {
-        Entered::New(..) => panic!("{id} is new"),
+        Entered::New(..) | Entered::Stored => panic!("{id} is new"),
         Entered::Known(reader) => reader,
     }
 }
@@ -73,6 +73,13 @@ async fn a_repeat_joins_and_then_repeats() {
     assert!(matches!(enter(&logs, &other, 1).unwrap(), Entered::New(..)), "names are a tenant's own");
 }
 
+/// The first frame of a turn.
+fn begin_of_turn() -> Frame {
+    let turn = SessionTurn { session: "sessions/s".into(), revision: 3, ..SessionTurn::default() };
+    let started = Started { request_id: "a".into(), session_turn: Some(turn), ..Started::default() };
+    Frame { sequence: 1, body: Some(Body::Started(Box::new(started))) }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_is_whole_is_told_by_its_store_and_soon_forgotten() {
     let logs = FrameLogs::new(Config::default());
@@ -80,19 +87,21 @@ async fn a_turn_that_is_whole_is_told_by_its_store_and_soon_forgotten() {
     let Entered::New(writer, first) = enter() else { panic!("known") };
     let Entered::Known(joined) = enter() else { panic!("it runs") };
     let window = Duration::from_secs(30);
-    writer.write(async { Ok(stream::iter([Ok(frame(1, "x")), Ok(end(2))])) }, Some(window)).await;
+    writer.write(async { Ok(stream::iter([Ok(begin_of_turn()), Ok(end(2))])) }, Some(window)).await;
     assert_eq!((sequences(first).await, sequences(joined).await), (vec![1, 2], vec![1, 2]));
+    assert!(matches!(enter(), Entered::Stored));
+    // Whose stream was lost takes it up for a while, also where somebody has asked again; it is said what turn it was.
     tokio::time::advance(window - Duration::from_millis(1)).await;
-    assert_eq!(sequences(resume(&logs, "a", 1).unwrap()).await, [2], "its stream was lost");
+    let again = resume(&logs, "a", 1).unwrap();
+    let turn = again.turn_that_is_whole().unwrap();
+    assert_eq!((&*turn.session, turn.revision, &*turn.request_id), ("sessions/s", 3, "a"));
+    assert_eq!(sequences(again).await, [2]);
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(resume(&logs, "a", 1).map(|_| ()).unwrap_err().reason(), Reason::FrameLogLost);
-    // Another that nobody waits for: it is kept for its last frames alone, before one that is kept for longer.
+    // One that nobody is waited for is kept shortly, and goes before one that came earlier.
     let (other, _reads) = new(&logs, "b");
     write(other, vec![Ok(end(1))]).await;
     let Entered::New(writer, _) = enter() else { panic!("known") };
-    writer.write(async { Ok(stream::iter([Ok(end(1))])) }, None).await;
-    assert!(matches!(enter(), Entered::New(..)), "asked for again, it is the store's to tell");
-    let Entered::New(writer, _) = enter() else { panic!("it was cancelled") };
     writer.write(async { Ok(stream::iter([Ok(end(1))])) }, None).await;
     tokio::time::advance(KEEP_TURN).await;
     assert!(resume(&logs, "a", 0).is_err() && resume(&logs, "b", 0).is_ok());

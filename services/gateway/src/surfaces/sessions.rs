@@ -29,7 +29,7 @@ use crate::caller::Caller;
 use crate::config::Scope;
 use crate::exchange::Gateway;
 use crate::exchange::turn::not_served;
-use crate::limits::Limiter;
+use crate::limits::{Limiter, Running};
 use crate::surfaces::grpc;
 use crate::{span, turn};
 
@@ -76,7 +76,7 @@ async fn forward(gateway: &Gateway, request: Request<Body>, span: &tracing::Span
     let (parts, body) = request.into_parts();
     let caller = grpc::caller(gateway, &MetadataMap::from_headers(parts.headers.clone()), &parts.extensions)?;
     caller.require(Scope::Sessions)?;
-    let _running = caller.limiter.as_ref().map(Limiter::enter).transpose()?;
+    let running = caller.limiter.as_ref().map(Limiter::enter).transpose()?;
     let store = gateway.sessions.as_ref().ok_or_else(not_served)?;
     let is_endless = parts.uri.path().ends_with(WATCH);
     let mut forwarded = Request::new(body);
@@ -85,19 +85,34 @@ async fn forward(gateway: &Gateway, request: Request<Body>, span: &tracing::Span
     *forwarded.headers_mut() = headers(&parts.headers, &caller);
     propagation::inject(span, forwarded.headers_mut());
     let response = store.channel().oneshot(forwarded).await.map_err(|status| turn::read(&status))?;
-    Ok(if is_endless { response.map(|body| until_drain(body, gateway.drain.clone())) } else { response })
+    if response.headers().contains_key("grpc-status") {
+        // A refusal is headers alone: a stream after them would be believed.
+        return Ok(response);
+    }
+    Ok(response.map(|body| passed_on(body, running, is_endless.then(|| gateway.drain.clone()))))
 }
 
 /// The method whose stream ends by nobody but its caller.
 const WATCH: &str = "/WatchTurns";
 
-/// Ends a stream well when the drain begins, which would wait for it: its caller goes on at another gateway.
-fn until_drain(body: Body, drain: Drain) -> Body {
+/// A stream that counts as running until it ends; one without end ends well when the drain begins, which would wait for it: its
+/// caller goes on at another gateway.
+fn passed_on(body: Body, running: Option<Running>, drain: Option<Drain>) -> Body {
+    let frames = BodyStream::new(body).map(move |frame| {
+        let _counts = &running;
+        // The store was lost, and not the mesh.
+        frame.or_else(|status| {
+            let mut trailers = HeaderMap::new();
+            Status::from(turn::read(&status)).add_header(&mut trailers)?;
+            Ok::<_, Status>(Frame::trailers(trailers))
+        })
+    });
+    let Some(drain) = drain else { return Body::new(StreamBody::new(frames)) };
     let end = stream::once(async {
         let well = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
         Ok(Frame::trailers(well))
     });
-    let frames = BodyStream::new(body).take_until(async move { drain.begun().await }).chain(end);
+    let frames = frames.take_until(async move { drain.begun().await }).chain(end);
     let until_the_end = frames.scan(false, |has_ended, frame| {
         let is_last = frame.as_ref().map_or(true, Frame::is_trailers);
         let next = (!std::mem::replace(has_ended, is_last)).then_some(frame);

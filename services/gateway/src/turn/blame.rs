@@ -3,7 +3,7 @@
 use pointsman_errors::{Error, Reason};
 use tonic_types::FieldViolation;
 
-use super::history::History;
+use super::history::{History, Place};
 
 impl History {
     /// Says an error of a target, which was told so many messages, to whoever sent the request.
@@ -20,15 +20,29 @@ impl History {
 
     fn found(&self, violation: &FieldViolation, told: usize) -> FieldViolation {
         let Some((index, rest)) = message(&violation.field) else { return violation.clone() };
-        let request = self.place_of_the_request(told);
         let description = &violation.description;
-        if request.contains(&index) {
-            return FieldViolation::new(format!("messages[{}]{rest}", index - request.start), description);
-        }
-        let description = format!(
-            "an earlier turn has what this target does not take: {description}; name another model, or fork the session before that turn"
-        );
-        FieldViolation::new("session", description)
+        let (field, description) = match self.place(index, told) {
+            Place::Request(index) => (format!("messages[{index}]{rest}"), description.clone()),
+            Place::SystemPrompt => (
+                "session".to_owned(),
+                format!(
+                    "this target does not take its system prompt: {description}; change `system_prompt`, or name another model"
+                ),
+            ),
+            Place::EarlierTurn => (
+                "session".to_owned(),
+                format!(
+                    "an earlier turn has what this target does not take: {description}; name another model, or fork the session before that turn"
+                ),
+            ),
+            Place::OtherRequest => (
+                "session".to_owned(),
+                format!(
+                    "what is answered together with this request is nothing that this target takes: {description}; send this one again"
+                ),
+            ),
+        };
+        FieldViolation::new(field, description)
     }
 
     fn too_long(&self, error: Error) -> Error {
@@ -93,6 +107,8 @@ mod tests {
             ("messages[5]", 9, "session"),
             ("messages[8]", 9, "session"),
             ("messages[0].role", 9, "session"),
+            ("messages[1].role", 9, "session"),
+            ("messages[4].role", 9, "session"),
             // One that was told less.
             ("messages[4].role", 7, "messages[0].role"),
             ("messages", 9, "messages"),
@@ -106,7 +122,8 @@ mod tests {
                 "{field}"
             );
             assert!(blamed.message().contains("must be a text"), "{blamed}");
-            assert_eq!(blamed.message().contains("fork the session"), want == "session", "{blamed}");
+            let of_a_turn = (1..5).any(|index| field.starts_with(&format!("messages[{index}]"))) && want == "session";
+            assert_eq!(blamed.message().contains("fork the session"), of_a_turn, "{field}: {blamed}");
         }
     }
 

@@ -1,10 +1,14 @@
 //! What a model is told of a conversation: as much as its context has room for.
 
+mod units;
+
 use std::ops::Range;
 
 use pointsman_policy::estimate_tokens;
 use pointsman_proto::inference::v1::{DataClass, GenerateRequest, Message, Part, Role, SessionTurn, part};
-use pointsman_proto::sessions::v1::{Session, Turn, TurnBegun};
+use pointsman_proto::sessions::v1::{Session, TurnBegun};
+
+use units::{Past, Unit, answers, units};
 
 /// A conversation up to a request.
 #[derive(Debug, Default)]
@@ -14,6 +18,8 @@ pub(crate) struct History {
     system: Vec<Message>,
     /// Oldest first.
     turns: Vec<Past>,
+    /// The same, as they are told together or not at all.
+    units: Vec<Unit>,
     /// How many older turns were not even read.
     omitted: u64,
     /// The request's own messages, with what the store has put before and after them.
@@ -21,17 +27,6 @@ pub(crate) struct History {
     /// Where in these the request's stand.
     request: Range<usize>,
     data_class: DataClass,
-}
-
-/// One turn before.
-#[derive(Debug)]
-struct Past {
-    messages: Vec<Message>,
-    tokens: u64,
-    pinned: bool,
-    target: String,
-    /// What the target has counted for its prompt, and what was estimated for the same.
-    counted: Option<(u64, u64)>,
 }
 
 /// What one target is told.
@@ -42,6 +37,17 @@ pub(crate) struct Fitted {
     pub(crate) left_out: u64,
     /// About how many tokens the messages take, by their length alone.
     pub(crate) estimated_tokens: u64,
+}
+
+/// Whose a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    SystemPrompt,
+    EarlierTurn,
+    /// The message of this number of the request itself.
+    Request(usize),
+    /// Of another request that is answered with it, or put there by the store.
+    OtherRequest,
 }
 
 /// Where an answer has no limit, so much of the context is left for it, or a quarter.
@@ -62,11 +68,13 @@ impl History {
         let data_class = session.data_class().max(DataClass::try_from(begun.data_class).unwrap_or_default());
         let (put, said) = (begun.prepended_messages.len(), request.messages.len());
         let own = begun.prepended_messages.into_iter().chain(request.messages.iter().cloned());
-        let own = own.chain(begun.appended_messages).collect();
+        let own: Vec<Message> = own.chain(begun.appended_messages).collect();
+        let turns: Vec<Past> = begun.history.into_iter().map(Past::of).collect();
         Self {
             session,
             system,
-            turns: begun.history.into_iter().map(past).collect(),
+            units: units(&turns, answers(&own)),
+            turns,
             omitted: begun.omitted_turns,
             own,
             request: put..put + said,
@@ -106,16 +114,24 @@ impl History {
         &self.own[self.request.end..]
     }
 
-    /// Where the request's messages stand among those that a target was told.
-    pub(super) fn place_of_the_request(&self, told: usize) -> Range<usize> {
+    /// Where a message stands that a target was told, one of so many.
+    pub(super) fn place(&self, index: usize, told: usize) -> Place {
         let own = told.saturating_sub(self.own.len());
-        own + self.request.start..own + self.request.end
+        if index < self.system.len() {
+            return Place::SystemPrompt;
+        }
+        match index.checked_sub(own) {
+            None => Place::EarlierTurn,
+            Some(index) if self.request.contains(&index) => Place::Request(index - self.request.start),
+            Some(_) => Place::OtherRequest,
+        }
     }
 
     /// How many turns every target is told, and about how many tokens these have with the instructions.
     pub(super) fn never_left_out(&self) -> (usize, u64) {
-        let pinned = self.turns.iter().filter(|turn| turn.pinned);
-        (pinned.clone().count(), estimate(&self.system) + pinned.map(|turn| turn.tokens).sum::<u64>())
+        let pinned = self.turns.iter().filter(|turn| turn.pinned).count();
+        let stay = self.units.iter().filter(|unit| unit.stays);
+        (pinned, estimate(&self.system) + stay.map(|unit| unit.tokens).sum::<u64>())
     }
 
     /// Leaves out the oldest turns that a target has no room for; never instructions, pinned turns or what the request
@@ -133,29 +149,26 @@ impl History {
             0 => u64::MAX,
             context => self.estimated(target, context.saturating_sub(answer)).saturating_sub(fixed),
         };
-        let mut kept = vec![false; self.turns.len()];
+        let mut kept = Vec::new();
         let (mut used, mut is_full) = (0, false);
         let mut messages = self.system.len() + self.own.len();
-        for (index, turn) in self.turns.iter().enumerate().rev() {
-            if !turn.pinned {
-                let fits = used + turn.tokens <= room && messages + turn.messages.len() <= MOST_MESSAGES;
+        for unit in self.units.iter().rev() {
+            if !unit.stays {
+                let fits = used + unit.tokens <= room && messages + unit.messages <= MOST_MESSAGES;
                 // From the first that has no room on: a conversation has no holes but before what is pinned.
                 is_full |= !fits;
                 if is_full {
                     continue;
                 }
-                used += turn.tokens;
+                used += unit.tokens;
             }
-            messages += turn.messages.len();
-            kept[index] = true;
+            messages += unit.messages;
+            kept.push(&self.turns[unit.turns.clone()]);
         }
-        let turns = self.turns.iter().zip(&kept).filter(|(_, kept)| **kept).flat_map(|(turn, _)| &turn.messages);
+        let left_out = self.turns.len() - kept.iter().map(|turns| turns.len()).sum::<usize>();
+        let turns = kept.into_iter().rev().flatten().flat_map(|turn| &turn.messages);
         let messages: Vec<Message> = self.system.iter().chain(turns).chain(&self.own).cloned().collect();
-        Fitted {
-            left_out: self.omitted + kept.iter().filter(|kept| !**kept).count() as u64,
-            estimated_tokens: estimate(&messages) + tools,
-            messages,
-        }
+        Fitted { left_out: self.omitted + left_out as u64, estimated_tokens: estimate(&messages) + tools, messages }
     }
 
     /// What an estimate is of so many tokens of a target: as its instances have counted last, or as those of others have.
@@ -177,21 +190,6 @@ impl History {
 /// About how many tokens messages take.
 pub(crate) fn estimate(messages: &[Message]) -> u64 {
     estimate_tokens(messages) + AROUND_A_MESSAGE * messages.len() as u64
-}
-
-fn past(turn: Turn) -> Past {
-    let counted = turn.usage.and_then(|usage| usage.input_tokens).map(u64::from);
-    let counted = counted.zip(Some(turn.estimated_prompt_tokens));
-    // An answer without a word is no message that a model could be told.
-    let said = turn.output.filter(|message| !message.parts.is_empty());
-    let messages: Vec<Message> = turn.input.into_iter().chain(said).collect();
-    Past {
-        tokens: estimate(&messages),
-        messages,
-        pinned: turn.pinned,
-        target: turn.target,
-        counted: counted.filter(|(counted, estimated)| *counted > 0 && *estimated > 0),
-    }
 }
 
 fn text(role: Role, text: String) -> Message {

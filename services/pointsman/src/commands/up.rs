@@ -70,7 +70,7 @@ async fn build(config: UpConfig, context: &Context) -> Result<Parts> {
     };
     let gateway = pointsman_gateway::build(&config.gateway, deps, context)?;
     let (keyed, tls) = (!config.gateway.keys.is_empty(), config.server.tls.is_some());
-    let kept = config.sessions.database.url.as_ref().map_or_else(|| "a database".to_owned(), |url| url.shown());
+    let kept = config.sessions.database.url.as_ref().map_or_else(|| "a database".to_owned(), |url| url.place());
     let banner = Task::new("banner", banner::when_ready(context.clone(), target, kept, (keyed, tls)));
     let tasks = worker.tasks.into_iter().chain(sessions.tasks).chain(gateway.tasks).chain([banner]).collect();
     Ok(Parts { router: gateway.router, tasks })

@@ -59,6 +59,7 @@ impl Breaker {
     /// Makes a call.
     pub(crate) async fn call<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         if !self.is_open_for_calls() {
+            self.is_away();
             let message = format!("{} has failed {FAILURES} times in a row and is left alone for a while", self.name);
             return Err(StoreError::Unavailable(message.into()));
         }
@@ -72,10 +73,18 @@ impl Breaker {
         let _ = TRIPS.try_with(|trips| trips.fetch_add(1, Ordering::Relaxed));
         let done = timeout(self.deadline, work).await.unwrap_or(Err(StoreError::TooSlow(self.deadline)));
         match &done {
-            Err(error @ (StoreError::Unavailable(_) | StoreError::TooSlow(_))) => self.failed(error),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::TooSlow(_))) => {
+                self.is_away();
+                self.failed(error);
+            }
             _ => self.worked(),
         }
         done
+    }
+
+    /// Says so on the span of whatever needed it.
+    fn is_away(&self) {
+        tracing::Span::current().record("pointsman.store.away", self.name);
     }
 
     fn worked(&self) {

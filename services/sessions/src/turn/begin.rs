@@ -19,7 +19,7 @@ use crate::merge::{self, Followers, Guest, Joined, Stand, Together};
 use crate::places::{Leave, Person, Seat};
 use crate::run;
 use crate::sessions::Sessions;
-use crate::store::{Created, Merged, Opened, Opening, SessionKey, Taken, Window, micros, stamp};
+use crate::store::{Created, Merged, Opened, Opening, SessionKey, StoreError, Taken, Window, micros, stamp};
 
 /// How somebody comes to a session.
 #[derive(Debug)]
@@ -28,8 +28,9 @@ pub(crate) enum Coming {
     Ask(Vec<String>),
     /// To add what nobody answers.
     Add,
-    /// To end what a turn has begun that leaves: waits, whatever the session says.
-    BreakOff,
+    /// To end what a turn has begun that leaves, in the session of this uid, which is not made: waits, whatever the session
+    /// says. Empty: it is not known.
+    BreakOff(String),
 }
 
 /// The right to run a turn, and what came with it.
@@ -90,15 +91,23 @@ impl Sessions {
         };
         let mut waited = from.elapsed();
         let Right { seat, lease, window, mut joined } = right;
+        // What is remembered may be less than is wanted by now.
+        let window = window.filter(|window| are_all_there(&window.turns, window.revision, self.config.history));
         let mut turn = self.seated(key, &begin, (seat, lease), window.as_ref());
         let turns = loop {
-            let opened = self.opened(&turn.key, &begin, window.as_ref()).await?;
+            let opened = self.opened(&turn.key, (&begin, &coming), window.as_ref()).await?;
             if let Some(committed) = repeated(&opened, &begin)? {
                 return Ok(Begun::Committed(Box::new(committed)));
             }
             let Opened { session: Some(session), bytes, turns, .. } = opened else {
-                return Err(error::not_there_to_go_on(&turn.key, begin.expected_revision.unwrap_or_default()));
+                return Err(error::not_there_to_go_on(&turn.key, begin.expected_revision));
             };
+            if let Coming::BreakOff(uid) = &coming
+                && !uid.is_empty()
+                && *uid != session.uid
+            {
+                return Err(error::not_found(&turn.key));
+            }
             as_expected(&begin, session.revision)?;
             self.has_room(&session, bytes)?;
             turn.session = session;
@@ -118,7 +127,7 @@ impl Sessions {
         if window.as_ref().is_none_or(|window| window.uid != stamp(session)) {
             turn.remembered = None;
         }
-        turn.history = history(session, window, turns, self.config.history);
+        turn.history = history(session, window, turns, self.config.history)?;
         turn.listening = Some(self.listeners.listen(&session.uid, &turn.key, &turn.request_id));
         let have_expired = micros(SystemTime::now()) > crate::store::sql::micros_of(session.tool_expire_time.as_ref());
         let stand = Stand { session, history: &turn.history, have_expired };
@@ -204,7 +213,13 @@ impl Sessions {
             return Err(run::ended(&run));
         }
         let right = match (session.second_turn(), coming) {
-            (SecondTurn::Reject, Coming::Ask(_) | Coming::Add) => return Err(error::rejected()),
+            (SecondTurn::Reject, Coming::Ask(_) | Coming::Add) => {
+                return Err(match standing {
+                    // In another process, which may have committed it by now: its lease comes back a little later.
+                    Standing::Seated(_) => error::in_progress(),
+                    Standing::Waiting(_) => error::rejected(),
+                });
+            }
             (SecondTurn::Supersede, Coming::Ask(_) | Coming::Add) => {
                 // One that would be refused ends no other.
                 as_expected(begin, session.revision)?;
@@ -252,10 +267,16 @@ impl Sessions {
     }
 
     /// Reads what there is of the session; makes it where there is nothing.
-    async fn opened(&self, key: &SessionKey, begin: &BeginTurn, window: Option<&Window>) -> Result<Opened, Error> {
+    async fn opened(
+        &self,
+        key: &SessionKey,
+        (begin, coming): (&BeginTurn, &Coming),
+        window: Option<&Window>,
+    ) -> Result<Opened, Error> {
         let opening = Opening { key, request_id: &begin.request_id, window, turns: self.config.history };
         let opened = self.stores.turns.open(&opening).await.map_err(|error| of_store(&error))?;
-        if opened.session.is_some() || begin.expected_revision.is_some_and(|revision| revision > 0) {
+        let is_expected = matches!(coming, Coming::BreakOff(_)) || begin.expected_revision.is_some_and(|it| it > 0);
+        if opened.session.is_some() || is_expected {
             return Ok(opened);
         }
         let session = self.new_session(key, Session::default());
@@ -300,15 +321,27 @@ pub(crate) fn as_expected(begin: &BeginTurn, revision: u64) -> Result<(), Error>
     }
 }
 
-/// The turns that a request is told: those that were known and those that were not, as many as are wanted.
-fn history(session: &Session, window: Option<Window>, new: Vec<Turn>, most: u64) -> Vec<Turn> {
+/// The turns that a request is told: those that were known and those that were not, as many as are wanted. Fails where one
+/// of them is not there: nobody goes on over a hole.
+fn history(session: &Session, window: Option<Window>, new: Vec<Turn>, most: u64) -> Result<Vec<Turn>, Error> {
     let known = window.filter(|window| window.uid == stamp(session));
     let mut turns = known.map_or_else(Vec::new, |window| window.turns);
     let last = turns.last().map_or(0, |turn| turn.revision);
     turns.extend(new.into_iter().filter(|turn| turn.revision > last));
     let from = session.revision.saturating_sub(most);
     turns.retain(|turn| turn.revision <= session.revision && (turn.revision > from || turn.pinned));
-    turns
+    if are_all_there(&turns, session.revision, most) {
+        return Ok(turns);
+    }
+    let missing = format!("{} has {} turns, and some of the last {most} are missing", session.name, session.revision);
+    Err(of_store(&StoreError::Unreadable(missing)))
+}
+
+/// Whether these turns are the youngest up to a revision, as many as are wanted, perhaps after older ones.
+fn are_all_there(turns: &[Turn], revision: u64, most: u64) -> bool {
+    let from = revision.saturating_sub(most);
+    let young = turns.iter().map(|turn| turn.revision).filter(|revision| *revision > from);
+    young.eq(from + 1..=revision)
 }
 
 #[cfg(test)]
@@ -339,10 +372,13 @@ mod tests {
             // Of a session that was erased since, and of a commit that the truth does not know.
             (window("b.0", &[1, 2, 3]), vec![1, 2, 3, 4, 5, 6], 9, vec![1, 2, 3, 4, 5, 6]),
             (window("a.1", &[1, 2, 3]), vec![1, 2, 3, 4, 5, 6], 9, vec![1, 2, 3, 4, 5, 6]),
-            (window("a.0", &[5, 6, 7]), vec![], 9, vec![5, 6]),
+            (window("a.0", &[5, 6, 7]), vec![], 2, vec![5, 6]),
         ] {
-            let told: Vec<_> = history(&session, window, turns(&new), most).iter().map(|turn| turn.revision).collect();
-            assert_eq!(told, want);
+            let told = history(&session, window, turns(&new), most).unwrap();
+            assert_eq!(told.iter().map(|turn| turn.revision).collect::<Vec<_>>(), want);
+        }
+        for hole in [vec![1, 2, 4, 5, 6], vec![1, 2, 3, 4, 5], vec![2, 3, 4, 5, 6]] {
+            assert!(history(&session, None, turns(&hole), 9).is_err(), "{hole:?}");
         }
     }
 }

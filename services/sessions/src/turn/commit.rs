@@ -86,7 +86,7 @@ pub(crate) struct Leaving(Box<RunningTurn>, Turn);
 
 impl Leaving {
     fn new(turn: Box<RunningTurn>, committed: Turn) -> Self {
-        // Before anybody is told: whoever has the answer may come at once with the next turn.
+        // Before its caller is told, who may come at once with the next turn.
         turn.seat.is_about_to_leave();
         Self(turn, committed)
     }
@@ -106,7 +106,8 @@ impl Sessions {
         let asked = Asked { digest, merged: &merged_requests, is_run };
         let committed = self.commit(&key, (&fence, &session), turn.clone(), asked).await;
         match committed {
-            Err(error) if error.reason() == Reason::TurnConflict => {
+            // The others that it answers were told to send theirs again, and would be answered twice.
+            Err(error) if error.reason() == Reason::TurnConflict && merged_requests.is_empty() => {
                 self.completed(&key, (&fence, &session), turn).await?.ok_or(error)
             }
             committed => committed,

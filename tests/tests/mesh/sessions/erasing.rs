@@ -1,15 +1,17 @@
 //! Sessions that are erased.
 
 use anyhow::{Context, Result};
+use futures::TryStreamExt;
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::GenerateRequest;
+use pointsman_proto::inference::v1::frame::Body;
+use pointsman_proto::inference::v1::{GenerateRequest, ResumeRequest};
 use pointsman_proto::sessions::v1::{
     DeleteSessionRequest, ErasureCause, GetSessionRequest, ListErasuresRequest, ListTurnsRequest,
 };
 
 use super::{get, revision, said, sessions, turn, turns};
 use crate::caller::{connect, read_deltas, reason};
-use crate::named::{ask, refusal};
+use crate::named::{ask, refusal, text};
 use crate::service::Service;
 
 const NAME: &str = "sessions/vault";
@@ -24,7 +26,12 @@ async fn an_erased_session_answers_nothing_any_more() -> Result<()> {
     let mut client = connect(&mesh.address).await?;
     let mut store = sessions(&mesh.address).await?;
     let secret = || GenerateRequest { request_id: "one".to_owned(), ..turn("vault", "the vault opens at nine") };
-    ask(&mut client, secret()).await?;
+    let answer = ask(&mut client, secret()).await?;
+    let Some(Body::Started(started)) = &answer[0].body else { anyhow::bail!("no start") };
+    let resume_token = started.resume_token.clone();
+    let take_up = || ResumeRequest { resume_token: resume_token.clone(), after_sequence: 0 };
+    let again: Vec<_> = client.resume(take_up()).await?.into_inner().try_collect().await?;
+    assert_eq!(text(&again), text(&answer), "while it is there");
     let erased = get(&mut store, "vault").await?;
     let record = store.delete_session(erase()).await?.into_inner().erasure.context("no record")?;
     assert_eq!((&*record.session, &record.uid, record.turn_count), (NAME, &erased.uid, 1));
@@ -37,7 +44,9 @@ async fn an_erased_session_answers_nothing_any_more() -> Result<()> {
     let list = ListTurnsRequest { name: name(), ..ListTurnsRequest::default() };
     assert_eq!(refusal(store.list_turns(list).await)?, Reason::SessionNotFound);
     assert_eq!(refusal(store.delete_session(erase()).await)?, Reason::SessionNotFound);
-    // The same request is another turn, of another session: its gateway has its frames still, and does not tell them.
+    // Its gateway has its frames still, and tells nobody.
+    assert_eq!(refusal(client.resume(take_up()).await)?, Reason::FrameLogLost);
+    // The same request is another turn, of another session.
     let again = ask(&mut client, secret()).await?;
     assert_eq!(revision(&again)?, 1);
     let (begun, kept) = (get(&mut store, "vault").await?, turns(&mut store, "vault").await?);

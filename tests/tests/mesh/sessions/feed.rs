@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pointsman_errors::Reason;
-use pointsman_proto::inference::v1::{DataClass, GenerateRequest};
+use pointsman_proto::inference::v1::frame::Body;
+use pointsman_proto::inference::v1::{DataClass, GenerateRequest, ResumeRequest};
 use pointsman_proto::sessions::v1::{
     AcknowledgeTurnsRequest, BindChannelRequest, ChannelBinding, DeleteTurnGroupRequest, InterruptTurnRequest,
     TurnKind, WatchTurnsRequest, WatchTurnsResponse,
 };
+use pointsman_testkit::eventually;
 use tokio::time::timeout;
 use tonic::Streaming;
 
+use super::meddling::with;
 use super::{Sessions, get, revision, said, sessions, turn, turns};
 use crate::caller::{connect, read_deltas, reason};
-use crate::named::{ask, refusal};
-use crate::service::{LIMIT, Service};
+use crate::named::{ask, new_key, refusal};
+use crate::service::{LIMIT, Service, Start, simulated_config};
 
 fn watching(group: &str) -> WatchTurnsRequest {
     WatchTurnsRequest { group: group.to_owned(), from_the_beginning: true, ..WatchTurnsRequest::default() }
@@ -186,15 +189,33 @@ async fn who_watches_does_not_hold_up_the_end_of_a_gateway() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_stream_counts_for_its_key_until_it_ends() -> Result<()> {
+    let (key, entry) = new_key("acme").await?;
+    let config = format!("{}gateway:\n  keys:{entry}\n        limits: {{concurrent: 1}}\n", simulated_config(""));
+    let mesh = Start::new("up", &config).ready().await?;
+    let mut store = sessions(&mesh.address).await?;
+    let first = store.watch_turns(with(&key, watching("crm"))).await?.into_inner();
+    let second = store.watch_turns(with(&key, watching("crm"))).await;
+    assert_eq!(refusal(second)?, Reason::RateLimited);
+    drop(first);
+    eventually!(LIMIT, store.watch_turns(with(&key, watching("crm"))).await)?;
+    mesh.stop().await
+}
+
+#[tokio::test]
 async fn a_turn_that_was_committed_already_is_shortened_to_what_was_heard() -> Result<()> {
     let mesh = Service::simulated("").await?;
     let mut client = connect(&mesh.address).await?;
     let mut store = sessions(&mesh.address).await?;
     let named = |id: &str, text: &str| GenerateRequest { request_id: id.to_owned(), ..turn("phone", text) };
     ask(&mut client, named("call-1", "one")).await?;
-    ask(&mut client, named("call-2", "two")).await?;
+    let second = ask(&mut client, named("call-2", "two")).await?;
     // It was read out only this far.
     store.interrupt_turn(heard("call-2", "You")).await?;
+    // Whoever lost the stream is not told more than was heard.
+    let Some(Body::Started(started)) = &second[0].body else { anyhow::bail!("no start") };
+    let take_up = ResumeRequest { resume_token: started.resume_token.clone(), after_sequence: 0 };
+    assert_eq!(refusal(client.resume(take_up).await)?, Reason::FrameLogLost);
     // What came before it is as it was.
     assert_eq!(refusal(store.interrupt_turn(heard("call-1", "You")).await)?, Reason::TurnNotFound);
     let third = ask(&mut client, named("call-3", "three")).await?;

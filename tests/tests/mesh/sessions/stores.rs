@@ -141,7 +141,7 @@ async fn gateway(worker: &Service, store: &Service, listen: &str) -> Result<Serv
     Start { listen, ..Start::new("gateway", &config) }.listening().await
 }
 
-async fn serve(config: &str, listen: &str) -> Result<Service> {
+pub async fn serve(config: &str, listen: &str) -> Result<Service> {
     Start { listen, ..Start::new("sessions serve", config) }.ready().await
 }
 
@@ -186,13 +186,18 @@ async fn without_redis_it_is_slower_and_as_correct() -> Result<()> {
     redis.kill9().await?;
     let asks = (0..4).map(|number| {
         let mut client = client.clone();
-        tokio::spawn(async move { ask(&mut client, turn("s", &format!("while it is away {number}"))).await })
+        let request_id = format!("away-{number}");
+        let request = GenerateRequest { request_id, ..turn("s", &format!("while it is away {number}")) };
+        tokio::spawn(async move { ask(&mut client, request).await })
     });
     for asked in asks.collect::<Vec<_>>() {
         asked.await??;
     }
     let passed_over = "pointsman_sessions_redis_passed_over_total";
     assert!(kept.store.metric(passed_over).await? > 0);
+    // The trace of each says so, too.
+    let shown = pointsman(&["trace", "--operator-address", &kept.store.operator, "away-0"]).await?.success()?;
+    assert!(shown.contains("store.away=Redis"), "{shown}");
     redis.restart().await?;
     // It is used again by itself: nothing more is passed over.
     eventually!(LIMIT, {
@@ -253,7 +258,7 @@ async fn a_store_refuses_a_schema_that_it_does_not_know() -> Result<()> {
     let postgres = Postgres::start().await?;
     let config = format!("sessions: {{database: {{url: \"{}\"}}}}\n", postgres.database().await?);
     let error = Start::new("sessions serve", &config).ready().await.err().context("it is ready")?;
-    assert!(format!("{error:#}").contains("run `pointsman sessions migrate`"), "{error:#}");
+    assert!(format!("{error:#}").contains("run `pointsman sessions migrate --config FILE`"), "{error:#}");
     migrate(&config).await?;
     // Twice is as well as once.
     migrate(&config).await?;

@@ -1,12 +1,14 @@
 //! Turns that end in calls of tools, with the demo model.
 
+use std::time::{Duration, SystemTime};
+
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::tool_choice::{Choice, Mode};
 use pointsman_proto::inference::v1::{
     GenerateRequest, Message, Part, Role, SessionReference, Tool, ToolChoice, ToolResult, part,
 };
-use pointsman_proto::sessions::v1::{ForkSessionRequest, SessionState};
+use pointsman_proto::sessions::v1::{CreateSessionRequest, ForkSessionRequest, Session, SessionState};
 
 use super::{get, said, sessions, turns};
 use crate::caller::{connect, say, say_at_most};
@@ -69,5 +71,24 @@ async fn the_next_turn_answers_the_calls_or_cancels_them() -> Result<()> {
     let last = kept.last().context("no turn")?;
     assert_eq!(said(&last.input), format!("[{id}: the call was cancelled] Never mind"));
     assert_eq!(get(&mut store, "shop").await?.state(), SessionState::Idle);
+    mesh.stop().await
+}
+
+#[tokio::test]
+async fn calls_that_are_not_answered_in_time_have_expired() -> Result<()> {
+    let mesh = Service::demo().await?;
+    let mut client = connect(&mesh.address).await?;
+    let mut store = sessions(&mesh.address).await?;
+    let session = Session { tool_timeout: Some(Duration::from_secs(1).try_into()?), ..Session::default() };
+    let create = CreateSessionRequest { session: Some(session), session_id: "shop".to_owned() };
+    store.create_session(create).await?;
+    client.generate(calling()).await?;
+    let waiting = get(&mut store, "shop").await?;
+    let id = waiting.awaited_tool_call_ids.first().context("no call is awaited")?.clone();
+    let expires = SystemTime::try_from(waiting.tool_expire_time.context("they never expire")?)?;
+    tokio::time::sleep(expires.duration_since(SystemTime::now()).unwrap_or_default()).await;
+    client.generate(in_session(say("pip", "Well?"))).await?;
+    let kept = turns(&mut store, "shop").await?;
+    assert_eq!(said(&kept.last().context("no turn")?.input), format!("[{id}: the call has expired] Well?"));
     mesh.stop().await
 }

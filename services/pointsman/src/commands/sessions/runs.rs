@@ -92,7 +92,11 @@ pub(super) async fn resume(sessions: &mut Sessions, options: &ResumeOptions, out
         Ok(_) => Ok(()),
         Err(status) => {
             let error = sessions.explain(&status);
-            Err(error.context(format!("the run ended without its whole answer; the last frame that came is {last}")))
+            let came = match last {
+                last if last == options.after => "no frame came".to_owned(),
+                last => format!("the last frame that came is {last}: --after {last} goes on"),
+            };
+            Err(error.context(format!("the answer did not come to its end; {came}")))
         }
     }
 }

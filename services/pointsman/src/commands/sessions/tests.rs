@@ -220,8 +220,8 @@ async fn runs_are_listed_read_and_ended() {
     assert_eq!(run(&fake, &["runs", "demo", "--limit", "1", "--json"]).await.unwrap().lines().count(), 1);
     assert_eq!(run(&fake, &["cancel", "demo", "r2"]).await.unwrap(), "r2 of sessions/demo: cancelled\n");
     let told = format!("{:#}", run(&fake, &["resume", "demo", "r1", "--after", "1"]).await.unwrap_err());
-    let (said, why) = told.split_once(": ").unwrap();
-    assert!(said.ends_with("the last frame that came is 2"), "{told}");
+    let (said, why) = told.split_once("goes on: ").unwrap();
+    assert!(said.ends_with("the last frame that came is 2: --after 2 "), "{told}");
     assert_eq!(why, "the run has failed (ENGINE_LOST) (RUN_FAILED, see docs/errors/RUN_FAILED.md)");
 }
 

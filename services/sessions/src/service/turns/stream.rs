@@ -199,6 +199,7 @@ pub(super) fn span(name: &'static str, request_id: &str, metadata: &MetadataMap)
         error.type = field::Empty,
         pointsman.request_id = bounded(request_id),
         pointsman.lease.wait = field::Empty,
+        pointsman.store.away = field::Empty,
         pointsman.session.turns = field::Empty,
         pointsman.store.round_trips = field::Empty,
     );

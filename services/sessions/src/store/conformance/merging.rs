@@ -93,7 +93,7 @@ async fn a_fork_knows_what_was_merged_up_to_its_revision(database: &Database) {
     merge(database, &from, &Fence { revision: 2, ..fence(&made) }, &["b"]).await;
     let session = Session { revision: 2, ..samples::session(&to) };
     let forked = database.sessions().fork(&Fence { revision: 2, ..fence(&made) }, &to, &session).await.unwrap();
-    assert_eq!(forked, Created::Yes);
+    assert_eq!(forked, Some(Created::Yes));
     assert_eq!(merged(database, &to, "a").await, told(2, u64::MAX));
     assert_eq!(merged(database, &to, "b").await, None);
     let (_, own) = merge(database, &to, &fence(&session), &["b"]).await;

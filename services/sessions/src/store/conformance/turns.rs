@@ -57,7 +57,7 @@ async fn a_session_is_kept_as_long_as_it_says_when_it_is_committed_to(database: 
     // One that is forked says the same.
     let forked = Session { retention: Some(prost_types::Duration { seconds: 90, nanos: 0 }), ..session(&key) };
     let to = samples::key("t", "fork");
-    assert_eq!(database.sessions().fork(&fence(&made), &to, &forked).await.unwrap(), Created::Yes);
+    assert_eq!(database.sessions().fork(&fence(&made), &to, &forked).await.unwrap(), Some(Created::Yes));
     let first = turn(1);
     database.turns().commit(&commit(&to, &fence(&forked), &first)).await.unwrap();
     let now = database.session(&to).await;

@@ -97,7 +97,7 @@ impl SessionStore for Sql {
             .await
     }
 
-    async fn fork(&self, from: &Fence, key: &SessionKey, session: &Session) -> Result<Created, StoreError> {
+    async fn fork(&self, from: &Fence, key: &SessionKey, session: &Session) -> Result<Option<Created>, StoreError> {
         self.breaker
             .call(async {
                 let mut transaction = self.pool.begin().await.map_err(failure)?;
@@ -106,12 +106,13 @@ impl SessionStore for Sql {
                     let copy = query(
                         "INSERT INTO turns (session, revision, request_id, digest, pinned, created, content) \
                          SELECT $1, revision, request_id, digest, pinned, created, content FROM turns \
-                         WHERE session = $2 AND revision <= $3",
+                         WHERE session = $2 AND revision <= $3 \
+                         AND EXISTS (SELECT 1 FROM sessions WHERE uid = $2 AND epoch = $4)",
                     );
                     let copy = copy.bind(&session.uid).bind(&from.uid).bind(signed(from.revision));
-                    let copied = copy.execute(&mut *transaction).await.map_err(failure)?;
+                    let copied = copy.bind(signed(from.epoch)).execute(&mut *transaction).await.map_err(failure)?;
                     if copied.rows_affected() != from.revision {
-                        return Err(StoreError::Failed("the turns to be forked are not there any more".into()));
+                        return Ok(None);
                     }
                     let copy = query(
                         "INSERT INTO merged_requests (session, request_id, digest, revision) \
@@ -127,7 +128,7 @@ impl SessionStore for Sql {
                     count.bind(&session.uid).execute(&mut *transaction).await.map_err(failure)?;
                 }
                 transaction.commit().await.map_err(failure)?;
-                Ok(made)
+                Ok(Some(made))
             })
             .await
     }

@@ -43,7 +43,8 @@ impl RunningTurn {
     /// Says what runs.
     pub(super) fn runs(&mut self, begin: BeginTurn) {
         let (merged, followers) = (self.merged.clone(), self.followers.clone());
-        self.seat.runs(Running { begin: Arc::new(begin), merged, followers });
+        let uid = self.session.uid.clone();
+        self.seat.runs(Running { begin: Arc::new(begin), uid, merged, followers });
     }
 
     /// Joins those who may be answered together, where the session has it so.
@@ -75,10 +76,8 @@ impl RunningTurn {
     pub(super) fn answers(&mut self, begin: BeginTurn, together: Together, waited: Duration) -> TurnBegun {
         let Together { before, after, data_class, requests, followers } = together;
         (self.merged, self.followers) = (requests, followers);
-        if data_class != begin.data_class || !(before.is_empty() && after.is_empty()) {
-            let messages = before.iter().chain(&begin.messages).chain(&after).cloned().collect();
-            self.runs(BeginTurn { messages, data_class, ..begin });
-        }
+        let messages = before.iter().chain(&begin.messages).chain(&after).cloned().collect();
+        self.runs(BeginTurn { messages, data_class, ..begin });
         TurnBegun {
             session: Some(self.session.clone()),
             fence: Some(self.fence()),

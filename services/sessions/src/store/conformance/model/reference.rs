@@ -78,7 +78,7 @@ pub(super) enum Event {
         revision: u64,
         found: Option<Mark>,
     },
-    /// `None`: it failed.
+    /// `None`: the turns were not there.
     Forked {
         from: Fence,
         to: usize,
@@ -220,7 +220,8 @@ impl Model {
     }
 
     fn forks(&mut self, from: &Fence, to: usize, uid: &str, created: Option<Created>) -> bool {
-        let has_it = |kept: &&Kept| kept.uid == from.uid && kept.turns.len() as u64 >= from.revision;
+        let is_it = |kept: &&Kept| (&kept.uid, kept.epoch) == (&from.uid, from.epoch);
+        let has_it = |kept: &&Kept| is_it(kept) && kept.turns.len() as u64 >= from.revision;
         let source = self.sessions.values().find(has_it).map(|kept| kept.up_to(from.revision));
         match (created, source) {
             (None, source) => source.is_none(),

@@ -292,7 +292,7 @@ impl Writer {
         let from = Fence { revision: at.min(known.revision), ..known.clone() };
         let key = &world.keys[to];
         let forked = Session { revision: from.revision, forked_at_revision: from.revision, ..samples::session(key) };
-        let created = world.database.sessions().fork(&from, key, &forked).await.ok();
+        let created = world.database.sessions().fork(&from, key, &forked).await.unwrap();
         Event::Forked { from, to, uid: forked.uid, created }
     }
 

@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman_errors::{Error, Reason};
-use pointsman_proto::inference::v1::{Message, Role};
+use pointsman_proto::inference::v1::delta::Content;
+use pointsman_proto::inference::v1::frame::Body;
+use pointsman_proto::inference::v1::{Delta, Frame, Message, Role};
 use pointsman_proto::sessions::v1::{
     AppendMessagesRequest, BeginTurn, CommitTurn, SecondTurn, Session, Turn, TurnBegun, TurnKind,
 };
@@ -224,6 +226,37 @@ async fn a_commit_that_is_sent_again_knows_whom_it_answers() {
         assert_eq!(committed.turn.unwrap().merged_request_ids, ["b"]);
     }
     assert_eq!(refused(store.ask("b")).await.0, Reason::TurnMerged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_answered_twice_where_a_turn_was_kept_in_part() {
+    let store = Store::new(Duration::ZERO).await;
+    let keeps = Session { keep_partial_output: true, ..Session::default() };
+    store.sessions.update(&store.key, &keeps, &["keep_partial_output".to_owned()]).await.unwrap();
+    let (first, begun) = running(store.ask("x")).await;
+    let (a, b) = (store.wait("a", 1).await, store.wait("b", 2).await);
+    first.commit(answer("x", &begun)).await.unwrap();
+    let (mut leader, begun) = running(a).await;
+    let content = Some(Content::Text("Hel".into()));
+    let piece = Frame { sequence: 2, body: Some(Body::Delta(Delta { content, ..Delta::default() })) };
+    leader.record(vec![piece]).await.unwrap();
+    // Its stream is lost: what came is kept as such, and the other is told to send again.
+    leader.abandon(None).await;
+    assert_eq!(refused(b).await.0, Reason::SessionsUnavailable);
+    assert_eq!(store.turns().await.last().unwrap().kind(), TurnKind::Partial);
+    let commit = CommitTurn {
+        turn: Some(answer("a", &begun)),
+        fence: begun.fence,
+        request_digest: 7,
+        merged_requests: begun.merged_requests,
+        ..CommitTurn::default()
+    };
+    let late = store.sessions.commit_again(store.key.clone(), commit).await;
+    assert_eq!(late.unwrap_err().reason(), Reason::TurnConflict);
+    let (again, begun) = running(store.ask("b")).await;
+    again.commit(answer("b", &begun)).await.unwrap();
+    let said = store.turns().await.into_iter().flat_map(|turn| turn.input).filter(|it| *it == text(Role::User, "b"));
+    assert_eq!(said.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
