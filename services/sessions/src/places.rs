@@ -272,6 +272,12 @@ impl Seat {
         }
     }
 
+    /// Says more of what is run here.
+    pub(crate) fn changes(&self, change: impl FnOnce(&mut Running)) {
+        let mut places = self.person.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.get_mut(&self.person.key).and_then(|place| place.runs.as_mut()).map(change);
+    }
+
     /// What is run here.
     pub(crate) fn running(&self) -> Option<Running> {
         self.person.places.with(&self.person.key, |place| place.runs.clone()).flatten()
@@ -357,8 +363,7 @@ mod tests {
         assert!(first.heir().is_some() && first.heir().is_none());
         // Whoever breaks it off gets it as it stands when it leaves.
         let uid = "known by now".to_owned();
-        let running = first.running().unwrap();
-        first.runs(Running { uid: uid.clone(), ..running });
+        first.changes(|running| running.uid.clone_from(&uid));
         assert_eq!(first.running().unwrap().uid, uid);
         assert_eq!(first.asked_to_leave().await, Leave::Interrupted);
         places.ask_to_leave(&key("a"), Leave::Superseded);

@@ -16,7 +16,7 @@ use super::{Begun, RunningTurn};
 use crate::error::{self, of_store};
 use crate::leases::Held;
 use crate::merge::{self, Followers, Guest, Joined, Stand, Together};
-use crate::places::{Leave, Person, Seat};
+use crate::places::{Leave, Person, Running, Seat};
 use crate::run;
 use crate::sessions::Sessions;
 use crate::store::{Created, Merged, Opened, Opening, SessionKey, StoreError, Taken, Window, micros, stamp};
@@ -145,7 +145,7 @@ impl Sessions {
             Some(joined) => joined.take(&stand)?,
             None => alone,
         };
-        let begun = turn.answers(begin, together, waited);
+        let begun = turn.answers(&begin, together, waited);
         Ok(Begun::Running(Box::new(turn), Box::new(begun)))
     }
 
@@ -154,10 +154,12 @@ impl Sessions {
         self: &Arc<Self>,
         key: SessionKey,
         begin: &BeginTurn,
-        (seat, lease): (Seat, Held),
+        (mut seat, lease): (Seat, Held),
         window: Option<&Window>,
     ) -> RunningTurn {
-        let mut turn = RunningTurn {
+        let (uid, merged, followers) = (String::new(), Vec::new(), Followers::default());
+        seat.runs(Running { begin: Arc::new(begin.clone()), uid, merged, followers });
+        RunningTurn {
             sessions: Arc::clone(self),
             key,
             session: Session::default(),
@@ -174,9 +176,7 @@ impl Sessions {
             partial: None,
             run: None,
             handed_over: None,
-        };
-        turn.runs(begin.clone());
-        turn
+        }
     }
 
     /// Gets the right to run a turn: first among those of this process, then among the processes.

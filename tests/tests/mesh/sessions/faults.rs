@@ -161,3 +161,21 @@ async fn whoever_is_stopped_for_a_while_no_turn_is_lost_or_doubled() -> Result<(
     })
     .await
 }
+
+#[tokio::test]
+async fn whichever_two_are_stopped_for_a_while_no_turn_is_lost_or_doubled() -> Result<()> {
+    under_load(async |kept, load| {
+        for (index, first) in Victim::ALL.into_iter().enumerate() {
+            for second in Victim::ALL.into_iter().skip(index + 1) {
+                kept.freeze(first).await?;
+                kept.freeze(second).await?;
+                sleep(Duration::from_millis(2500)).await;
+                kept.thaw(first).await?;
+                kept.thaw(second).await?;
+                load.goes_on(5).await?;
+            }
+        }
+        Ok(())
+    })
+    .await
+}

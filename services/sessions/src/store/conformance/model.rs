@@ -46,6 +46,8 @@ enum Action {
     Commit {
         request: Request,
     },
+    /// Commits something that no model made.
+    Append,
     /// Makes a commit, and keeps it.
     Delay,
     /// Sends the oldest commit that it kept.
@@ -64,6 +66,10 @@ enum Action {
         at: u64,
     },
     Erase,
+    /// Erases the session if its time is over.
+    Expire {
+        is_over: bool,
+    },
     /// Gives the lease back, with what there is to be remembered.
     GiveBack {
         is_whole: bool,
@@ -97,6 +103,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => Just(Action::Open),
         6 => Just(Action::Commit { request: Request::Own }),
         3 => shared().prop_map(|request| Action::Commit { request }),
+        1 => Just(Action::Append),
         2 => Just(Action::Delay),
         2 => Just(Action::SendLate),
         2 => Just(Action::SendAgain),
@@ -105,6 +112,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (0_u64..6).prop_map(|revision| Action::Pin { revision }),
         1 => (0..SESSIONS, 0_u64..6).prop_map(|(to, at)| Action::Fork { to, at }),
         1 => Just(Action::Erase),
+        1 => any::<bool>().prop_map(|is_over| Action::Expire { is_over }),
         4 => any::<bool>().prop_map(|is_whole| Action::GiveBack { is_whole }),
     ]
 }
@@ -160,5 +168,12 @@ fn whatever_writers_do_sqlite_keeps_every_turn_once_and_in_order() {
 fn whatever_writers_do_postgres_and_redis_keep_every_turn_once_and_in_order() {
     let runtime = Runtime::new().unwrap();
     let (database, leases) = runtime.block_on(async { (Database::postgres().await, Leases::redis().await) });
+    check(&runtime, &database, &*leases.store);
+}
+
+#[test]
+fn whatever_writers_do_postgres_alone_keeps_every_turn_once_and_in_order() {
+    let runtime = Runtime::new().unwrap();
+    let (database, leases) = runtime.block_on(async { (Database::postgres().await, Leases::postgres().await) });
     check(&runtime, &database, &*leases.store);
 }

@@ -24,6 +24,7 @@ on_databases![
     where_no_process_runs_a_turn_there_is_nothing_to_break_off,
     who_stops_waiting_for_another_process_leaves_nothing_behind,
     who_answers_in_a_session_that_another_process_erases_is_told,
+    what_is_over_is_erased_by_one_of_them,
 ];
 
 /// A store process, which listens.
@@ -185,4 +186,19 @@ async fn who_answers_in_a_session_that_another_process_erases_is_told(database: 
     assert_eq!(next.await.unwrap(), Reason::TurnInterrupted);
     assert!(futures::poll!(Box::pin(anew.given_up())).is_pending());
     anew.commit(Turn::default()).await.unwrap();
+}
+
+async fn what_is_over_is_erased_by_one_of_them(database: &Database) {
+    let (one, other) = (process(database), process(database));
+    // Its time was over long ago.
+    database.made_with(&key("t", "over"), 2).await;
+    one.create(&key("t", "young"), Session::default()).await.unwrap();
+    for process in [one, other] {
+        tokio::spawn(crate::retention::run(process));
+    }
+    eventually!(DEADLINE, database.sessions().get(&key("t", "over")).await.unwrap().is_none()).unwrap();
+    let erasures = database.erasures().list("t", None, 10).await.unwrap();
+    let told: Vec<_> = erasures.iter().map(|it| (&*it.session, it.turn_count, it.cause())).collect();
+    assert_eq!(told, [("sessions/over", 2, ErasureCause::Retention)]);
+    assert!(database.sessions().get(&key("t", "young")).await.unwrap().is_some());
 }

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::{Access, Coming, Right, Standing};
 use crate::merge::{self, Fate, Guest, Joined, Together};
-use crate::places::Running;
 use crate::sessions::Sessions;
 use crate::store::SessionKey;
 use crate::turn::RunningTurn;
@@ -40,13 +39,6 @@ impl Sessions {
 }
 
 impl RunningTurn {
-    /// Says what runs.
-    pub(super) fn runs(&mut self, begin: BeginTurn) {
-        let (merged, followers) = (self.merged.clone(), self.followers.clone());
-        let uid = self.session.uid.clone();
-        self.seat.runs(Running { begin: Arc::new(begin), uid, merged, followers });
-    }
-
     /// Joins those who may be answered together, where the session has it so.
     pub(super) fn joins(
         &self,
@@ -73,11 +65,21 @@ impl RunningTurn {
     }
 
     /// Takes up what it answers, and says what that is.
-    pub(super) fn answers(&mut self, begin: BeginTurn, together: Together, waited: Duration) -> TurnBegun {
+    pub(super) fn answers(&mut self, begin: &BeginTurn, together: Together, waited: Duration) -> TurnBegun {
         let Together { before, after, data_class, requests, followers } = together;
         (self.merged, self.followers) = (requests, followers);
-        let messages = before.iter().chain(&begin.messages).chain(&after).cloned().collect();
-        self.runs(BeginTurn { messages, data_class, ..begin });
+        // Its messages may be long: they are written anew only where others stand around them.
+        let together = (!(before.is_empty() && after.is_empty()))
+            .then(|| before.iter().chain(&begin.messages).chain(&after).cloned().collect());
+        self.seat.changes(|running| {
+            let begin = Arc::make_mut(&mut running.begin);
+            begin.data_class = data_class;
+            if let Some(messages) = together {
+                begin.messages = messages;
+            }
+            running.uid.clone_from(&self.session.uid);
+            (running.merged, running.followers) = (self.merged.clone(), self.followers.clone());
+        });
         TurnBegun {
             session: Some(self.session.clone()),
             fence: Some(self.fence()),

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use pointsman_proto::sessions::v1::{Fence, MergedRequest, Session, Turn};
+use pointsman_proto::sessions::v1::{Fence, MergedRequest, Session, Turn, TurnKind};
 
 use super::reference::{Event, Kept, KeptTurn, Mark, Outcome, Seen};
 use super::{Action, Request, SESSIONS, SHARED, Truth};
@@ -138,6 +138,11 @@ impl Writer {
                 let sent = self.turn(session, request);
                 vec![self.send(world, sent).await]
             }
+            Action::Append => {
+                let mut sent = self.turn(session, Request::Own);
+                sent.turn.set_kind(TurnKind::Appended);
+                vec![self.send(world, sent).await]
+            }
             Action::Delay => {
                 let sent = self.turn(session, Request::Own);
                 self.delayed.push_back(sent);
@@ -162,13 +167,23 @@ impl Writer {
                 vec![Event::Pinned { session, revision, found: turn.as_ref().map(mark) }]
             }
             Action::Fork { to, at } => vec![self.fork(world, session, (to, at)).await],
-            Action::Erase => {
-                let note = world.database.erasures().erase(key, &samples::erasure(key, 1), None).await.unwrap();
-                world.leases.forget(key).await.unwrap();
-                vec![Event::Erased { session, note: note.map(|note| (note.uid, note.turn_count)) }]
+            Action::Erase => vec![self.erase(world, session, None).await],
+            // By whose clock it is never over, or always.
+            Action::Expire { is_over: false } => {
+                let erased = world.database.erasures().erase(key, &samples::erasure(key, 1), Some(0)).await.unwrap();
+                assert_eq!(erased, None);
+                Vec::new()
             }
+            Action::Expire { is_over: true } => vec![self.erase(world, session, Some(i64::MAX)).await],
             Action::GiveBack { is_whole } => vec![self.give_back(world, session, is_whole).await],
         }
+    }
+
+    async fn erase(&self, world: &World<'_>, session: usize, expired_by: Option<i64>) -> Event {
+        let key = &world.keys[session];
+        let note = world.database.erasures().erase(key, &samples::erasure(key, 1), expired_by).await.unwrap();
+        world.leases.forget(key).await.unwrap();
+        Event::Erased { session, note: note.map(|note| (note.uid, note.turn_count)) }
     }
 
     async fn take(&mut self, world: &World<'_>, session: usize, (by_force, is_short): (bool, bool)) -> Event {
