@@ -38,8 +38,8 @@ RULES_BETWEEN_FIELDS = [
     "needs x-pointsman-session beside it",
     "needs x-pointsman-session, which keeps a run",
     "must be 1 in a session, which keeps one answer",
-    "the session awaits no result",
-    "the session awaits no result of this call, or has it already",
+    "the session awaits no result: leave it out, or send the call with it",
+    "the session awaits no result of this call, or has it already; `awaited_tool_call_ids` of the session says which it awaits",
 ]
 # `maxLength` counts characters, and the limits are in bytes.
 RULES_OF_BYTES = [

@@ -188,7 +188,7 @@ impl SessionService for Service {
         let (caller, message) = (caller(request.metadata())?, request.into_inner());
         let missing = || Error::invalid(vec![FieldViolation::new("binding", "is required")]);
         let binding = message.binding.ok_or_else(missing)?;
-        check_channel(&binding.channel, true)?;
+        names::check_label("binding.channel", &binding.channel)?;
         names::check_person("binding.external_user", &binding.external_user)?;
         let key = key(&caller.tenant, "binding.session", &binding.session)?;
         Ok(Response::new(self.0.bind(&key, &binding.channel, &binding.external_user).await?))

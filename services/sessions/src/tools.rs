@@ -51,8 +51,10 @@ pub(crate) fn answered(
             if was_open == open.len() && !own.contains(id) {
                 let field = format!("messages[{index}].parts[{place}].tool_result.tool_call_id");
                 let message = match awaited.is_empty() {
-                    true => "the session awaits no result",
-                    false => "the session awaits no result of this call, or has it already",
+                    true => "the session awaits no result: leave it out, or send the call with it",
+                    false => {
+                        "the session awaits no result of this call, or has it already; `awaited_tool_call_ids` of the session says which it awaits"
+                    }
                 };
                 violations.push(FieldViolation::new(field, message));
             }
