@@ -3,7 +3,9 @@
 use anyhow::{Context, Result};
 use pointsman_errors::Reason;
 use pointsman_proto::inference::v1::{GenerateRequest, Limits};
-use pointsman_proto::sessions::v1::{CreateSessionRequest, SecondTurn, Session};
+use pointsman_proto::sessions::v1::{
+    AcknowledgeTurnsRequest, CreateSessionRequest, SecondTurn, Session, WatchTurnsRequest,
+};
 use pointsman_testkit::servers::{Postgres, Redis};
 use pointsman_testkit::{eventually, ports};
 
@@ -250,6 +252,28 @@ async fn a_commit_waits_for_a_store_that_comes_back() -> Result<()> {
     let stored = turns(&mut sessions(&kept.gateway.address).await?, "s").await?;
     assert_eq!(stored.len(), 1);
     assert_eq!(stored[0].output.as_ref().map(|message| super::said(std::slice::from_ref(message))), Some(text(&all)));
+    kept.stop_after(&[AWAY]).await
+}
+
+#[tokio::test]
+async fn who_watches_is_told_that_the_store_is_away_and_goes_on_when_it_is_back() -> Result<()> {
+    let mut kept = Kept::start("", true).await?;
+    let mut store = sessions(&kept.gateway.address).await?;
+    let watch =
+        || WatchTurnsRequest { group: "crm".to_owned(), from_the_beginning: true, ..WatchTurnsRequest::default() };
+    let mut stream = store.watch_turns(watch()).await?.into_inner();
+    ask(&mut connect(&kept.gateway.address).await?, turn("s", "one")).await?;
+    let told = stream.message().await?.context("nothing is told")?;
+    store.acknowledge_turns(AcknowledgeTurnsRequest { tokens: vec![told.token] }).await?;
+    kept.store.process.kill9().await?;
+    let ended = stream.message().await.err().context("it ended well")?;
+    assert_eq!(reason(&ended)?, Reason::SessionsUnavailable, "{ended:?}");
+    kept.restart_store().await?;
+    let mut stream = eventually!(LIMIT, store.watch_turns(watch()).await)?.into_inner();
+    ask(&mut connect(&kept.gateway.address).await?, turn("s", "two")).await?;
+    let told = stream.message().await?.context("nothing is told")?;
+    assert_eq!(told.turns.iter().map(|turn| turn.revision).collect::<Vec<_>>(), [2]);
+    drop(stream);
     kept.stop_after(&[AWAY]).await
 }
 
