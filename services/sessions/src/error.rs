@@ -61,7 +61,7 @@ pub(crate) fn not_found(key: &SessionKey) -> Error {
 pub(crate) fn not_there_to_go_on(key: &SessionKey, expected: Option<u64>) -> Error {
     let Some(expected) = expected.filter(|expected| *expected > 0) else { return not_found(key) };
     let message = format!(
-        "there is no session `sessions/{}`, and none is made, since {} of it are expected; to begin it, leave `expected_revision` out or give 0",
+        "there is no session `sessions/{}`, and none is made, since {} of it are expected; to begin it, leave the expected revision out or give 0",
         key.id,
         counted(expected, "turn")
     );

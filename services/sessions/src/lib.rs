@@ -74,6 +74,7 @@ pub enum BuildError {
 /// Brings the schema of a database up to what this version needs. What the version before needs stays.
 pub async fn migrate(config: &Config) -> Result<(), BuildError> {
     let database = database(config)?;
+    database.reach().await.map_err(|error| unusable(config, error))?;
     database.migrate().await.map_err(|error| unusable(config, error))
 }
 

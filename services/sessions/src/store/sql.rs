@@ -22,6 +22,7 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, SqlSafeStr as _};
+use tokio::time::timeout;
 
 use super::StoreError;
 use super::breaker::Breaker;
@@ -86,6 +87,8 @@ pub(crate) struct Reached<'a> {
     pub(crate) deadline: Duration,
 }
 
+/// How long a database may take to be connected to, where somebody waits for the reason.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
 /// How long a database that does not answer is left alone.
 const REST: Duration = Duration::from_secs(1);
 
@@ -115,6 +118,12 @@ impl Sql {
 
     pub(crate) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Connects once, to say why that is not possible: a pool says only that it took too long.
+    pub(crate) async fn reach(&self) -> Result<(), StoreError> {
+        let connected = timeout(REACHED_WITHIN, self.pool.connect_options().connect()).await;
+        connected.map_err(|_| StoreError::TooSlow(REACHED_WITHIN))?.map(drop).map_err(failure)
     }
 
     /// Brings the schema up to what this version needs. What older versions need stays.

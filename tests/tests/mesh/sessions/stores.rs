@@ -283,6 +283,11 @@ async fn a_store_refuses_a_schema_that_it_does_not_know() -> Result<()> {
     let config = format!("sessions: {{database: {{url: \"{}\"}}}}\n", postgres.database().await?);
     let error = Start::new("sessions serve", &config).ready().await.err().context("it is ready")?;
     assert!(format!("{error:#}").contains("run `pointsman sessions migrate --config FILE`"), "{error:#}");
+    // Where there is no database, it is said why, and where it was looked for.
+    let port = ports::free_address()?.port();
+    let nowhere = format!("sessions: {{database: {{url: \"postgres://me:secret@127.0.0.1:{port}/x\"}}}}\n");
+    let told = format!("{:#}", migrate(&nowhere).await.err().context("it is migrated")?);
+    assert!(told.contains(&format!("postgres://me:***@127.0.0.1:{port}/x")) && told.contains("refused"), "{told}");
     migrate(&config).await?;
     // Twice is as well as once.
     migrate(&config).await?;
