@@ -9,6 +9,7 @@ import grpc
 from grpc_stubs import refused, say
 from pointsman.inference.v1.generate_pb2 import SessionReference
 from pointsman.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from pointsman.inference.v1.message_pb2 import ROLE_USER, Image, Message, Part
 from pointsman.sessions.v1 import session_service_pb2 as calls
 from pointsman.sessions.v1.session_service_pb2_grpc import SessionServiceStub
 
@@ -39,6 +40,16 @@ def main(channel: grpc.Channel) -> None:
     _, _, details = refused(wrong)
     assert "for all channels" in details["BadRequest"].field_violations[0].description, details
     watching.cancel()
+
+    # A picture in an earlier turn is kept, and is none of the request's.
+    uri = "https://example.com/a.png"
+    seen = Message(role=ROLE_USER, parts=[Part(image=Image(uri=uri, media_type="image/png"))])
+    sessions.AppendMessages(calls.AppendMessagesRequest(name=NAME, messages=[seen]))
+    last = sessions.ListTurns(calls.ListTurnsRequest(name=NAME, after_revision=2)).turns[0]
+    assert last.input[0].parts[0].image.uri == uri, last
+    code, reason, details = refused(lambda: mesh.Generate(say("And now?", session=SessionReference(session="tea"))))
+    assert (code, reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNSUPPORTED_FIELD"), (code, reason)
+    assert [violation.field for violation in details["BadRequest"].field_violations] == ["session"], details
     sessions.DeleteSession(calls.DeleteSessionRequest(name=NAME))
 
 

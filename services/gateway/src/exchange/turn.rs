@@ -88,6 +88,16 @@ impl Gateway {
         }
     }
 
+    /// Whether a turn stands in its session as it was told.
+    pub(super) async fn is_kept(&self, turn: &WholeTurn, caller: &Caller, span: &Span) -> Result<(), Error> {
+        let store = self.sessions.as_ref().ok_or_else(not_served)?;
+        let asking = Asking { context: forwarded(caller), span: span.clone() };
+        match store.turn(&turn.session, turn.revision, &asking).await? {
+            Some(found) if found.request_id == turn.request_id && found.kind() == TurnKind::Generated => Ok(()),
+            _ => Err(frame_log::lost()),
+        }
+    }
+
     fn stored(&self, exchange: &Exchange, turn: Turn, operation: Operation, resume_token: String) -> Answer {
         exchange.trail.repeat();
         let reference = exchange.request.session.clone().unwrap_or_default();
@@ -100,18 +110,6 @@ impl Gateway {
         };
         operation.first_chunk(None);
         Answer::stored(stored::frames(turn, &name(&reference), started), operation)
-    }
-}
-
-impl Gateway {
-    /// Whether a turn stands in its session as it was told.
-    pub(super) async fn is_kept(&self, turn: &WholeTurn, caller: &Caller, span: &Span) -> Result<(), Error> {
-        let store = self.sessions.as_ref().ok_or_else(not_served)?;
-        let asking = Asking { context: forwarded(caller), span: span.clone() };
-        match store.turn(&turn.session, turn.revision, &asking).await? {
-            Some(found) if found.request_id == turn.request_id && found.kind() == TurnKind::Generated => Ok(()),
-            _ => Err(frame_log::lost()),
-        }
     }
 }
 

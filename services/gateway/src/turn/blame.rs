@@ -1,6 +1,8 @@
 //! What a target finds wrong with a turn, in terms of its request: the caller does not see what is told before that.
 
 use pointsman_errors::{Error, Reason};
+use pointsman_proto::abilities;
+use pointsman_proto::inference::v1::{GenerateRequest, TargetDescription};
 use tonic_types::FieldViolation;
 
 use super::history::{History, Place};
@@ -11,7 +13,7 @@ impl History {
         if error.reason() == Reason::ContextTooLong {
             return self.too_long(error);
         }
-        if !error.violations().iter().any(|violation| message(&violation.field).is_some()) {
+        if !error.violations().iter().any(|violation| violation.field.starts_with("messages")) {
             return error;
         }
         let violations = error.violations().iter().map(|violation| self.found(violation, told)).collect();
@@ -19,9 +21,13 @@ impl History {
     }
 
     fn found(&self, violation: &FieldViolation, told: usize) -> FieldViolation {
-        let Some((index, rest)) = message(&violation.field) else { return violation.clone() };
+        let (place, rest) = match message(&violation.field) {
+            Some((index, rest)) => (self.place(index, told), rest),
+            None if self.is_of_the_request(&violation.field) => return violation.clone(),
+            None => (Place::EarlierTurn, ""),
+        };
         let description = &violation.description;
-        let (field, description) = match self.place(index, told) {
+        let (field, description) = match place {
             Place::Request(index) => (format!("messages[{index}]{rest}"), description.clone()),
             Place::SystemPrompt => (
                 "session".to_owned(),
@@ -43,6 +49,14 @@ impl History {
             ),
         };
         FieldViolation::new(field, description)
+    }
+
+    /// Whether a field of no message in particular is at fault for what the request itself says.
+    fn is_of_the_request(&self, field: &str) -> bool {
+        let alone = GenerateRequest { messages: self.request().to_vec(), ..GenerateRequest::default() };
+        let nothing = TargetDescription::default();
+        let is_said = |alone: &GenerateRequest| abilities::lacking(alone, &nothing).iter().any(|it| it.field == field);
+        !field.starts_with("messages.parts.") || is_said(&alone)
     }
 
     fn too_long(&self, error: Error) -> Error {
@@ -72,7 +86,7 @@ fn message(field: &str) -> Option<(usize, &str)> {
 #[cfg(test)]
 mod tests {
     use pointsman_errors::{Error, Reason};
-    use pointsman_proto::inference::v1::{GenerateRequest, Message, Part, Role, part};
+    use pointsman_proto::inference::v1::{GenerateRequest, Message, Part, Reasoning, Role, part};
     use pointsman_proto::sessions::v1::{Session, Turn, TurnBegun};
     use tonic_types::FieldViolation;
 
@@ -93,7 +107,9 @@ mod tests {
             appended_messages: vec![says("f")],
             ..TurnBegun::default()
         };
-        History::new(begun, &GenerateRequest { messages: vec![says("d"), says("e")], ..GenerateRequest::default() })
+        let mut thinks = says("e");
+        thinks.parts.push(Part { kind: Some(part::Kind::Reasoning(Reasoning::default())) });
+        History::new(begun, &GenerateRequest { messages: vec![says("d"), thinks], ..GenerateRequest::default() })
     }
 
     #[test]
@@ -113,6 +129,9 @@ mod tests {
             ("messages[4].role", 7, "messages[0].role"),
             ("messages", 9, "messages"),
             ("tools[0].name", 9, "tools[0].name"),
+            // Of no message in particular: the request has no picture, and some reasoning.
+            ("messages.parts.image", 9, "session"),
+            ("messages.parts.reasoning", 9, "messages.parts.reasoning"),
         ] {
             let error = Error::unsupported(vec![FieldViolation::new(field, "must be a text")]);
             let blamed = history.blamed(error, told);
@@ -122,7 +141,8 @@ mod tests {
                 "{field}"
             );
             assert!(blamed.message().contains("must be a text"), "{blamed}");
-            let of_a_turn = (1..5).any(|index| field.starts_with(&format!("messages[{index}]"))) && want == "session";
+            let names = |start: &str| field.starts_with(start) && want == "session";
+            let of_a_turn = names("messages.") || (1..5).any(|index| names(&format!("messages[{index}]")));
             assert_eq!(blamed.message().contains("fork the session"), of_a_turn, "{field}: {blamed}");
         }
     }

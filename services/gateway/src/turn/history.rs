@@ -103,6 +103,11 @@ impl History {
         &self.own
     }
 
+    /// The request's own messages alone.
+    pub(super) fn request(&self) -> &[Message] {
+        &self.own[self.request.clone()]
+    }
+
     /// All messages before the request's own.
     pub(crate) fn before(&self) -> Vec<Message> {
         let turns = self.turns.iter().flat_map(|turn| &turn.messages);

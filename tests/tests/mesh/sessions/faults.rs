@@ -129,18 +129,22 @@ async fn whoever_is_killed_no_turn_is_lost_or_doubled() -> Result<()> {
     .await
 }
 
+/// Every two of them.
+fn pairs() -> impl Iterator<Item = (Victim, Victim)> {
+    let others = |index: usize| Victim::ALL.into_iter().skip(index + 1);
+    Victim::ALL.into_iter().enumerate().flat_map(move |(index, first)| others(index).map(move |second| (first, second)))
+}
+
 #[tokio::test]
 async fn whichever_two_are_killed_no_turn_is_lost_or_doubled() -> Result<()> {
     under_load(async |kept, load| {
-        for (index, first) in Victim::ALL.into_iter().enumerate() {
-            for second in Victim::ALL.into_iter().skip(index + 1) {
-                kept.kill(first).await?;
-                kept.kill(second).await?;
-                // In this order: a store that starts waits for its database.
-                kept.revive(first).await?;
-                kept.revive(second).await?;
-                load.goes_on(5).await?;
-            }
+        for (first, second) in pairs() {
+            kept.kill(first).await?;
+            kept.kill(second).await?;
+            // In this order: a store that starts waits for its database.
+            kept.revive(first).await?;
+            kept.revive(second).await?;
+            load.goes_on(5).await?;
         }
         Ok(())
     })
@@ -165,15 +169,13 @@ async fn whoever_is_stopped_for_a_while_no_turn_is_lost_or_doubled() -> Result<(
 #[tokio::test]
 async fn whichever_two_are_stopped_for_a_while_no_turn_is_lost_or_doubled() -> Result<()> {
     under_load(async |kept, load| {
-        for (index, first) in Victim::ALL.into_iter().enumerate() {
-            for second in Victim::ALL.into_iter().skip(index + 1) {
-                kept.freeze(first).await?;
-                kept.freeze(second).await?;
-                sleep(Duration::from_millis(2500)).await;
-                kept.thaw(first).await?;
-                kept.thaw(second).await?;
-                load.goes_on(5).await?;
-            }
+        for (first, second) in pairs() {
+            kept.freeze(first).await?;
+            kept.freeze(second).await?;
+            sleep(Duration::from_millis(2500)).await;
+            kept.thaw(first).await?;
+            kept.thaw(second).await?;
+            load.goes_on(5).await?;
         }
         Ok(())
     })

@@ -62,9 +62,8 @@ pub(super) fn units(turns: &[Past], is_answered: bool) -> Vec<Unit> {
     let mut from = 0;
     while from < turns.len() {
         let mut to = from + 1;
-        let follows =
-            |to: usize| turns.get(to).filter(|next| next.answers && next.revision == turns[to - 1].revision + 1);
-        while turns[to - 1].asks && follows(to).is_some() {
+        let answers = |last: &Past, next: &Past| next.answers && next.revision == last.revision + 1;
+        while turns[to - 1].asks && turns.get(to).is_some_and(|next| answers(&turns[to - 1], next)) {
             to += 1;
         }
         let is_last = to == turns.len();

@@ -95,6 +95,13 @@ fn answer(name: &str, begun: &TurnBegun) -> Turn {
     Turn { kind: TurnKind::Generated.into(), request_id: name.into(), input, ..Turn::default() }
 }
 
+/// The same, as a gateway sends it that has lost its store.
+fn commit_again(name: &str, begun: TurnBegun) -> CommitTurn {
+    let turn = Some(answer(name, &begun));
+    let TurnBegun { fence, merged_requests, .. } = begun;
+    CommitTurn { turn, fence, request_digest: 7, merged_requests, ..CommitTurn::default() }
+}
+
 fn users(names: &[&str]) -> Vec<Message> {
     names.iter().map(|name| text(Role::User, name)).collect()
 }
@@ -213,13 +220,7 @@ async fn a_commit_that_is_sent_again_knows_whom_it_answers() {
     // As if the gateway had lost the store: whoever waits must think that nothing is kept.
     drop(leader);
     assert_eq!(refused(b).await.0, Reason::TurnConflict);
-    let commit = CommitTurn {
-        turn: Some(answer("a", &begun)),
-        fence: begun.fence,
-        request_digest: 7,
-        merged_requests: begun.merged_requests,
-        ..CommitTurn::default()
-    };
+    let commit = commit_again("a", begun);
     for was_before in [false, true] {
         let committed = store.sessions.commit_again(store.key.clone(), commit.clone()).await.unwrap();
         assert_eq!(committed.was_committed_before, was_before);
@@ -244,13 +245,7 @@ async fn nobody_is_answered_twice_where_a_turn_was_kept_in_part() {
     leader.abandon(None).await;
     assert_eq!(refused(b).await.0, Reason::SessionsUnavailable);
     assert_eq!(store.turns().await.last().unwrap().kind(), TurnKind::Partial);
-    let commit = CommitTurn {
-        turn: Some(answer("a", &begun)),
-        fence: begun.fence,
-        request_digest: 7,
-        merged_requests: begun.merged_requests,
-        ..CommitTurn::default()
-    };
+    let commit = commit_again("a", begun);
     let late = store.sessions.commit_again(store.key.clone(), commit).await;
     assert_eq!(late.unwrap_err().reason(), Reason::TurnConflict);
     let (again, begun) = running(store.ask("b")).await;
